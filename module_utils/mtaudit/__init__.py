@@ -1,0 +1,1 @@
+"""mtaudit: find out whether a mail server can be used to send spam, and prove it."""

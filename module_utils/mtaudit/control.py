@@ -1,0 +1,61 @@
+"""Register the functions that evaluate controls, and say what they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .address import Network
+from .finding import Finding, stamped
+
+Evaluate = Callable[[Any, "Site"], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the inventory declares about a host, and what the host itself knows of its surroundings.
+
+    `tunables` maps a tunable's name to its value, already of the type that the catalogue gives it. `gateways` are the next hops of
+    the host's default routes.
+    """
+
+    kind: str = ""
+    local_domains: tuple[str, ...] = ()
+    trusted_networks: tuple[Network, ...] = ()
+    proxies: tuple[Network, ...] = ()
+    gateways: tuple[str, ...] = ()
+    tunables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Control:
+    """One function that answers one catalogue entry for one component."""
+
+    id: str
+    component: str
+    evaluate: Evaluate
+
+
+REGISTRY: dict[tuple[str, str], Control] = {}
+
+
+def control(control_id: str, component: str) -> Callable[[Evaluate], Evaluate]:
+    """Register a function: reading and Site in, findings out, no I/O. Its findings get the control's id here."""
+
+    def register(function: Evaluate) -> Evaluate:
+        def evaluate(reading: Any, site: Site) -> Iterator[Finding]:
+            return (stamped(finding, control_id) for finding in function(reading, site))
+
+        key = (control_id, component)
+        if key in REGISTRY:
+            raise ValueError(f"{control_id} has two functions for {component}")
+        REGISTRY[key] = Control(control_id, component, evaluate)
+        return function
+
+    return register
+
+
+def controls_for(component: str, ids: Iterable[str]) -> list[Control]:
+    """The registered controls of a component among `ids`, in their order."""
+    return [REGISTRY[(i, component)] for i in ids if (i, component) in REGISTRY]

@@ -1,0 +1,1 @@
+"""Turn the results of one run into reports."""

@@ -1,0 +1,229 @@
+"""Everything a reader may do on a host: run a tool, read a file, look at a directory.
+
+Readers take a `Runner`, so that the same code runs against a live host (`LocalRunner`), is recorded from one (`Recorder`) and
+is replayed in tests (`Replay`). Every spawn is counted: on a busy mail host each one costs.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import stat as stat_module
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Optional, Protocol
+
+from .text import decode
+
+DEFAULT_TIMEOUT_S = 20.0
+FILE_LIMIT_BYTES = 8 * 1024 * 1024
+
+
+class ReadError(Exception):
+    """Something could not be read. The text says what was being done, with what, and why it failed."""
+
+
+class ToolMissing(ReadError):
+    """The program is not installed."""
+
+
+class ToolTimeout(ReadError):
+    """The program did not end within its time limit."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A finished program: exit status and its output as text."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """What a control needs to know of a file. `mode` holds the permission bits only, `mtime_ns` nanoseconds since the epoch."""
+
+    uid: int
+    gid: int
+    mode: int
+    size_bytes: int
+    mtime_ns: int
+    kind: str  # file, directory, socket, fifo, other
+
+
+class Runner(Protocol):
+    """What readers are given."""
+
+    spawns: int
+
+    def run(
+        self, argv: Sequence[str], stdin: str = "", timeout_s: float = DEFAULT_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+    ) -> Completed:
+        """Run a program to its end. Raises ToolMissing, ToolTimeout or ReadError; a non-zero exit status is not an error."""
+
+    def read(self, path: str) -> str:
+        """The text of a file. Raises ReadError."""
+
+    def stat(self, path: str) -> Optional[FileStat]:
+        """None when there is nothing at the path. Raises ReadError when that cannot be seen."""
+
+    def glob(self, pattern: str) -> list[str]:
+        """The paths that match, sorted."""
+
+    def which(self, name: str) -> Optional[str]:
+        """The path of a program, looked for in PATH and the system's sbin directories."""
+
+
+class LocalRunner:
+    """Runs on this host."""
+
+    def __init__(self) -> None:
+        self.spawns = 0
+        self._path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"])
+
+    def run(
+        self, argv: Sequence[str], stdin: str = "", timeout_s: float = DEFAULT_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+    ) -> Completed:
+        program = self.which(argv[0])
+        if program is None:
+            raise ToolMissing(f"{argv[0]} is not installed")
+        self.spawns += 1
+        try:
+            done = subprocess.run(
+                [program, *argv[1:]],
+                input=stdin.encode(),
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+                cwd="/",
+                env={"PATH": self._path, "LC_ALL": "C.UTF-8", **(env or {})},
+            )
+        except subprocess.TimeoutExpired:
+            raise ToolTimeout(f"'{' '.join(argv)}' did not end within {timeout_s:g} s") from None
+        except OSError as exc:
+            raise ReadError(f"Could not run '{' '.join(argv)}': {exc.strerror}") from exc
+        return Completed(done.returncode, decode(done.stdout), decode(done.stderr))
+
+    def read(self, path: str) -> str:
+        try:
+            with open(path, "rb") as file:
+                data = file.read(FILE_LIMIT_BYTES + 1)
+        except OSError as exc:
+            raise ReadError(f"Could not read {path}: {exc.strerror}") from exc
+        if len(data) > FILE_LIMIT_BYTES:
+            raise ReadError(f"Could not read {path}: larger than {FILE_LIMIT_BYTES // 1024 // 1024} MiB")
+        return decode(data)
+
+    def stat(self, path: str) -> Optional[FileStat]:
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise ReadError(f"Could not look at {path}: {exc.strerror}") from exc
+        kinds = {stat_module.S_IFREG: "file", stat_module.S_IFDIR: "directory", stat_module.S_IFSOCK: "socket",
+                 stat_module.S_IFIFO: "fifo"}
+        return FileStat(found.st_uid, found.st_gid, stat_module.S_IMODE(found.st_mode), found.st_size, found.st_mtime_ns,
+                        kinds.get(stat_module.S_IFMT(found.st_mode), "other"))
+
+    def glob(self, pattern: str) -> list[str]:
+        return sorted(glob.glob(pattern))
+
+    def which(self, name: str) -> Optional[str]:
+        return shutil.which(name, path=self._path)
+
+
+class Recorder:
+    """Passes everything on to another runner and keeps what was asked and answered, for `Replay`."""
+
+    def __init__(self, inner: Runner) -> None:
+        self._inner = inner
+        self.recording: dict[str, Any] = {"run": [], "read": {}, "stat": {}, "glob": {}, "which": {}}
+
+    @property
+    def spawns(self) -> int:
+        return self._inner.spawns
+
+    def run(
+        self, argv: Sequence[str], stdin: str = "", timeout_s: float = DEFAULT_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+    ) -> Completed:
+        entry: dict[str, Any] = {"argv": list(argv), "stdin": stdin, "env": dict(env or {})}
+        self.recording["run"].append(entry)
+        try:
+            done = self._inner.run(argv, stdin, timeout_s, env)
+        except ReadError as exc:
+            entry["error"] = [type(exc).__name__, str(exc)]
+            raise
+        entry.update(asdict(done))
+        return done
+
+    def read(self, path: str) -> str:
+        try:
+            text = self._inner.read(path)
+        except ReadError as exc:
+            self.recording["read"][path] = {"error": str(exc)}
+            raise
+        self.recording["read"][path] = {"text": text}
+        return text
+
+    def stat(self, path: str) -> Optional[FileStat]:
+        try:
+            found = self._inner.stat(path)
+        except ReadError as exc:
+            self.recording["stat"][path] = {"error": str(exc)}
+            raise
+        self.recording["stat"][path] = asdict(found) if found else None
+        return found
+
+    def glob(self, pattern: str) -> list[str]:
+        self.recording["glob"][pattern] = self._inner.glob(pattern)
+        return list(self.recording["glob"][pattern])
+
+    def which(self, name: str) -> Optional[str]:
+        self.recording["which"][name] = self._inner.which(name)
+        found: Optional[str] = self.recording["which"][name]
+        return found
+
+
+class Replay:
+    """Answers from a recording. What was never recorded raises LookupError: a test must not answer by accident."""
+
+    _errors = {"ToolMissing": ToolMissing, "ToolTimeout": ToolTimeout, "ReadError": ReadError}
+
+    def __init__(self, recording: Mapping[str, Any]) -> None:
+        self._recording = recording
+        self.spawns = 0
+
+    def run(
+        self, argv: Sequence[str], stdin: str = "", timeout_s: float = DEFAULT_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+    ) -> Completed:
+        for entry in self._recording["run"]:
+            if entry["argv"] == list(argv) and entry["stdin"] == stdin and entry["env"] == dict(env or {}):
+                if "error" in entry:
+                    name, text = entry["error"]
+                    raise self._errors[name](text)
+                self.spawns += 1
+                return Completed(entry["returncode"], entry["stdout"], entry["stderr"])
+        raise LookupError(f"not in the recording: {list(argv)} with stdin {stdin!r}")
+
+    def read(self, path: str) -> str:
+        entry = self._recording["read"][path]
+        if "error" in entry:
+            raise ReadError(entry["error"])
+        return str(entry["text"])
+
+    def stat(self, path: str) -> Optional[FileStat]:
+        entry = self._recording["stat"][path]
+        if entry and "error" in entry:
+            raise ReadError(entry["error"])
+        return FileStat(**entry) if entry else None
+
+    def glob(self, pattern: str) -> list[str]:
+        return list(self._recording["glob"][pattern])
+
+    def which(self, name: str) -> Optional[str]:
+        found: Optional[str] = self._recording["which"][name]
+        return found

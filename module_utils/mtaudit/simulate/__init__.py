@@ -1,0 +1,1 @@
+"""Ask the program on the host what it would do with a client that is not there."""

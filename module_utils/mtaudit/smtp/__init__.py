@@ -1,0 +1,1 @@
+"""Speak SMTP as a prober: dialogue, battery of envelopes, verdict."""
