@@ -1,0 +1,218 @@
+"""Join the answers of a run, host by host: observations of every method in, one finding per control and subject out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Optional
+
+from .address import contains, parse_address, parse_network
+from .attribution import attribute
+from .finding import HOST, Evidence, Finding, Method, Status, Subject
+from .joined import JoinedFinding
+from .report.run import HostRun, RunData, checked_finding
+from .text import printable
+from .truth import Conclusion, conclude, worst, worst_verdict
+
+EVIDENCE_LIMIT = 12  # lines of evidence of one joined finding
+
+
+def join_run(run: RunData, more: Iterable[tuple[str, Finding]] = ()) -> list[JoinedFinding]:
+    """Everything that is known of the run's hosts. `more` are (host, finding) pairs that the controller worked out itself."""
+    added: dict[str, list[Finding]] = {}
+    for host, finding in more:
+        added.setdefault(host, []).append(finding)
+    found: list[JoinedFinding] = []
+    for host in run.hosts:
+        found.extend(join_host(run, host, added.get(host.name, [])))
+    return found
+
+
+def join_host(run: RunData, host: HostRun, more: Iterable[Finding] = ()) -> Iterator[JoinedFinding]:
+    """One host: its own answer, what the vantages saw of it, and what follows from both."""
+    observations = [*host.findings, *probe_findings(run, host), *more]
+    groups: dict[tuple[str, Subject], list[Finding]] = {}
+    for finding in attribute(observations):
+        groups.setdefault((finding.control, finding.subject), []).append(finding)
+    yield from (_missing(run, host, control) for control in _unanswered(run, host, groups))
+    for (control, subject), findings in groups.items():
+        yield from _joined(run, host, control, subject, findings)
+
+
+def _unanswered(run: RunData, host: HostRun, groups: Iterable[tuple[str, Subject]]) -> list[str]:
+    """The controls that nothing was said about; all of the host's own where it gave no answer."""
+    answered = {control for control, _ in groups}
+    return [control for control in run.controls if control not in answered]
+
+
+def _missing(run: RunData, host: HostRun, control: str) -> JoinedFinding:
+    status = {"unreachable": Status.NOTCHECKED, "ok": Status.NOTCHECKED}.get(host.status, Status.ERROR)
+    reason = host.reason or ("no method that is in use here answers this control" if host.status == "ok" else host.status)
+    message = {
+        "ok": "not checked on this host",
+        "unreachable": "the host could not be reached",
+        "failed": "the audit of this host failed",
+    }.get(host.status, "the host's answer could not be read")
+    return _report_line(run, host, Finding(control, HOST, status, message, reason=reason))
+
+
+def _joined(run: RunData, host: HostRun, control: str, subject: Subject, findings: list[Finding]) -> Iterator[JoinedFinding]:
+    by_method = {m: [f for f in findings if f.method == m] for m in Method}
+    config = worst([f.status for f in (*by_method[Method.CONFIG], *by_method[Method.LOG])])
+    simulation = worst([f.status for f in by_method[Method.SIMULATION]])
+    probe = worst_verdict([f.verdict or _verdict(f) for f in by_method[Method.PROBE]])
+    conclusion = conclude(config, simulation, probe)
+    methods = {
+        name: word
+        for name, word in (
+            (Method.CONFIG.value, _word([f.status for f in by_method[Method.CONFIG]])),
+            (Method.LOG.value, _word([f.status for f in by_method[Method.LOG]])),
+            (Method.SIMULATION.value, simulation.value if simulation else ""),
+            (Method.PROBE.value, probe or ""),
+        )
+        if word
+    }
+    telling = _telling(findings, conclusion.status)
+    lead = replace(
+        telling[0],
+        subject=subject,
+        status=conclusion.status,
+        message=_message(telling[0], conclusion),
+        conditions=_common_conditions(telling),
+        reason=telling[0].reason if telling[0].status == conclusion.status else "",
+        evidence=_evidence(telling, findings),
+    )
+    yield _report_line(run, host, lead, methods)
+    if conclusion.disagreement:
+        yield _disagreement(run, host, lead, methods, conclusion.disagreement)
+
+
+def _word(statuses: list[Status]) -> str:
+    found = worst(statuses)
+    return found.value if found else ""
+
+
+def _verdict(finding: Finding) -> str:
+    """The verdict of a probe's finding that carries a status only (RELAY-08's, say)."""
+    return {Status.FAIL: "proven_open", Status.PASS: "closed", Status.INFORMATIONAL: "accepts_but_discards"}.get(
+        finding.status, "unknown"
+    )
+
+
+def _telling(findings: list[Finding], status: Status) -> list[Finding]:
+    """The findings that made the status, configuration first: it names the cause. Never empty."""
+    same = [f for f in findings if f.status == status]
+    order = {Method.CONFIG: 0, Method.LOG: 1, Method.PROBE: 2, Method.SIMULATION: 3}
+    return sorted(same or findings, key=lambda f: order[f.method])
+
+
+def _common_conditions(findings: list[Finding]) -> tuple[str, ...]:
+    """What every open path needs: a path without conditions makes the others irrelevant."""
+    return min((f.conditions for f in findings), key=len)
+
+
+def _evidence(telling: list[Finding], findings: list[Finding]) -> tuple[Evidence, ...]:
+    rest = [f for f in findings if f not in telling]
+    seen: dict[Evidence, None] = {}
+    for finding in (*telling, *rest):
+        for evidence in finding.evidence:
+            seen[Evidence(evidence.method, printable(evidence.where), printable(evidence.text))] = None
+    return tuple(seen)[:EVIDENCE_LIMIT]
+
+
+def _message(finding: Finding, conclusion: Conclusion) -> str:
+    return printable("; ".join((finding.message, *conclusion.notes)), 1000)
+
+
+def _disagreement(run: RunData, host: HostRun, lead: Finding, methods: Mapping[str, str], text: str) -> JoinedFinding:
+    finding = replace(
+        lead,
+        subject=Subject(lead.subject.kind, f"{lead.subject.name} (methods disagree)".strip()),
+        status=Status.INFORMATIONAL,
+        message=f"{text}: one of them is wrong here, look at both before you rely on either",
+        reason="",
+    )
+    return _report_line(run, host, finding, methods)
+
+
+def _report_line(run: RunData, host: HostRun, finding: Finding, methods: Optional[Mapping[str, str]] = None) -> JoinedFinding:
+    entry = run.entry(finding.control)
+    fix = entry.data.get("fix") or {}
+    is_good = finding.status in (Status.PASS, Status.NOTAPPLICABLE)
+    return JoinedFinding(
+        host=host.name,
+        control=finding.control,
+        subject=finding.subject,
+        status=finding.status,
+        message=finding.message,
+        severity=entry.severity,
+        title=entry.title,
+        area=entry.area,
+        methods=dict(methods or {}),
+        conditions=finding.conditions,
+        reason=finding.reason,
+        evidence=() if is_good else finding.evidence,
+        fix_hint=str(fix.get("advice") or "") if finding.status == Status.FAIL else "",
+    )
+
+
+def probe_findings(run: RunData, host: HostRun) -> Iterator[Finding]:
+    """What every vantage found out about this host, on the listener names that the host itself uses."""
+    for vantage, answer in run.probes.items():
+        role = str(answer.get("vantage") or vantage)
+        for data in answer.get("findings") or ():
+            if isinstance(data, dict) and data.get("target") == host.name:
+                try:
+                    finding = checked_finding(data)
+                except (KeyError, TypeError, ValueError, AttributeError) as exc:
+                    yield _unreadable(vantage, exc)
+                    continue
+                yield seen_from(finding, role, host)
+
+
+def _unreadable(vantage: str, exc: Exception) -> Finding:
+    return Finding(
+        "RELAY-03", HOST, Status.ERROR, f"an answer of vantage {vantage} could not be read", Method.PROBE, reason=str(exc)
+    )
+
+
+def seen_from(finding: Finding, vantage: str, host: HostRun) -> Finding:
+    """The finding with the listener's own name, and with what its vantage adds to the conditions."""
+    address, _, port = finding.subject.name.rpartition(":")
+    subject = Subject(finding.subject.kind, listener_name(host.estate, address.strip("[]"), port) or finding.subject.name)
+    if finding.status != Status.FAIL:
+        return replace(finding, subject=subject)
+    if vantage == "local" or (vantage == "inside" and _may_relay(finding, host)):
+        allowed = "relays for a declared network only"
+        return replace(finding, subject=subject, status=Status.PASS, verdict="closed", message=allowed)
+    conditions = finding.conditions
+    if vantage in ("neighbour", "inside") and vantage not in conditions:
+        conditions = (*conditions, vantage)
+    return replace(finding, subject=subject, conditions=conditions)
+
+
+def _may_relay(finding: Finding, host: HostRun) -> bool:
+    """Whether the probe's own address, which its evidence names as `from ADDRESS`, lies in a network that the site declares."""
+    declared = []
+    for text in host.declared.get("trusted_networks") or ():
+        try:
+            declared.append(parse_network(str(text)))
+        except ValueError:
+            continue
+    for evidence in finding.evidence:
+        for word in evidence.where.split():
+            try:
+                if contains(declared, parse_address(word)):
+                    return True
+            except ValueError:
+                continue
+    return False
+
+
+def listener_name(estate: Mapping[str, Any], address: str, port: str) -> str:
+    """The name under which the host lists the listener at this address and port; empty when it lists none."""
+    for listener in estate.get("listeners") or ():
+        bind = str(listener.get("bind", "")).strip("[]")
+        if str(listener.get("port")) == port and bind in ("*", address):
+            return str(listener.get("name", ""))
+    return ""

@@ -1,0 +1,151 @@
+"""Keep what a run learned in its directory, and plan the probes from it. Controller only.
+
+The files are those of docs/architecture.md, "One run". Each is written whole and then renamed: a run that is killed leaves no
+half file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from .address import parse_address
+
+SMTP_PORTS = (25, 465, 587, 2525)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Raises OSError. Readable by the owner only: findings describe how to get in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".json")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(data, file, ensure_ascii=False, separators=(",", ":"))
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def file_name(host: str) -> str:
+    """An inventory name as a file name: a name may hold a slash, or be longer than a file's may."""
+    return quote(host, safe=" .@:+-_[]")[:200].lstrip(".") or "_"
+
+
+def begin(directory: Path, run: Mapping[str, Any]) -> None:
+    """Write run.json. Raises OSError."""
+    write_json(directory / "run.json", run)
+
+
+def keep_hosts(directory: Path, names: Iterable[str], results: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Write what `mta_audit` returned on each host (an empty mapping where it never ran), and yield it."""
+    for name, result in zip(names, results):
+        answer = host_answer(name, result)
+        write_json(directory / "hosts" / f"{file_name(name)}.json", answer)
+        yield answer
+
+
+def host_answer(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The host's file: its findings, or why there are none."""
+    if result.get("unreachable"):
+        return {"host": name, "status": "unreachable", "reason": _first_line(result.get("msg")), "findings": [], "estate": {}}
+    if not result:
+        reason = "the run ended for this host before it was audited; the output above says why"
+        return {"host": name, "status": "failed", "reason": reason, "findings": [], "estate": {}}
+    if result.get("failed") or "findings" not in result:
+        return {"host": name, "status": "failed", "reason": failure(result), "findings": [], "estate": {}}
+    return {
+        "host": name,
+        "status": "ok",
+        "reason": "",
+        "findings": result["findings"],
+        "estate": result.get("estate", {}),
+        "spawns": result.get("spawns", 0),
+        "simulation_spawns": result.get("simulation_spawns", 0),
+    }
+
+
+def failure(result: Mapping[str, Any]) -> str:
+    """Why a module gave no answer, in the words that help: a missing interpreter is not in `msg`."""
+    for name in ("msg", "module_stderr", "exception"):
+        text = _first_line(result.get(name))
+        if text and not re.match(r"(?i)module failure|see stdout/stderr", text):
+            if "python" in text.lower() and ("not found" in text or "No such file" in text):
+                return f"no usable Python interpreter: {text}"
+            return text
+    return "the audit module failed without a message"
+
+
+def _first_line(value: Any) -> str:
+    lines = [line.strip() for line in str(value or "").splitlines() if line.strip()]
+    return lines[0][:500] if lines else ""
+
+
+def keep(directory: Path, folder: str, name: str, data: Mapping[str, Any]) -> None:
+    """Write what a vantage (`probes`) or a host (`traces`) returned."""
+    write_json(directory / folder / f"{file_name(name)}.json", data)
+
+
+def targets(estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What to probe: every address and SMTP port of every host.
+
+    `estates` holds what hosts said of themselves, `declared` what the inventory says of them (`addresses`, `ports`,
+    `local_domains`, `known_recipient`); what is declared beats what was found. A listener on loopback only is nobody else's to reach.
+    """
+    planned = []
+    for name in sorted({*estates, *declared}):
+        about, estate = declared.get(name, {}), estates.get(name, {})
+        ports = sorted({*map(int, about.get("ports") or ()), *_ports(estate)})
+        if not ports and not estate and about.get("addresses"):
+            ports = list(SMTP_PORTS)
+        for address in about.get("addresses") or estate.get("addresses") or ():
+            usable = [p for p in ports if _listens(estate, str(address), p) or p in (about.get("ports") or ())] if estate else ports
+            if usable:
+                planned.append(
+                    {
+                        "name": name,
+                        "host": str(address),
+                        "ports": usable,
+                        "implicit_tls_ports": _wrapped(estate, usable),
+                        "known_recipient": about.get("known_recipient") or "",
+                        "local_domains": list(about.get("local_domains") or estate.get("local_domains") or ()),
+                    }
+                )
+    return planned
+
+
+def _ports(estate: Mapping[str, Any]) -> set[int]:
+    return {int(listener["port"]) for listener in estate.get("listeners", ()) if not listener.get("loopback_only")}
+
+
+def _listens(estate: Mapping[str, Any], address: str, port: int) -> bool:
+    try:
+        family = f"ipv{parse_address(address).version}"
+    except ValueError:
+        return True  # a name: the vantage resolves it
+    return any(
+        int(listener["port"]) == port
+        and str(listener["bind"]).strip("[]") in ("*", address)
+        and family in listener.get("families", (family,))
+        for listener in estate.get("listeners", ())
+    )
+
+
+def _wrapped(estate: Mapping[str, Any], ports: Iterable[int]) -> list[int]:
+    wrapped = {int(listener["port"]) for listener in estate.get("listeners", ()) if listener.get("tls_wrapper")}
+    return [p for p in ports if p in wrapped or (not estate and p == 465)]
+
+
+def tokens_of(probes: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By host: the tokens that the probes' sessions carried, to be looked for in its log."""
+    found: dict[str, list[str]] = {}
+    for answer in probes:
+        for listener in answer.get("listeners") or ():
+            found.setdefault(str(listener.get("name", "")), []).extend(str(t) for t in listener.get("tokens") or ())
+    return found
