@@ -16,6 +16,7 @@ Read from the top, the first row that fits decides:
 | pass | any | any | pass; what did not confirm it is named |
 | none | pass | any | pass |
 | none | any | closed | pass |
+| none | notapplicable | none | notapplicable |
 | none | any | any | unknown |
 
 `any` includes "not asked". Where one method says open and another closed, the disagreement is a finding of its own: one of
@@ -80,9 +81,7 @@ def conclude(config: Optional[Status], simulation: Optional[Status], probe: Opti
         return Conclusion(Status.PASS, _unconfirmed(simulation, probe))
     if simulation == Status.PASS or probe == CLOSED:
         return Conclusion(Status.PASS, _unconfirmed(simulation, probe))
-    if simulation == Status.NOTAPPLICABLE and probe is None:
-        return Conclusion(Status.NOTAPPLICABLE)
-    return Conclusion(Status.UNKNOWN)
+    return Conclusion(Status.NOTAPPLICABLE if simulation == Status.NOTAPPLICABLE and probe is None else Status.UNKNOWN)
 
 
 def _says_open(config: Optional[Status], simulation: Optional[Status], probe: Optional[str]) -> list[str]:
