@@ -49,7 +49,7 @@ def proofs_of(run: RunData, earlier: Mapping[str, Proof]) -> dict[str, Proof]:
 
 def is_complete(run: RunData, host: HostRun) -> bool:
     """Whether a stranger's probe came to a verdict on every port that the host offers to others."""
-    wanted = {int(listener["port"]) for listener in host.estate.get("listeners", ()) if not listener.get("loopback_only")}
+    wanted = public_ports(host)
     decided: set[int] = set()
     for answer in run.probes.values():
         if answer.get("vantage") == "stranger":
@@ -61,6 +61,11 @@ def is_complete(run: RunData, host: HostRun) -> bool:
     return bool(wanted) and wanted <= decided
 
 
+def public_ports(host: HostRun) -> set[int]:
+    """The SMTP ports that the host offers to others."""
+    return {int(listener["port"]) for listener in host.estate.get("listeners", ()) if not listener.get("loopback_only")}
+
+
 def findings(run: RunData, proofs: Mapping[str, Proof]) -> Iterator[tuple[str, Finding]]:
     """One finding of RELAY-15 for every host that said what it is configured to do."""
     if CONTROL not in run.controls:
@@ -70,7 +75,11 @@ def findings(run: RunData, proofs: Mapping[str, Proof]) -> Iterator[tuple[str, F
         digest = str(host.estate.get("config_digest") or "")
         if not digest:
             continue
-        yield host.name, _judged(digest, proofs.get(host.name), run.started, max_age_days)
+        if public_ports(host):
+            yield host.name, _judged(digest, proofs.get(host.name), run.started, max_age_days)
+        else:
+            reason = "no SMTP listener that others can reach"
+            yield host.name, Finding(CONTROL, HOST, Status.NOTAPPLICABLE, "nothing to probe", reason=reason)
 
 
 def _max_age_days(run: RunData) -> int:

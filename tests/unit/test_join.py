@@ -1,0 +1,184 @@
+"""One cause for every hole, one line for every control and subject, and nothing lost on the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible.module_utils.mtaudit import proof
+from ansible.module_utils.mtaudit.finding import HOST, Evidence, Finding, Method, Status, Subject
+from ansible.module_utils.mtaudit.join import join_run, listener_name
+from ansible.module_utils.mtaudit.report.run import ControlEntry, HostRun, RunData
+
+PORT_25 = Subject("listener", "*:25")
+ESTATE = {
+    "listeners": [
+        {"name": "*:25", "port": 25, "bind": "*", "loopback_only": False},
+        {"name": "127.0.0.1:10025", "port": 10025, "bind": "127.0.0.1", "loopback_only": True},
+    ],
+    "config_digest": "sha256:now",
+}
+
+
+def config(control: str, status: Status, subject: Subject = PORT_25, **more) -> Finding:
+    return Finding(control, subject, status, f"{control} by configuration", **more)
+
+
+def simulated(control: str, status: Status, **more) -> Finding:
+    return Finding(control, PORT_25, status, "asked smtpd", Method.SIMULATION, **more)
+
+
+def probed(control: str, verdict: str, **more) -> dict:
+    status = {"closed": Status.PASS, "unknown": Status.UNKNOWN}.get(verdict, Status.FAIL)
+    subject = Subject("listener", "198.51.100.41:25")
+    return {**Finding(control, subject, status, "probed", Method.PROBE, verdict=verdict, **more).to_dict(), "target": "mx1"}
+
+
+def run_of(findings=(), probes=(), vantage="stranger", controls=("RELAY-01", "RELAY-03", "SENDER-03"), **host) -> RunData:
+    entries = {c: ControlEntry(c, f"title of {c}", "critical", "relay", data={"fix": {"advice": "do this"}}) for c in controls}
+    answers = {"v1": {"vantage": vantage, "findings": list(probes), "listeners": host.pop("listeners", [])}} if probes or host.get(
+        "always_probe"
+    ) else {}
+    host.pop("always_probe", None)
+    mx1 = replace(HostRun("mx1", "ok", findings=tuple(findings), estate=ESTATE), **host)
+    return RunData("r1", "2026-11-21T20:00:00Z", "0.1.0", "sha256:c", "baseline", entries, (mx1,), probes=answers)
+
+
+def lines(run: RunData, more=()) -> dict:
+    return {(f.control, str(f.subject)): f for f in join_run(run, more)}
+
+
+def test_an_open_relay_is_charged_to_the_configuration_that_causes_it():
+    found = lines(
+        run_of(
+            [
+                config("RELAY-01", Status.FAIL),
+                config("RELAY-03", Status.PASS),
+                simulated("RELAY-03", Status.FAIL),
+                simulated("SENDER-03", Status.FAIL),
+                config("SENDER-03", Status.PASS),
+            ],
+            [probed("RELAY-03", "proven_open"), probed("SENDER-03", "proven_open")],
+        )
+    )
+    assert {key: f.status.value for key, f in found.items()} == {
+        ("RELAY-01", "listener *:25"): "fail",
+        ("RELAY-03", "listener *:25"): "pass",
+        ("SENDER-03", "listener *:25"): "pass",
+    }
+    cause = found[("RELAY-01", "listener *:25")]
+    assert cause.methods == {"config": "fail", "simulation": "fail", "probe": "proven_open"}
+    assert cause.fix_hint == "do this"
+
+
+def test_what_no_configuration_explains_stays_and_contradicts():
+    found = lines(run_of([config("RELAY-01", Status.PASS), config("RELAY-03", Status.PASS)], [probed("RELAY-03", "proven_open")]))
+    assert found[("RELAY-03", "listener *:25")].status == Status.FAIL
+    disagreement = found[("RELAY-03", "listener *:25 (methods disagree)")]
+    assert disagreement.status == Status.INFORMATIONAL
+    assert "configuration closed" in disagreement.message
+    assert found[("RELAY-01", "listener *:25")].status == Status.PASS
+
+
+def test_a_cause_that_needs_more_than_the_answer_had_does_not_explain_it():
+    ipv6_only = config("RELAY-09", Status.FAIL, conditions=("ipv6",))
+    found = lines(run_of([ipv6_only, config("RELAY-03", Status.PASS), simulated("RELAY-03", Status.FAIL)]))
+    assert found[("RELAY-03", "listener *:25")].status == Status.FAIL
+    assert "simulation" not in found[("RELAY-09", "listener *:25")].methods
+
+
+def test_an_answer_that_needed_ipv6_is_explained_by_the_ipv6_hole():
+    ipv6_only = config("RELAY-09", Status.FAIL, conditions=("ipv6",))
+    opened = simulated("RELAY-03", Status.FAIL, conditions=("ipv6",))
+    found = lines(run_of([ipv6_only, config("RELAY-03", Status.PASS), opened]))
+    assert found[("RELAY-09", "listener *:25")].methods == {"config": "fail", "simulation": "fail"}
+    assert found[("RELAY-03", "listener *:25")].status == Status.PASS
+
+
+def test_with_an_unexplained_open_relay_the_variants_are_the_same_hole():
+    answers = [simulated("RELAY-03", Status.FAIL), simulated("SENDER-03", Status.FAIL, conditions=("local_sender",))]
+    found = lines(run_of([config("SENDER-03", Status.PASS), *answers]))
+    assert found[("SENDER-03", "listener *:25")].status == Status.PASS
+    assert found[("RELAY-03", "listener *:25")].status == Status.FAIL
+
+
+def test_a_neighbours_view_carries_its_vantage_as_condition():
+    found = lines(run_of([], [probed("RELAY-03", "proven_open")], vantage="neighbour"))
+    assert found[("RELAY-03", "listener *:25")].conditions == ("neighbour",)
+
+
+def test_an_inside_host_that_the_site_trusts_may_relay():
+    seen = probed("RELAY-03", "accepts", evidence=(Evidence(Method.PROBE, "inside from 198.18.0.7", "250"),))
+    allowed = run_of([], [seen], vantage="inside", declared={"trusted_networks": ["198.18.0.0/24"]})
+    assert lines(allowed)[("RELAY-03", "listener *:25")].status == Status.PASS
+    assert lines(run_of([], [seen], vantage="inside"))[("RELAY-03", "listener *:25")].status == Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("unreachable", Status.NOTCHECKED), ("failed", Status.ERROR), ("unreadable", Status.ERROR)]
+)
+def test_a_host_without_an_answer_is_neither_good_nor_bad(status, expected):
+    found = lines(run_of(status=status, reason="no route", estate={}))
+    assert {f.status for f in found.values()} == {expected}
+    assert {f.control for f in found.values()} == {"RELAY-01", "RELAY-03", "SENDER-03"}
+    assert {f.reason for f in found.values()} == {"no route"}
+
+
+def test_a_host_that_was_not_reached_by_ssh_may_still_be_proven_open():
+    found = lines(run_of([], [probed("RELAY-03", "proven_open")], status="unreachable", estate={}))
+    assert found[("RELAY-03", "listener 198.51.100.41:25")].status == Status.FAIL
+    assert found[("RELAY-01", "host")].status == Status.NOTCHECKED
+
+
+def test_a_garbled_answer_of_a_vantage_is_an_error_and_no_crash():
+    found = lines(run_of([], [{"target": "mx1", "control": 5}]))
+    assert found[("RELAY-03", "host")].status == Status.UNKNOWN or found[("RELAY-03", "host")].status == Status.ERROR
+
+
+def test_hostile_text_is_made_printable():
+    nasty = config("RELAY-01", Status.FAIL, evidence=(Evidence(Method.PROBE, "x", "\x1b[2J" + "A" * 9000),))
+    text = lines(run_of([nasty]))[("RELAY-01", "listener *:25")].evidence[0].text
+    assert "\x1b" not in text
+    assert len(text) < 600
+
+
+def test_listener_names():
+    assert listener_name(ESTATE, "198.51.100.41", "25") == "*:25"
+    assert listener_name(ESTATE, "198.51.100.41", "10025") == ""
+
+
+SEEN = [{"name": "mx1", "port": 25, "verdict": "closed"}]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "listeners", "status", "words"),
+    [
+        ({}, SEEN, "pass", "was probed"),
+        ({}, [], "fail", "never probed"),
+        ({"mx1": proof.Proof("sha256:now", "2026-11-20T20:00:00Z")}, [], "pass", "2026-11-20"),
+        ({"mx1": proof.Proof("sha256:old", "2026-11-20T20:00:00Z")}, [], "fail", "changed since"),
+        ({"mx1": proof.Proof("sha256:now", "2026-09-01T20:00:00Z")}, [], "fail", "81 days ago, 31 are allowed"),
+        ({"mx1": proof.Proof("sha256:old", "2026-11-20T20:00:00Z")}, SEEN, "pass", "2026-11-21"),
+        ({}, [{"name": "mx1", "port": 25, "verdict": "unknown"}], "fail", "never probed"),
+    ],
+)
+def test_a_proof_is_as_old_as_the_configuration_it_saw(earlier, listeners, status, words):
+    run = run_of(controls=("RELAY-15",), listeners=listeners, always_probe=True)
+    ((host, finding),) = proof.findings(run, proof.proofs_of(run, earlier))
+    assert host == "mx1"
+    assert finding.subject == HOST
+    assert finding.status.value == status
+    assert words in finding.message
+
+
+def test_a_host_that_nobody_can_reach_needs_no_probe():
+    quiet = {"listeners": [ESTATE["listeners"][1]], "config_digest": "sha256:now"}
+    ((_, finding),) = proof.findings(run_of(controls=("RELAY-15",), estate=quiet), {})
+    assert finding.status == Status.NOTAPPLICABLE
+
+
+def test_garbled_proofs_of_an_earlier_run_count_as_none():
+    assert proof.parse_proofs({"mx1": "?", "mx2": {"digest": "d", "at": "t"}, "mx3": {"digest": "d"}}) == {
+        "mx2": proof.Proof("d", "t")
+    }
+    assert proof.parse_proofs([1]) == {}
