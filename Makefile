@@ -1,0 +1,63 @@
+# Everything that people run. `make help` says what there is.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help audit test test-full lint unit docs lab lab-down setup clean
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+LAB := .venv/bin/python molecule/lab/lab.py
+TESTS := .venv/bin/python tools/run_tests.py
+
+# make audit INVENTORY=inventories/mine LIMIT=mx1 PROFILE=strict ARGS='--ask-become-pass'
+INVENTORY ?=
+LIMIT ?=
+PROFILE ?=
+ARGS ?=
+
+help:                ## show this list
+	@echo 'make audit [INVENTORY=path] [LIMIT=hosts] [PROFILE=name] [ARGS=...]'
+	@echo 'Without INVENTORY it builds the lab, a small internet in containers, and audits that.'
+	@echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+audit:               ## audit your inventory, or the lab, and write the report
+	@tools/bootstrap.sh $(if $(INVENTORY),audit,lab)
+	@$(if $(INVENTORY),,$(LAB) up)
+	@ansible-playbook -i $(or $(INVENTORY),inventories/lab) playbooks/audit.yml \
+	    $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),-e mta_audit_profile='$(PROFILE)') $(ARGS)
+
+test:                ## everything that CI checks
+	@tools/bootstrap.sh test
+	@$(TESTS)
+
+test-full:           ## ... and the whole matrix (hours)
+	@tools/bootstrap.sh test
+	@$(TESTS) --full
+
+lint:                ## only the linters
+	@tools/bootstrap.sh test
+	@$(TESTS) --stage lint
+
+unit:                ## only the tests that need no lab
+	@tools/bootstrap.sh test
+	@$(TESTS) --stage unit --stage catalogue
+
+docs:                ## write the documentation that is made from the catalogue and the roles
+	@tools/bootstrap.sh test
+	@.venv/bin/python tools/generate_docs.py
+
+lab:                 ## bring the lab up and keep it up
+	@tools/bootstrap.sh lab
+	@$(LAB) up
+
+lab-down:            ## take the lab down; images are kept
+	@tools/bootstrap.sh lab
+	@$(LAB) down
+
+setup:               ## install what the tests need, and nothing else
+	@tools/bootstrap.sh test
+
+clean:               ## remove the lab, its images, the environment and the caches; reports are kept
+	@if [ -x .venv/bin/python ] && command -v podman >/dev/null; then $(LAB) clean; fi
+	@rm -rf .venv .cache .ansible build .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

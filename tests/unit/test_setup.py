@@ -1,0 +1,191 @@
+"""Set-up: what it installs where, and that it says so."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import pythons
+import setup
+from pythons import Python
+from setup import LAB_TOOLS, TOOLS, Machine, SetupError, Tool
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTHING_HERE = Tool("mtaudit-no-such-package", "is never there", ("mtaudit-no-such-program",))
+ROOT_ON_DEBIAN = Machine(debian=True, apt=True, root=True)
+
+
+def fake(directory: Path, name: str, text: str) -> Path:
+    """A program of ours on a PATH of ours."""
+    directory.mkdir(exist_ok=True)
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def bin_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH with nothing but the shell, and with no other place to look in."""
+    path = tmp_path / "bin"
+    path.mkdir()
+    for name in ("sh", "cat", "touch", "mkdir", "dirname", "pwd", "id"):
+        found = shutil.which(name)
+        assert found
+        (path / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(path))
+    monkeypatch.setattr(setup, "HELPER_PATHS", ())
+    return path
+
+
+@pytest.mark.parametrize(("machine", "words"), [
+    (Machine(debian=True, apt=True, root=False), "sudo apt-get install --no-install-recommends mtaudit-no-such-package"),
+    (Machine(debian=False, apt=True, root=True), "with: apt-get install --no-install-recommends mtaudit-no-such-package"),
+    (Machine(debian=False, apt=False, root=True), "the names are Debian's"),
+])
+def test_elsewhere_it_names_what_is_missing_and_stops(
+    tmp_path: Path, bin_only: Path, machine: Machine, words: str
+) -> None:
+    fake(bin_only, "apt-get", f"touch {tmp_path}/called")
+    with pytest.raises(SetupError) as stopped:
+        setup.install_packages([NOTHING_HERE], machine, tmp_path)
+    assert words in str(stopped.value)
+    assert "mtaudit-no-such-package is never there" in re.sub(" +", " ", str(stopped.value))
+    assert not (tmp_path / "called").exists()
+
+
+def test_as_root_on_debian_it_says_what_and_why_and_installs(
+    tmp_path: Path, bin_only: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake(bin_only, "apt-get", f'echo "$@" >> {tmp_path}/calls\n'
+                              f'if [ "$1" = install ]; then cat {bin_only}/apt-get > {bin_only}/mtaudit-no-such-program; fi\n'
+                              f"/bin/chmod 755 {bin_only}/mtaudit-no-such-program 2>/dev/null || true")
+    setup.install_packages([NOTHING_HERE], ROOT_ON_DEBIAN, tmp_path)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[0].startswith("update")
+    assert calls[1] == "install -q -y --no-install-recommends mtaudit-no-such-package"
+    assert "mtaudit-no-such-package is never there" in re.sub(" +", " ", capsys.readouterr().out)
+
+
+def test_a_failing_apt_get_is_shown(tmp_path: Path, bin_only: Path) -> None:
+    fake(bin_only, "apt-get", "echo 'E: no network'; exit 100")
+    with pytest.raises(SetupError, match="apt-get update failed(.|\n)*E: no network"):
+        setup.install_packages([NOTHING_HERE], ROOT_ON_DEBIAN, tmp_path)
+
+
+def test_an_apt_get_that_installs_nothing_is_noticed(tmp_path: Path, bin_only: Path) -> None:
+    fake(bin_only, "apt-get", "exit 0")
+    with pytest.raises(SetupError, match="not found: mtaudit-no-such-package"):
+        setup.install_packages([NOTHING_HERE], ROOT_ON_DEBIAN, tmp_path)
+
+
+def test_nothing_missing_calls_nothing(tmp_path: Path, bin_only: Path) -> None:
+    fake(bin_only, "apt-get", "exit 100")
+    fake(bin_only, "mtaudit-no-such-program", "exit 0")
+    setup.install_packages(setup.missing([NOTHING_HERE]), ROOT_ON_DEBIAN, tmp_path)
+
+
+def test_auditing_your_own_inventory_needs_no_container(bin_only: Path) -> None:
+    assert [tool.package for tool in setup.missing(TOOLS["audit"])] == ["openssh-client"]
+    assert {tool.package for tool in LAB_TOOLS} <= {tool.package for tool in setup.missing(TOOLS["lab"])}
+
+
+def test_every_tool_says_what_shows_that_it_is_there() -> None:
+    for tool in TOOLS["test"]:
+        assert tool.why
+        assert tool.programs or tool.files, tool.package
+
+
+@pytest.mark.parametrize(("text", "ids"), [
+    ('PRETTY_NAME="Debian GNU/Linux 12"\nID=debian\n', {"debian"}),
+    ('NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\n', {"rocky"}),
+    ("", {""}),
+])
+def test_distribution_is_read(tmp_path: Path, text: str, ids: set[str]) -> None:
+    (tmp_path / "os-release").write_text(text)
+    assert setup.os_ids(tmp_path / "os-release") == ids
+    assert setup.os_ids(tmp_path / "none") == set()
+
+
+@pytest.mark.parametrize(("offered", "taken"), [
+    ([("a", (3, 9), True), ("b", (3, 11), True), ("c", (3, 13), True)], "c"),
+    ([("a", (3, 13), False), ("b", (3, 11), True)], "b"),       # no venv module: Debian without python3-venv
+    ([("a", (3, 12), False), ("b", (3, 11), False)], "a"),      # ... everywhere: the package is installed then
+    ([("a", (3, 15), True), ("b", (3, 10), True)], None),       # too new, too old
+    ([], None),
+])
+def test_newest_suitable_python(offered: list[tuple[str, tuple[int, int], bool]], taken: str | None) -> None:
+    found = pythons.best(Python(*one) for one in offered)
+    assert (found.path if found else None) == taken
+
+
+def test_a_stub_of_a_version_manager_is_no_python(tmp_path: Path) -> None:
+    stub = fake(tmp_path / "shims", "python3.13", "echo 'pyenv: python3.13: command not found' >&2; exit 127")
+    assert pythons.ask(str(stub)) is None
+    assert pythons.ask("/nonexistent/python3") is None
+
+
+def test_no_python_that_suits_stops_with_a_reason(tmp_path: Path, bin_only: Path) -> None:
+    with pytest.raises(SetupError, match=r"no Python from 3\.11 to 3\.14"):
+        setup.install_environment(tmp_path / "venv", ROOT / "requirements.txt", ROOT_ON_DEBIAN, tmp_path)
+
+
+@pytest.fixture
+def requirements(tmp_path: Path) -> Path:
+    """Requirements that need no network: none."""
+    (tmp_path / "base.txt").write_text("# nothing\n")
+    (tmp_path / "more.txt").write_text("-r base.txt\n# and nothing more\n")
+    return tmp_path / "more.txt"
+
+
+def test_environment_is_made_once_and_again_only_for_a_reason(
+    tmp_path: Path, requirements: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    venv = tmp_path / "venv"
+
+    def steps() -> list[str]:
+        setup.install_environment(venv, requirements, ROOT_ON_DEBIAN, tmp_path)
+        return re.findall(r"set-up: (new environment|pip install)[^\n]* \.\.\.", capsys.readouterr().out)
+
+    assert steps() == ["new environment", "pip install"]
+    assert steps() == []
+    assert setup.is_current(venv, tmp_path / "base.txt")        # what it includes is there as well
+    (tmp_path / "base.txt").write_text("# changed\n")
+    assert steps() == ["pip install"]
+    moved = tmp_path / "moved"
+    venv.rename(moved)
+    shutil.copytree(moved, venv, symlinks=True)
+    assert steps() == []                                        # the same place, the same content
+    assert not setup.is_current(moved, requirements)            # its scripts name another place
+    assert not setup.usable(moved)
+    (venv / "bin/python").unlink()
+    assert steps() == ["new environment", "pip install"]
+
+
+def test_a_failing_pip_leaves_no_stamp(tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("this is not a requirement\n")
+    with pytest.raises(SetupError, match="pip install -r bad.txt failed"):
+        setup.install_environment(tmp_path / "venv", tmp_path / "bad.txt", ROOT_ON_DEBIAN, tmp_path)
+    assert not setup.is_current(tmp_path / "venv", tmp_path / "bad.txt")
+
+
+def test_bootstrap_without_python_names_it(tmp_path: Path, bin_only: Path) -> None:
+    (bin_only / "id").unlink()
+    fake(bin_only, "id", "echo 1000")
+    done = subprocess.run(
+        ["sh", str(ROOT / "tools/bootstrap.sh"), "audit"], capture_output=True, text=True, check=False,
+        env={"PATH": str(bin_only)}, executable=os.path.realpath(bin_only / "sh"),
+    )
+    assert done.returncode == 1
+    assert "python3 (3.11 or newer, with venv) is missing" in done.stderr
+
+
+def test_pytest_ansible_is_kept_out() -> None:
+    """It and pytest-testinfra both register --ansible-inventory: pytest would not start."""
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (ROOT / name).read_text().splitlines()
+        assert not [line for line in lines if line.startswith("pytest-ansible")]

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Install what is missing on this machine: system packages and a virtual environment.
+
+    setup.py audit     audit your own inventory
+    setup.py lab       ... and run the lab
+    setup.py test      ... and run the tests
+
+As root on Debian it installs system packages, after saying which and why. Elsewhere it names what is missing and stops. The
+environment (.venv) carries the digest of what it was made from: a second run finds it and does nothing.
+Runs on any Python >= 3.9 and needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from progress import Done, run, say
+from pythons import NEWEST, OLDEST, Python, newest_python
+
+ROOT = Path(__file__).resolve().parents[1]
+HELPER_PATHS = ("/usr/sbin", "/sbin", "/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
+
+
+class SetupError(Exception):
+    """Set-up cannot go on. The text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something the machine must have: the Debian package, what it is for, and the programs or files that show it is there."""
+
+    package: str
+    why: str
+    programs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+AUDIT_TOOLS = (Tool("openssh-client", "Ansible reaches the hosts with it", ("ssh",)),)
+LAB_TOOLS = (
+    Tool("podman", "runs the hosts of the lab as containers", ("podman",)),
+    Tool("runc", "runs containers on machines where crun refuses the cgroups", ("runc",)),
+    Tool("netavark", "makes the networks of the lab", ("netavark",)),
+    Tool("aardvark-dns", "answers for the networks of the lab", ("aardvark-dns",)),
+    Tool("mmdebstrap", "makes the Debian images of the lab", ("mmdebstrap",)),
+    Tool("nftables", "hides the lab's inner network behind its gateway", ("nft",)),
+    Tool("iproute2", "shows whether the lab's networks are free on this machine", ("ip",)),
+)
+TEST_TOOLS = (
+    Tool("git", "molecule finds its settings in a git checkout", ("git",)),
+    Tool("chromium", "looks at the HTML report", ("chromium", "chromium-browser", "google-chrome")),
+    Tool("fonts-dejavu-core", "shows the letters of the HTML report", files=(
+        "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",
+        "/usr/share/fonts/TTF/DejaVuSans.ttf")),
+)
+TOOLS = {"audit": AUDIT_TOOLS, "lab": AUDIT_TOOLS + LAB_TOOLS, "test": AUDIT_TOOLS + LAB_TOOLS + TEST_TOOLS}
+REQUIREMENTS = {"audit": "requirements.txt", "lab": "requirements.txt", "test": "requirements-dev.txt"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What set-up may do here."""
+
+    debian: bool
+    apt: bool
+    root: bool
+
+    @property
+    def may_install(self) -> bool:
+        return self.debian and self.root and self.apt
+
+    @classmethod
+    def this_one(cls) -> Machine:
+        return cls("debian" in os_ids(Path("/etc/os-release")), shutil.which("apt-get") is not None, os.geteuid() == 0)
+
+
+def os_ids(os_release: Path) -> set[str]:
+    """The ID of the distribution; empty when the file is not there."""
+    try:
+        lines = os_release.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    values = dict(line.split("=", 1) for line in lines if "=" in line)
+    return {values.get("ID", "").strip().strip('"')}
+
+
+def missing(tools: Iterable[Tool]) -> list[Tool]:
+    """Those of the tools that this machine lacks."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), *HELPER_PATHS])
+    return [
+        tool for tool in tools
+        if not any(shutil.which(name, path=path) for name in tool.programs) and not any(Path(f).exists() for f in tool.files)
+    ]
+
+
+def what_to_install(tools: Iterable[Tool], machine: Machine) -> str:
+    """The message for a machine where we install nothing ourselves."""
+    wanted = list(tools)
+    lines = ["missing on this machine:"]
+    lines += [f"  {tool.package:<20} {tool.why}" for tool in wanted]
+    packages = " ".join(tool.package for tool in wanted)
+    if machine.apt:
+        sudo = "" if machine.root else "sudo "
+        lines.append(f"Install them with: {sudo}apt-get install --no-install-recommends {packages}")
+    else:
+        lines.append("Install them (the names are Debian's), then run this again.")
+    return "\n".join(lines)
+
+
+def install_packages(tools: Iterable[Tool], machine: Machine, cache: Path) -> None:
+    """Install the Debian packages, or stop with their names."""
+    wanted = list(tools)
+    if not wanted:
+        return
+    if not machine.may_install:
+        raise SetupError(what_to_install(wanted, machine))
+    say("set-up: installing with apt-get:")
+    for tool in wanted:
+        say(f"  {tool.package:<20} {tool.why}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    _step("apt-get update", ["apt-get", "update", "-q"], cache / "logs/setup-apt-update.log", environment)
+    # Recommended packages are left out: those of podman bring crun in place of runc.
+    command = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *(tool.package for tool in wanted)]
+    _step("apt-get install", command, cache / "logs/setup-apt-install.log", environment)
+    if still := missing(wanted):
+        raise SetupError("apt-get installed these, but they are not found: " + ", ".join(tool.package for tool in still))
+
+
+def _step(title: str, command: list[str], log: Path, environment: Optional[Mapping[str, str]] = None) -> Done:
+    say(f"set-up: {title} ...")
+    done = run(title, command, log, env=environment, heartbeat_s=10)
+    if not done.ok:
+        tail = "\n  ".join(done.output().splitlines()[-25:])
+        raise SetupError(f"{title} failed ({log}):\n  {tail}")
+    say(f"set-up: {title}: {done.seconds:.0f} s")
+    return done
+
+
+def digest(requirements: Path, venv: Path) -> str:
+    """What the environment is made from: the requirements, with those they include, and its place (its scripts name it)."""
+    text = "".join(file.read_text(encoding="utf-8") for file in with_included(requirements))
+    return hashlib.sha256(f"{venv}\n{text}".encode()).hexdigest()
+
+
+def with_included(requirements: Path) -> list[Path]:
+    """A file of requirements and those that it includes."""
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    return [requirements, *(requirements.parent / line[3:].strip() for line in lines if line.startswith("-r "))]
+
+
+def stamp(venv: Path, requirements: Path) -> Path:
+    return venv / f".made-from-{requirements.name}"
+
+
+def is_current(venv: Path, requirements: Path) -> bool:
+    """Whether the environment was made from these requirements, here, and its Python still starts."""
+    mark = stamp(venv, requirements)
+    if not mark.is_file() or mark.read_text(encoding="utf-8").strip() != digest(requirements, venv):
+        return False
+    return python_version(venv) is not None
+
+
+def python_version(venv: Path) -> Optional[tuple[int, int]]:
+    """The Python of an environment; None when it does not start."""
+    code = "import sys; print(*sys.version_info[:2])"
+    try:
+        done = subprocess.run([str(venv / "bin/python"), "-c", code], capture_output=True, text=True, check=False, timeout=30)
+        major, minor = done.stdout.split()
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return int(major), int(minor)
+
+
+def usable(venv: Path) -> bool:
+    """Whether packages can be installed into the environment as it is: a suitable Python, and never moved from elsewhere."""
+    version = python_version(venv)
+    script = venv / "bin/pip"
+    if version is None or not OLDEST <= version <= NEWEST or not script.is_file():
+        return False
+    return script.read_bytes()[:512].startswith(f"#!{venv}/bin/".encode())
+
+
+def make_venv(venv: Path, python: Python, machine: Machine, cache: Path) -> None:
+    """Make an empty environment; on Debian, venv is a package of its own."""
+    if not python.has_venv:
+        name = f"python{python.version[0]}.{python.version[1]}-venv" if python.path.startswith("/usr/bin/") else "python3-venv"
+        install_packages_named(name, machine, cache)
+    _step(f"new environment on {python.path}", [python.path, "-m", "venv", "--clear", str(venv)], cache / "logs/setup-venv.log")
+
+
+def install_packages_named(package: str, machine: Machine, cache: Path) -> None:
+    """Install one Debian package that no program on the PATH shows."""
+    tool = Tool(package, "makes the virtual environment")
+    if not machine.may_install:
+        raise SetupError(what_to_install([tool], machine))
+    say(f"set-up: installing {package} with apt-get: {tool.why}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    _step("apt-get update", ["apt-get", "update", "-q"], cache / "logs/setup-apt-update.log", environment)
+    _step("apt-get install", ["apt-get", "install", "-q", "-y", "--no-install-recommends", package],
+          cache / "logs/setup-apt-venv.log", environment)
+
+
+def install_environment(venv: Path, requirements: Path, machine: Machine, cache: Path) -> None:
+    """Make or complete the virtual environment; nothing when it is current."""
+    if is_current(venv, requirements):
+        return
+    if not usable(venv):
+        python = newest_python()
+        if python is None:
+            raise SetupError(f"no Python from 3.{OLDEST[1]} to 3.{NEWEST[1]} was found on the PATH: install one")
+        make_venv(venv, python, machine, cache)
+    pip = [str(venv / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "-r", str(requirements)]
+    _step(f"pip install -r {requirements.name}", pip, cache / "logs/setup-pip.log")
+    for satisfied in with_included(requirements):
+        stamp(venv, satisfied).write_text(digest(satisfied, venv) + "\n", encoding="utf-8")
+
+
+def set_up(need: str, venv: Path, cache: Path, machine: Machine) -> None:
+    """Everything for one need, one process at a time."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "setup.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        install_packages(missing(TOOLS[need]), machine, cache)
+        install_environment(venv, ROOT / REQUIREMENTS[need], machine, cache)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("need", choices=sorted(TOOLS))
+    need = parser.parse_args().need
+    try:
+        set_up(need, ROOT / ".venv", ROOT / ".cache", Machine.this_one())
+    except SetupError as exc:
+        print(f"set-up: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
