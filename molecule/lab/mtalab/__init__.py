@@ -1,0 +1,1 @@
+"""The lab: a small internet of mail servers in podman containers, described by lab.yml."""
