@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ..finding import Finding
 from ..joined import SEVERITIES
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 DEFAULT_SEVERITY = "high"  # of a control that the catalogue of the run does not list
+_NOTHING: dict[str, Any] = {}
 
 
 class RunError(Exception):
@@ -195,12 +196,13 @@ def _hosts(directory: Path, declared: Mapping[str, Any], problems: list[Problem]
         yield host
 
 
-def _host(name: str, about: Mapping[str, Any], answer: Any) -> HostRun:
+def _host(name: str, about: Mapping[str, Any], answer: Optional[tuple[dict[str, Any], str]]) -> HostRun:
     kind = _text(about.get("kind"))
     waivers = tuple(w for w in about.get("waivers") or () if isinstance(w, dict))
     if about.get("reachable") is False:
-        return HostRun(name, "unreachable", _text(about.get("reason")) or "could not be reached", kind, waivers=waivers, declared=about)
-    data, problem = answer or ({}, "no answer of this host in the run directory")
+        reason = _text(about.get("reason")) or "could not be reached"
+        return HostRun(name, "unreachable", reason, kind, waivers=waivers, declared=about)
+    data, problem = answer or (_NOTHING, "no answer of this host in the run directory")
     if problem:
         return HostRun(name, "unreadable", problem, kind, waivers=waivers, problem=problem, declared=about)
     findings, lost = _findings(data.get("findings"))

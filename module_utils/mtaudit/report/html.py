@@ -1,0 +1,185 @@
+"""Write the HTML report: one file, or an index and a page a host. Jinja2 is needed; it is on every Ansible controller."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..finding import Evidence, Status
+from ..joined import FIXED, NEW, SEVERITIES, STILL_OPEN, UNDECIDED, JoinedFinding
+from . import svg
+from .verdict import HostAnswer, Report, proof
+
+INDEX = "report.html"
+PAGES = "report-hosts"
+SCRIPT = "report.js"
+ROWS_FIRST_SCREEN = 6
+LISTED = 60  # rows of the lists that sum up; each host's own part is complete
+
+STATUS_WORDS = {
+    "fail": "Fails", "error": "Error", "unknown": "Unknown", "notchecked": "Not checked", "waived": "Accepted by waiver",
+    "informational": "For information", "fixed": "Fixed", "pass": "Passes", "notapplicable": "Does not apply",
+}
+METHOD_WORDS = {"config": "Configuration", "simulation": "Simulation", "probe": "Test from outside", "log": "Server's log"}
+CONDITION_WORDS = {
+    "null_sender": "with the null sender <>",
+    "local_sender": "with a sender at one of the server's own domains",
+    "ipv6": "over IPv6",
+    "percent": "with the percent form (user%domain@server)",
+    "bang": "with the bang form (domain!user)",
+    "source_route": "with a source route (@server:user@domain)",
+    "quoted": "with a quoted local part",
+    "after_starttls": "after STARTTLS",
+    "xclient": "through XCLIENT",
+    "proxy_header": "through a PROXY header",
+    "authenticated": "with a login",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One entry in a host's part: a finding, or several that say the same for the same reason."""
+
+    first: JoinedFinding
+    findings: tuple[JoinedFinding, ...]
+    number: int
+
+    @property
+    def severities(self) -> str:
+        return " ".join(dict.fromkeys(f.severity for f in self.findings))
+
+    @property
+    def areas(self) -> str:
+        return " ".join(dict.fromkeys(f.area for f in self.findings))
+
+
+@dataclass(frozen=True)
+class HostPart:
+    """What is shown of one host: entries in full, and the short lists."""
+
+    host: HostAnswer
+    blocks: tuple[Block, ...]
+    passed: tuple[JoinedFinding, ...]
+    not_applicable: tuple[JoinedFinding, ...]
+
+
+def host_part(host: HostAnswer) -> HostPart:
+    """A host of which nothing is known says so once, not once a control."""
+    passed = tuple(f for f in host.findings if f.status is Status.PASS)
+    not_applicable = tuple(f for f in host.findings if f.status is Status.NOTAPPLICABLE)
+    groups: dict[tuple[str, ...], list[JoinedFinding]] = {}
+    for place, finding in enumerate(host.findings):
+        if finding.status in (Status.PASS, Status.NOTAPPLICABLE):
+            continue
+        alike = finding.status in UNDECIDED and not finding.evidence and not finding.methods
+        key = (finding.status.value, finding.message, finding.reason) if alike else (str(place),)
+        groups.setdefault(key, []).append(finding)
+    blocks = tuple(Block(svg.most_severe(group), tuple(group), n) for n, group in enumerate(groups.values(), 1))
+    return HostPart(host, blocks, passed, not_applicable)
+
+
+def write_pages(report: Report, template_directory: str, hosts_per_page: int) -> Iterator[tuple[str, Iterator[str]]]:
+    """File names, relative to the run directory, and their text in pieces. Raises jinja2.TemplateError, ImportError."""
+    environment = _environment(template_directory)
+    single = len(report.hosts) <= hosts_per_page
+    links = Links(single)
+    common = _common(report, links, template_directory)
+    index = environment.get_template("report.html.j2")
+    yield INDEX, index.generate(**common, **_index(report), single=single, parts=map(host_part, report.hosts) if single else ())
+    if not single:
+        page = environment.get_template("host.html.j2")
+        for place, host in enumerate(report.hosts):
+            before = report.hosts[place - 1] if place else None
+            after = report.hosts[place + 1] if place + 1 < len(report.hosts) else None
+            yield f"{PAGES}/{_page(host)}", page.generate(**common, part=host_part(host), before=before, after=after)
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where a host's part is found."""
+
+    single: bool
+
+    def host(self, host: HostAnswer) -> str:
+        """Seen from the index."""
+        return f"#{host.anchor}" if self.single else f"{PAGES}/{_page(host)}"
+
+    def beside(self, host: HostAnswer) -> str:
+        """Seen from another host's page."""
+        return _page(host)
+
+
+def _page(host: HostAnswer) -> str:
+    return f"{host.number:04d}.html"
+
+
+def _environment(template_directory: str) -> Any:
+    import jinja2  # only the controller has it
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template_directory), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )
+    environment.filters.update(
+        proof=proof, status_word=lambda s: STATUS_WORDS.get(s, s), method_word=lambda m: METHOD_WORDS.get(m, m),
+        condition=condition_words, by_method=by_method, dialogue=dialogue, day=lambda since: since[:10], short=svg.short,
+    )
+    return environment
+
+
+def _common(report: Report, links: Links, template_directory: str) -> dict[str, Any]:
+    script = (Path(template_directory) / SCRIPT).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"report": report, "links": links, "script": script, "script_hash": f"sha256-{digest}", "severities": SEVERITIES,
+            "status_words": STATUS_WORDS, "areas": sorted({control.area for control in report.controls})}
+
+
+def _index(report: Report) -> dict[str, Any]:
+    findings = list(report.findings)
+    columns, top = svg.trend_columns(report.trend)
+    changes = {change: [f for f in findings if f.change == change] for change in (NEW, FIXED, STILL_OPEN)}
+    return {
+        "bad_hosts": [h for h in report.hosts if h.answer == "yes"],
+        "unknown_hosts": [h for h in report.hosts if h.answer == "unknown"],
+        "rows_first_screen": ROWS_FIRST_SCREEN,
+        "listed": LISTED,
+        "bars": svg.severity_bars(findings),
+        "status_bar": svg.status_bar(report.counts),
+        "columns": columns,
+        "trend_top": top,
+        "matrix": svg.matrix(report.hosts, report.controls),
+        "cell": svg.CELL,
+        "changes": changes,
+        "waived": [f for f in findings if f.waiver],
+        "by_number": {host.name: host for host in report.hosts},
+    }
+
+
+def condition_words(condition: str) -> str:
+    """What it takes, in words: `port:2525` is `on port 2525`."""
+    if condition.startswith("port:"):
+        return f"on port {condition[5:]}"
+    return CONDITION_WORDS.get(condition, condition.replace("_", " "))
+
+
+def by_method(evidence: Iterable[Evidence]) -> list[tuple[str, list[Evidence]]]:
+    """Evidence grouped by the method that found it, in the order of the methods' words."""
+    groups: dict[str, list[Evidence]] = {method: [] for method in METHOD_WORDS}
+    for entry in evidence:
+        groups[entry.method.value].append(entry)
+    return [(method, entries) for method, entries in groups.items() if entries]
+
+
+def dialogue(text: str) -> Sequence[tuple[str, str]]:
+    """Lines with who said them: `client`, `server` or empty. Recognised are `C: ` and `S: `, `> ` and `< `."""
+    return [(_speaker(line), line) for line in text.split("\n")]
+
+
+def _speaker(line: str) -> str:
+    if line.startswith(("C: ", "> ", ">>> ")):
+        return "client"
+    return "server" if line.startswith(("S: ", "< ", "<<< ")) else ""

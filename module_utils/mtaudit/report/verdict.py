@@ -1,0 +1,253 @@
+"""Answer what a report is opened for: can these servers be used to send spam, how do we know it, what comes first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+from ..finding import Status
+from ..joined import UNDECIDED, JoinedFinding
+from .clean import clean_host, clean_problem
+from .complete import worst_first
+from .gate import Gate
+from .history import Point
+from .run import ControlEntry, Problem, RunData
+
+YES = "yes"
+UNKNOWN = "unknown"
+NO = "no"
+SERIOUS = ("critical", "high")  # a failure of these lets somebody send; lesser ones weaken a defence
+
+_PROOF = (
+    ("proven_open", "a stranger's test message was delivered"),
+    ("accepts", "it accepted a stranger's message for another domain; delivery was not tried"),
+)
+
+
+@dataclass(frozen=True)
+class HostAnswer:
+    """One host: `answer` is yes, unknown or no; `findings` are worst first."""
+
+    name: str
+    kind: str
+    status: str
+    reason: str
+    answer: str
+    counts: Mapping[str, int]
+    findings: tuple[JoinedFinding, ...]
+    number: int = 0
+
+    @property
+    def anchor(self) -> str:
+        """The host's id in the HTML report. Names can hold anything, so it is a number."""
+        return f"host-{self.number}"
+
+    @property
+    def worst(self) -> Optional[JoinedFinding]:
+        """The finding that decides the answer."""
+        first = self.findings[0] if self.findings else None
+        return first if first and first.status in (Status.FAIL, *UNDECIDED) else None
+
+    @property
+    def proven(self) -> bool:
+        return any(proof_rank(f) == 0 for f in self.findings if f.status is Status.FAIL)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do: one control that fails, and where."""
+
+    control: str
+    title: str
+    severity: str
+    hosts: tuple[str, ...]
+    proven: bool
+    fix_hint: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the formats show, cleaned and sorted; they only escape and lay out."""
+
+    title: str
+    run: RunData
+    hosts: tuple[HostAnswer, ...]
+    counts: Mapping[str, int]
+    failing: Mapping[str, int]
+    answer: str
+    headline: str
+    details: tuple[str, ...]
+    steps: tuple[Step, ...]
+    gate: Gate
+    trend: tuple[Point, ...]
+    problems: tuple[Problem, ...]
+    controls: tuple[ControlEntry, ...] = field(default=())
+
+    @property
+    def findings(self) -> Iterable[JoinedFinding]:
+        """Host by host, worst first within each."""
+        return (finding for host in self.hosts for finding in host.findings)
+
+
+def build(title: str, run: RunData, findings: Sequence[JoinedFinding], gate: Gate, trend: tuple[Point, ...]) -> Report:
+    """The report of a run from its completed, compared findings."""
+    hosts = _hosts(run, findings)
+    problems = tuple(clean_problem(p) for p in run.problems)
+    answer = _answer(hosts, problems)
+    return Report(
+        title=title,
+        run=run,
+        hosts=hosts,
+        counts={status.value: number for status, number in _count(findings).items()},
+        failing=Counter(f.severity for f in findings if f.status is Status.FAIL),
+        answer=answer,
+        headline=_headline(answer, hosts),
+        details=tuple(_details(answer, hosts, problems)),
+        steps=_steps(findings),
+        gate=gate,
+        trend=trend,
+        problems=problems,
+        controls=_controls(run, findings),
+    )
+
+
+def proof_rank(finding: JoinedFinding) -> int:
+    """0 proven by delivery, 1 accepted, 2 the program's own word, 3 read from the configuration."""
+    words = finding.methods.values()
+    for rank, (word, _text) in enumerate(_PROOF):
+        if word in words:
+            return rank
+    return 2 if finding.methods.get("simulation") == Status.FAIL.value else 3
+
+
+def proof(finding: JoinedFinding) -> str:
+    """How a failure is known, in words."""
+    rank = proof_rank(finding)
+    if rank == 0:
+        return f"Proven: {_PROOF[0][1]}"
+    if rank == 1:
+        return f"Unconfirmed: {_PROOF[1][1]}"
+    return "Simulated: the server's own program says it would" if rank == 2 else "Read from the effective configuration"
+
+
+def _count(findings: Iterable[JoinedFinding]) -> dict[Status, int]:
+    counted = Counter(finding.status for finding in findings)
+    return {status: counted[status] for status in Status if counted[status]}
+
+
+def _hosts(run: RunData, findings: Sequence[JoinedFinding]) -> tuple[HostAnswer, ...]:
+    """Every host of the run and of the findings, those that need attention first."""
+    by_host: dict[str, list[JoinedFinding]] = {}
+    for finding in findings:
+        by_host.setdefault(finding.host, []).append(finding)
+    about = {shown[0]: shown for shown in map(clean_host, run.hosts)}
+    answers = []
+    for name in sorted({*by_host, *about}):
+        _name, kind, status, reason = about.get(name, (name, "", "ok", ""))
+        own = tuple(sorted(by_host.get(name, ()), key=worst_first))
+        counts = {status_.value: number for status_, number in _count(own).items()}
+        answers.append(HostAnswer(name, kind, status, reason, host_answer(status, own), counts, own))
+    answers.sort(key=_attention)
+    return tuple(_numbered(answers))
+
+
+def _numbered(hosts: Iterable[HostAnswer]) -> Iterable[HostAnswer]:
+    for number, host in enumerate(hosts, 1):
+        yield HostAnswer(host.name, host.kind, host.status, host.reason, host.answer, host.counts, host.findings, number)
+
+
+def _attention(host: HostAnswer) -> tuple[int, int, int, str]:
+    order = (YES, UNKNOWN, NO).index(host.answer)
+    return (order, 0 if host.proven else 1, -host.counts.get(Status.FAIL.value, 0), host.name)
+
+
+def host_answer(status: str, findings: Sequence[JoinedFinding]) -> str:
+    """`no` needs an answer to every serious control: what is not known is not safe."""
+    serious = [f for f in findings if f.severity in SERIOUS]
+    if any(f.status is Status.FAIL for f in serious):
+        return YES
+    decided = [f for f in findings if f.status is not Status.NOTAPPLICABLE]
+    if status != "ok" or any(f.status in UNDECIDED for f in serious) or (not decided and not findings):
+        return UNKNOWN
+    return NO
+
+
+def _answer(hosts: Sequence[HostAnswer], problems: Sequence[Problem]) -> str:
+    answers = {host.answer for host in hosts}
+    if YES in answers:
+        return YES
+    return UNKNOWN if UNKNOWN in answers or problems or not hosts else NO
+
+
+def _headline(answer: str, hosts: Sequence[HostAnswer]) -> str:
+    bad = [host for host in hosts if host.answer == YES]
+    open_ended = [host for host in hosts if host.answer == UNKNOWN]
+    if not hosts:
+        return "Unknown: no server was audited."
+    if answer == YES:
+        proven = sum(host.proven for host in bad)
+        certainty = f", {proven if proven < len(bad) else 'all'} of them proven by a delivered test message" if proven else ""
+        return f"Yes. {_of(len(bad), len(hosts))} can be used to send spam{certainty if len(bad) > 1 else _single(proven)}."
+    if answer == UNKNOWN and open_ended:
+        return f"Unknown. No hole was found, but {_of(len(open_ended), len(hosts))} could not be fully checked."
+    if answer == UNKNOWN:
+        return "Unknown. No hole was found, but part of the run's results is missing."
+    return f"No hole found. {_of(len(hosts), len(hosts))} answered every serious control."
+
+
+def _single(proven: int) -> str:
+    return ", proven by a delivered test message" if proven else ""
+
+
+def _of(part: int, whole: int) -> str:
+    noun = "server" if whole == 1 else "servers"
+    if part == whole:
+        return "The only server" if whole == 1 else f"All {whole} servers"
+    return f"{part} of {whole} {noun}"
+
+
+def _details(answer: str, hosts: Sequence[HostAnswer], problems: Sequence[Problem]) -> Iterable[str]:
+    open_ended = [host for host in hosts if host.answer == UNKNOWN]
+    unreached = [host for host in hosts if host.status == "unreachable"]
+    findings = [finding for host in hosts for finding in host.findings]
+    if answer == YES and open_ended:
+        they = "it is" if len(open_ended) == 1 else "they are"
+        yield f"{_of(len(open_ended), len(hosts))} could not be fully checked: {they} not known to be safe."
+    if unreached:
+        are = "is" if len(unreached) == 1 else "are"
+        yield f"{_of(len(unreached), len(hosts))} could not be reached, and {are} not counted as safe."
+    if findings and not any("probe" in finding.methods for finding in findings):
+        yield "No test from outside took part: this rests on configuration and simulation only."
+    waived = sum(finding.status is Status.WAIVED for finding in findings)
+    if waived:
+        yield f"{waived} {'failure is' if waived == 1 else 'failures are'} accepted by a waiver and not counted."
+    lesser = sum(finding.status is Status.FAIL and finding.severity not in SERIOUS for finding in findings)
+    if lesser:
+        yield f"{lesser} lesser {'failure weakens' if lesser == 1 else 'failures weaken'} a defence."
+    if problems:
+        yield f"{len(problems)} {'part' if len(problems) == 1 else 'parts'} of the run's results could not be read."
+
+
+def _steps(findings: Sequence[JoinedFinding]) -> tuple[Step, ...]:
+    """Controls that fail, the one to start with first: proven, severe, on many hosts."""
+    groups: dict[str, list[JoinedFinding]] = {}
+    for finding in sorted((f for f in findings if f.status is Status.FAIL), key=worst_first):
+        groups.setdefault(finding.control, []).append(finding)
+    steps = [
+        Step(control, group[0].title, group[0].severity, tuple(dict.fromkeys(f.host for f in group)),
+             any(proof_rank(f) == 0 for f in group), next((f.fix_hint for f in group if f.fix_hint), ""))
+        for control, group in groups.items()
+    ]
+    order = {control: worst_first(group[0])[:2] for control, group in groups.items()}
+    return tuple(sorted(steps, key=lambda s: (order[s.control], not s.proven, -len(s.hosts), s.control)))
+
+
+def _controls(run: RunData, findings: Iterable[JoinedFinding]) -> tuple[ControlEntry, ...]:
+    """The catalogue's controls in its order, then those that only a finding names."""
+    known = dict(run.controls)
+    for finding in findings:
+        if finding.control not in known:
+            known[finding.control] = ControlEntry(finding.control, finding.title, finding.severity, finding.area)
+    return tuple(known.values())
