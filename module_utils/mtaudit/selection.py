@@ -1,0 +1,146 @@
+"""What a run asks of its hosts: the catalogue, a profile and the inventory in, the selection out.
+
+Also checks what the inventory declares about hosts, before anything runs: waivers, answers, tunables, kind of host, networks.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import date
+from typing import Any
+
+from .catalogue import Catalogue, Entry, Settings, merged, settings_problems, unknown_id
+from .json_schema import check
+from .tunable import Tunable
+
+PREFIX = "mta_audit_"  # of the role whose variables these are
+
+# Inventory variables that have the form of a tunable.
+_TYPED = tuple(Tunable(name, kind, [], "") for name, kind in (
+    ("trusted_networks", "networks"), ("proxies", "networks"), ("local_domains", "domains"),
+))
+
+
+class InventoryError(Exception):
+    """The inventory says something that cannot be used. `problems` holds one line each: host, variable, what to do."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def check_inputs(
+    catalogue: Catalogue, profile: str, tunables: Any, hosts: Mapping[str, Any], known_variables: Collection[str] = ()
+) -> None:
+    """Raises InventoryError with everything in the run's and the hosts' inputs that does not fit the catalogue.
+
+    `hosts` maps a host's name to what the inventory declares about it (`host` in schema.json); what is empty counts as not
+    declared. `known_variables` are the names that a host's `variables` may list; without them those are not looked at.
+    """
+    problems = [PREFIX + text for text in _problems(catalogue, {"profile": profile, "tunables": tunables})]
+    for name, declared in hosts.items():
+        if not isinstance(declared, dict):
+            problems.append(f"host {name}: must map variables to values")
+            continue
+        problems.extend(f"host {name}: {PREFIX}{text}" for text in _problems(catalogue, given(declared)))
+        problems.extend(f"host {name}: {text}" for text in _unknown_variables(declared.get("variables"), known_variables))
+    if problems:
+        raise InventoryError(problems)
+
+
+def given(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """What is declared, without what is empty."""
+    return {key: value for key, value in declared.items() if value is not None and value not in ("", [], {})}
+
+
+def _problems(catalogue: Catalogue, declared: Mapping[str, Any]) -> Iterator[str]:
+    violations = check(declared, catalogue.schema, "host")
+    yield from (_at(v.path, v.message) for v in violations)
+    # What has the wrong form is not looked into any further.
+    bad = {v.path[:2] for v in violations} | {v.path[:1] for v in violations}
+    for path, message in _contents(catalogue, {k: v for k, v in declared.items() if (k,) not in bad or k in _LISTS}):
+        if path[:2] not in bad:
+            yield _at(path, message)
+
+
+_LISTS = ("waivers", "answers")
+
+
+def _contents(catalogue: Catalogue, declared: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """What the right form does not exclude: names that do not exist, days, networks, ports."""
+    profile = declared.get("profile")
+    if profile and profile not in catalogue.profiles:
+        yield ("profile",), f"there is no profile '{profile}'; there are {', '.join(sorted(catalogue.profiles))}"
+    for path, message in settings_problems(declared.get("tunables", {}), catalogue.controls):
+        yield ("tunables", *path), message
+    for tunable in _TYPED:
+        wrong = tunable.problem(declared.get(tunable.name, []))
+        if wrong:
+            yield (tunable.name,), wrong
+    for number, port in enumerate(declared.get("ports", [])):
+        if not 0 < port < 65536:
+            yield ("ports", number), f"{port} is not a TCP port: 1 to 65535"
+    for key in _LISTS:
+        listed = declared.get(key, [])
+        for number, item in enumerate(listed if isinstance(listed, list) else []):
+            for name, message in _decision_problems(catalogue, item if isinstance(item, dict) else {}):
+                yield (key, number, name), message
+
+
+def _decision_problems(catalogue: Catalogue, item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a waiver or an answer of the right form still gets wrong."""
+    control_id, day = item.get("id"), item.get("expires")
+    if isinstance(control_id, str) and control_id not in catalogue.controls:
+        yield "id", unknown_id(control_id)
+    try:
+        date.fromisoformat(day if isinstance(day, str) else "2000-01-01")
+    except ValueError:
+        yield "expires", f"'{day}' is not a day of the calendar: write it as 2027-03-31"
+
+
+def _unknown_variables(names: Any, known: Collection[str]) -> Iterator[str]:
+    for name in sorted(set(names if isinstance(names, list) and known else ()) - set(known)):
+        near = difflib.get_close_matches(str(name), known, 1)
+        yield f"{name} is not a variable of mtaudit: " + (f"did you mean {near[0]}?" if near else "remove it")
+
+
+def _at(path: Iterable[Any], message: str) -> str:
+    place = ""
+    for step in path:
+        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
+    return f"{place}: {message}" if place else message
+
+
+def settings(catalogue: Catalogue, profile: str, tunables: Settings) -> Settings:
+    """The value of every tunable of the profile's controls: the default, the profile's, the inventory's; the last one wins."""
+    chosen = catalogue.profiles[profile]
+    defaults = {i: {t.name: t.default for t in catalogue.controls[i].tunables.values()} for i in chosen.controls}
+    values = merged(merged(defaults, chosen.tunables), tunables)
+    return {i: values.get(i, {}) for i in chosen.controls}
+
+
+def selection(catalogue: Catalogue, profile: str, tunables: Settings) -> list[dict[str, Any]]:
+    """What the hosts need of the profile's controls: docs/architecture.md, "Selection"."""
+    values = settings(catalogue, profile, tunables)
+    return [_slim(catalogue.controls[i], values[i]) for i in catalogue.profiles[profile].controls]
+
+
+def _slim(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "components": list(entry.components),
+        "kinds": list(entry.kinds),
+        "tunables": {name: {"type": entry.tunables[name].type, "value": value} for name, value in values.items()},
+    }
+
+
+def for_report(catalogue: Catalogue, profile: str, tunables: Settings, version: str) -> dict[str, Any]:
+    """The content of a run's catalogue.json: every control of the profile in full, with the values of its tunables."""
+    values = settings(catalogue, profile, tunables)
+    return {
+        "version": version,
+        "digest": catalogue.digest,
+        "profile": profile,
+        "controls": [{**catalogue.controls[i].data, "values": values[i]} for i in catalogue.profiles[profile].controls],
+    }
