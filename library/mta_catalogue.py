@@ -78,7 +78,7 @@ selection:
     - id: RELAY-15
       components: [os]
       kinds: [mx, submission]
-      tunables: {max_proof_age_days: {type: int, value: 30}}
+      tunables: {max_proof_age_days: {type: int, value: 31}}
 controls:
   description: How many controls are selected.
   returned: success

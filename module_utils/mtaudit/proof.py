@@ -100,7 +100,7 @@ def _judged(digest: str, proof: Optional[Proof], now: str, max_age_days: int) ->
 
 
 def _finding(status: Status, message: str, *evidence: Evidence) -> Finding:
-    return Finding(CONTROL, HOST, status, message, evidence=evidence)
+    return Finding(CONTROL, HOST, status, message, Method.LOG, evidence)  # the record that earlier runs left
 
 
 def _days(since: str, now: str) -> int:

@@ -136,11 +136,11 @@ def _slim(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def for_report(catalogue: Catalogue, profile: str, tunables: Settings, version: str) -> dict[str, Any]:
-    """The content of a run's catalogue.json: every control of the profile in full, with the values of its tunables."""
-    values = settings(catalogue, profile, tunables)
+    """The content of a run's catalogue.json: every control of the profile in full, its tunables as the hosts get them."""
+    slim = selection(catalogue, profile, tunables)
     return {
         "version": version,
         "digest": catalogue.digest,
         "profile": profile,
-        "controls": [{**catalogue.controls[i].data, "values": values[i]} for i in catalogue.profiles[profile].controls],
+        "controls": [{**catalogue.controls[s["id"]].data, "tunables": s["tunables"]} for s in slim],
     }

@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the documentation that is made from data: docs/controls.md and the README of every role.
+
+  tools/generate_docs.py            write what is outdated
+  tools/generate_docs.py --check    write nothing; name what is outdated and end with 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "module_utils"))
+
+from mtaudit.catalogue import Catalogue, CatalogueError, Entry, load_catalogue  # noqa: E402
+
+GENERATED = "<!-- Made by tools/generate_docs.py; change the source and run `make docs`. -->"
+SEVERITY_ORDER = ("critical", "high", "medium", "low")
+
+
+def main(arguments: Iterable[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 when something is outdated")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the tree to work on")
+    options = parser.parse_args(list(arguments))
+    try:
+        pages = dict(documents(options.root))
+    except (CatalogueError, SpecError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    outdated = [path for path, text in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    for path in outdated:
+        name = path.relative_to(options.root)
+        if options.check:
+            print(f"{name} is outdated: run `make docs`", file=sys.stderr)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(pages[path], encoding="utf-8")
+            print(f"wrote {name}")
+    return 1 if options.check and outdated else 0
+
+
+def documents(root: Path) -> Iterator[tuple[Path, str]]:
+    """Every generated file and its text. Raises CatalogueError or SpecError."""
+    yield root / "docs/controls.md", controls_page(load_catalogue(str(root / "checks")))
+    for role in sorted(p for p in (root / "roles").glob("*") if p.is_dir()):
+        yield role / "README.md", role_page(role)
+
+
+# docs/controls.md
+
+def controls_page(catalogue: Catalogue) -> str:
+    """The table of all controls, the profiles and mappings, and a section for each control."""
+    entries = list(catalogue.controls.values())
+    parts = [
+        f"{GENERATED}\n\n# Controls\n\n{len(entries)} controls. Each is described once, in `checks/<area>/<id>.yml`; "
+        "how to add one: [CONTRIBUTING](../CONTRIBUTING.md).\n",
+        "\n".join(_overview(catalogue)),
+        "## Profiles\n\n" + "\n".join(_profiles(catalogue)),
+        "## Requirements of other frameworks\n\n" + "\n".join(_frameworks(catalogue)),
+        *(_section(catalogue, entry) for entry in entries),
+    ]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _overview(catalogue: Catalogue) -> Iterator[str]:
+    yield "| id | title | severity | profiles | proven by | fix |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for entry in catalogue.controls.values():
+        methods = "; ".join(f"{component}: {', '.join(m)}" for component, m in entry.components.items())
+        yield (f"| [{entry.id}](#{entry.id.lower()}) | {_cell(entry.title)} | {entry.severity} "
+               f"| {', '.join(_profiles_with(catalogue, entry.id))} | {methods} | {entry.data['fix']['class']} |")
+
+
+def _profiles_with(catalogue: Catalogue, control_id: str) -> list[str]:
+    return [profile.id for profile in catalogue.profiles.values() if control_id in profile.controls]
+
+
+def _profiles(catalogue: Catalogue) -> Iterator[str]:
+    for profile in catalogue.profiles.values():
+        yield f"**{profile.id}**: {profile.title}. {len(profile.controls)} controls.\n\n{profile.description}\n"
+        for control_id, values in profile.tunables.items():
+            yield from (f"- {control_id} `{name}`: {_value(value)}" for name, value in values.items())
+        yield ""
+
+
+def _frameworks(catalogue: Catalogue) -> Iterator[str]:
+    yield "| framework | requirement | coverage | controls |"
+    yield "| --- | --- | --- | --- |"
+    for framework in catalogue.frameworks.values():
+        for r in framework.requirements:
+            where = f"[{_cell(framework.title)}]({framework.source}), {_cell(framework.version)}"
+            coverage = f"{r.coverage}: {_cell(r.note)}"
+            yield f"| {where} | {_cell(r.requirement)} {_cell(r.title)} | {coverage} | {', '.join(r.controls)} |"
+
+
+def _section(catalogue: Catalogue, entry: Entry) -> str:
+    data, fix = entry.data, entry.data["fix"]
+    lines = [
+        f"## {entry.id}", f"**{entry.title}**", data["description"],
+        f"Severity: {entry.severity}. Profiles: {', '.join(_profiles_with(catalogue, entry.id)) or 'none'}. "
+        f"Kinds of host: {', '.join(entry.kinds)}. Since {data['since']}.",
+        f"*Why.* {data['rationale']}",
+        *(f"*Proven on {component}* by {', '.join(methods)}." for component, methods in entry.components.items()),
+        *_tunables(entry),
+        f"*Look yourself:*\n\n```console\n{data['manual_check']}\n```",
+        f"*Fix* ({fix['class']}, disruption {fix['disruption']}, {_activation(fix['activate'])}):\n\n{fix['advice']}",
+        f"*What the fix may break.* {data['impact']}",
+    ]
+    if data["traps"]:
+        lines.append("*What misleads a simple check:*\n\n" + "\n".join(f"- {_indented(trap)}" for trap in data["traps"]))
+    lines.append("*References:* " + "; ".join(_reference(r) for r in data["references"]) + ".")
+    return "\n\n".join(lines)
+
+
+def _activation(word: str) -> str:
+    return {"none": "needs no reload", "reload": "needs a reload", "restart": "needs a restart"}[word]
+
+
+def _tunables(entry: Entry) -> Iterator[str]:
+    for tunable in entry.tunables.values():
+        bounds = [f"{word} {n}" for word, n in (("at least", tunable.minimum), ("at most", tunable.maximum)) if n is not None]
+        kind = ", ".join([tunable.type, f"default {_value(tunable.default)}", *bounds])
+        yield f"*Tunable* `{tunable.name}` ({kind}). {tunable.description}"
+
+
+def _value(value: Any) -> str:
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _reference(reference: Mapping[str, str]) -> str:
+    name, section = reference["id"], reference.get("section", "")
+    text = {
+        "rfc": f"[RFC {name}](https://www.rfc-editor.org/rfc/rfc{name})",
+        "man": f"`{name}`",
+        "url": f"<{name}>",
+    }[reference["type"]]
+    if section:
+        text += f" {section}" if reference["type"] == "rfc" else f" `{section}`"
+    return text + (f" ({reference['note']})" if "note" in reference else "")
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n  ")
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+# Roles
+
+class SpecError(Exception):
+    """A role's argument specification is missing or cannot be read. The text names the file."""
+
+
+def role_page(role: Path) -> str:
+    """The README of a role, from its meta/argument_specs.yml and meta/main.yml."""
+    specs = _yaml(role / "meta/argument_specs.yml").get("argument_specs") or {}
+    if not specs:
+        raise SpecError(f"{role / 'meta/argument_specs.yml'}: has no argument_specs: describe the role's variables there")
+    galaxy = _yaml(role / "meta/main.yml").get("galaxy_info") or {}
+    parts = [GENERATED, f"# {role.name}", f"{galaxy.get('description', '').rstrip('.')}."]
+    for entry_point, spec in specs.items():
+        if entry_point != "main":
+            parts.append(f"## Entry point {entry_point}")
+        parts.append(_paragraphs(spec.get("description") or spec.get("short_description") or ""))
+        parts.extend(_variables(spec.get("options") or {}))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _variables(options: Mapping[str, Any]) -> Iterator[str]:
+    if not options:
+        return
+    yield "## Variables"
+    rows = ["| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, option in options.items():
+        rows.extend(_variable_rows(name, option))
+    yield "\n".join(rows)
+
+
+def _variable_rows(name: str, option: Mapping[str, Any]) -> Iterator[str]:
+    kind = option.get("type", "str") + (f" of {option['elements']}" if "elements" in option else "")
+    default = "required" if option.get("required") else f"`{_plain(option['default'])}`" if "default" in option else ""
+    text = _cell(_paragraphs(option.get("description") or ""))
+    if option.get("choices"):
+        text += " One of " + ", ".join(f"`{_plain(choice)}`" for choice in option["choices"]) + "."
+    yield f"| `{name}` | {kind} | {default} | {text} |"
+    for inner, suboption in (option.get("options") or {}).items():
+        yield from _variable_rows(f"{name}.{inner}", suboption)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return '""' if value == "" else str(value).replace("|", "\\|")
+
+
+def _paragraphs(text: Any) -> str:
+    return " ".join(text) if isinstance(text, list) else str(text).strip()
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise SpecError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except yaml.YAMLError as exc:
+        raise SpecError(f"{path}: not YAML: {exc}") from exc
+    return data if isinstance(data, dict) else {}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
