@@ -1,0 +1,62 @@
+"""Read a Postfix smtpd's refusals: which of them say something about relaying."""
+
+from __future__ import annotations
+
+import re
+
+from ..smtp.reply import Reply
+from ..smtp.wording import Meaning, meaning
+
+# Unknown command, syntax, bad sequence (RFC 5321 4.2.2): our dialogue went wrong, nobody was judged.
+NO_POLICY = (500, 501, 502, 503, 504)
+
+_NO_NAME = re.compile(r"(?i)cannot find your (reverse )?(hostname|address)")
+_BAD_ADDRESS = ("5.1.3", "5.1.7")  # 501: this way to write an address is refused
+_UNKNOWN_USER = re.compile(r"(?i)recipient address rejected: (user unknown|undeliverable)")
+
+# Refusals that hold whatever their first digit: `soft_bounce` and `access_map_defer_code` make 4xx of them (postconf(5)).
+_FINAL = re.compile(r"(?i)\brejected: access denied\b")
+
+# Refusals that say nothing about relaying, and what they say instead; the words are those of Postfix's smtpd_check.c.
+_UNDECIDED = (
+    (re.compile(r"(?i)server configuration error"), "server configuration error"),
+    (re.compile(r"(?i)temporary lookup failure"), "a table could not be looked up"),
+    (_NO_NAME, "clients without a host name are refused first"),
+    (re.compile(r"(?i)sender address rejected: domain not found"), "the foreign sender's domain does not resolve"),
+    (re.compile(r"(?i)recipient address rejected: domain not found"), "the foreign recipient's domain does not resolve"),
+    (re.compile(r"(?i)helo command rejected: host not found"), "the HELO name does not resolve"),
+    (_UNKNOWN_USER, "the foreign recipient's domain is treated as a local one"),
+    (re.compile(r"(?i)sender address rejected: (user unknown|undeliverable|unverified)"), "the spoofed sender does not exist"),
+    (re.compile(r"(?i)session encryption is required"), "encryption is demanded, which the simulation does not use"),
+)
+_BY_MEANING = {
+    Meaning.TLS_REQUIRED: "encryption is demanded, which the simulation does not use",
+    Meaning.BLOCKED: "the simulated client was refused as one that is on a blocklist",
+    Meaning.OVERLOADED: "smtpd is overloaded",
+    Meaning.TEMPORARY: "refused for the moment only",
+}
+
+
+def would_queue(reply: Reply) -> bool:
+    """Whether a recipient was accepted up to the queue, which our options keep closed (smtpd.c mail_open_stream())."""
+    return (reply.code, reply.enhanced, reply.text) == (451, "4.3.0", "Error: queue file write error")
+
+
+def lacks_name(reply: Reply) -> bool:
+    """Whether the client was refused because its address has no (reverse) name."""
+    return bool(_NO_NAME.search(reply.text))
+
+
+def undecided(reply: Reply, recipient_is_local: bool = False) -> str:
+    """Why a refusal says nothing about relaying; empty when it is a clear no.
+
+    Where `recipient_is_local` (a routing trick at a local domain) "User unknown" is a clear no: the local part was not re-routed.
+    """
+    if reply.code in NO_POLICY and reply.enhanced not in _BAD_ADDRESS:
+        return "smtpd did not understand the dialogue"
+    if recipient_is_local and _UNKNOWN_USER.search(reply.text):
+        return ""
+    for pattern, reason in _UNDECIDED:
+        if pattern.search(reply.text):
+            return reason
+    return "" if _FINAL.search(reply.text) else _BY_MEANING.get(meaning(reply), "")

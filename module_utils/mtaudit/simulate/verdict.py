@@ -1,0 +1,86 @@
+"""Turn a program's answers into findings: one class of hole, one control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from ..address import Network, contains
+from ..finding import Evidence, Finding, Method, Status, Subject
+from ..smtp.battery import CONTROLS, Hole
+from .envelopes import Client, Envelope
+
+_QUESTION = {
+    Hole.PLAIN: "a foreign recipient",
+    Hole.LOCAL_SENDER: "mail that a stranger sends with a local sender",
+    Hole.ROUTING: "a foreign recipient hidden in the local part",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the program said to one envelope of one client.
+
+    `allowed` is None when the reply decides nothing; `reason` says why. `reply` is quoted as evidence.
+    """
+
+    client: Client
+    envelope: Envelope
+    allowed: Optional[bool]
+    reply: str
+    reason: str = ""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        return (*self.client.conditions, *([self.envelope.condition] if self.envelope.condition else []))
+
+
+def findings(listener: str, answers: Sequence[Answer], trusted: Sequence[Network], stopped: str = "") -> Iterator[Finding]:
+    """One finding for each class of hole: every distinct way in, else `unknown` when something is undecided, else `pass`.
+
+    `stopped` says why answers are missing. Allowed for localhost or for a `trusted` network is no hole.
+    """
+    subject = Subject("listener", listener)
+    strangers = [a for a in answers if a.client.vantage != "local" and not contains(trusted, a.client.address)]
+    for hole in _QUESTION:
+        mine = [a for a in strangers if a.envelope.hole is hole]
+        opened = list(_narrowest([a for a in mine if a.allowed]))
+        if opened:
+            yield from (_fail(subject, hole, answer) for answer in opened)
+        else:
+            yield _not_open(subject, hole, mine, stopped)
+
+
+def _narrowest(opened: Iterable[Answer]) -> Iterator[Answer]:
+    """The answers that no other one makes superfluous: what anybody may do needs no second finding for the null sender."""
+    kept: list[set[str]] = []
+    for answer in sorted(opened, key=lambda a: len(a.conditions)):
+        conditions = set(answer.conditions)
+        if not any(known <= conditions for known in kept):
+            kept.append(conditions)
+            yield answer
+
+
+def _not_open(subject: Subject, hole: Hole, mine: Sequence[Answer], stopped: str) -> Finding:
+    undecided = [a for a in mine if a.allowed is None]
+    refused = [a for a in mine if a.allowed is False]
+    reason = undecided[0].reason if undecided else stopped or ("" if mine else "no envelope of this kind could be tried")
+    if reason:
+        message = f"The simulation does not tell whether smtpd accepts {_QUESTION[hole]}"
+        quoted = tuple(_evidence(subject, a) for a in undecided[:1])
+        return Finding(CONTROLS[hole], subject, Status.UNKNOWN, message, Method.SIMULATION, quoted, (), reason, "unknown")
+    addresses = len({a.client.address for a in refused})
+    message = f"smtpd refuses {_QUESTION[hole]}: {len(refused)} envelopes from {addresses} client addresses"
+    quoted = (_evidence(subject, refused[0]),)
+    return Finding(CONTROLS[hole], subject, Status.PASS, message, Method.SIMULATION, quoted, verdict="closed")
+
+
+def _fail(subject: Subject, hole: Hole, answer: Answer) -> Finding:
+    message = f"smtpd accepts {_QUESTION[hole]} from a client at {answer.client.address} ({answer.client.vantage})"
+    return Finding(CONTROLS[hole], subject, Status.FAIL, message, Method.SIMULATION, (_evidence(subject, answer),),
+                   conditions=answer.conditions, verdict="accepts")
+
+
+def _evidence(subject: Subject, answer: Answer) -> Evidence:
+    return Evidence(Method.SIMULATION, f"{subject.name} client {answer.client}", f"{answer.envelope}: {answer.reply}")
