@@ -1,31 +1,66 @@
-"""Turn the joined findings of a run into the whole answer: cleaned, waived, with a line for what went unanswered."""
+"""Finish the joined findings of a run: waivers and people's answers applied, lost answers named, every text cleaned."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import date
-from typing import Any, Optional
+from typing import Any, TypeVar
 
-from ..finding import HOST, Status
-from ..joined import SEVERITIES, JoinedFinding, Waiver
+from ..finding import Status
+from ..joined import SEVERITIES, JoinedFinding
+from ..waivers import Answer, Waiver, apply_answers, apply_waivers
 from .clean import clean_finding
-from .run import ControlEntry, HostRun, RunData
+from .run import HostRun, Problem, RunData
 
 _STATUS_ORDER = {status: place for place, status in enumerate((
     Status.FAIL, Status.ERROR, Status.UNKNOWN, Status.NOTCHECKED, Status.WAIVED, Status.FIXED,
     Status.INFORMATIONAL, Status.PASS, Status.NOTAPPLICABLE,
 ))}
 
+Decision = TypeVar("Decision")
 
-def complete(run: RunData, joined: Iterable[JoinedFinding]) -> list[JoinedFinding]:
-    """All findings of the run. A host that could not be reached, or whose answer is lost, is never left out."""
-    given = [*joined]
-    answered = {(finding.host, finding.control) for finding in given}
-    given.extend(_unanswered(run, answered))
-    waivers = {host.name: host.waivers for host in run.hosts}
+
+def complete(run: RunData, joined: Iterable[JoinedFinding]) -> tuple[list[JoinedFinding], tuple[Problem, ...]]:
+    """The findings to be shown, and the waivers and answers that could not be read."""
+    by_host: dict[str, list[JoinedFinding]] = {}
+    for finding in joined:
+        by_host.setdefault(finding.host, []).append(finding)
+    hosts = {host.name: host for host in run.hosts}
     today = run_date(run)
-    return [clean_finding(_waived(finding, waivers.get(finding.host, ()), today)) for finding in given]
+    problems: list[Problem] = []
+    found: list[JoinedFinding] = []
+    for name, findings in by_host.items():
+        host = hosts.get(name)
+        decided = _decided(host, findings, today, problems) if host else findings
+        found.extend(map(clean_finding, decided))
+    return found, tuple(problems)
+
+
+def _decided(host: HostRun, findings: list[JoinedFinding], today: date, problems: list[Problem]) -> list[JoinedFinding]:
+    waivers = _parsed(host, "waivers", host.waivers, Waiver.from_dict, problems)
+    answers = _parsed(host, "answers", host.declared.get("answers") or (), Answer.from_dict, problems)
+    findings = [_lost(finding, host) for finding in findings]
+    return apply_waivers(apply_answers(findings, answers, today), waivers, today)
+
+
+def _parsed(
+    host: HostRun, name: str, listed: Any, parse: Callable[[Mapping[str, Any]], Decision], problems: list[Problem]
+) -> list[Decision]:
+    found = []
+    for data in listed:
+        try:
+            found.append(parse(data))
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            problems.append(Problem(host.name, "run.json", f"{name} of {host.name}: {type(exc).__name__}: {exc}"))
+    return found
+
+
+def _lost(finding: JoinedFinding, host: HostRun) -> JoinedFinding:
+    """Where part of a host's answer could not be read, silence about a control is an error: the answer may have been among it."""
+    if host.status != "ok" or not host.problem or finding.status is not Status.NOTCHECKED or finding.methods:
+        return finding
+    return replace(finding, status=Status.ERROR, message="the answer to this control may have been lost", reason=host.problem)
 
 
 def worst_first(finding: JoinedFinding) -> tuple[int, int, int, str, str, str]:
@@ -39,65 +74,9 @@ def severity_rank(severity: str) -> int:
     return SEVERITIES.index(severity) if severity in SEVERITIES else 0
 
 
-def run_date(run: RunData) -> Optional[date]:
-    """The day of the run, which decides about waivers: a report of an old run stays as it was. None when the run does not say."""
-    return iso_date(run.started[:10])
-
-
-def iso_date(text: str) -> Optional[date]:
-    """None for what is not an ISO date."""
+def run_date(run: RunData) -> date:
+    """The day of the run decides about waivers: a report of an old run stays as it was. An unreadable day ends them all."""
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(run.started[:10])
     except ValueError:
-        return None
-
-
-def _unanswered(run: RunData, answered: set[tuple[str, str]]) -> Iterator[JoinedFinding]:
-    for host in run.hosts:
-        for control in run.controls.values():
-            if (host.name, control.id) not in answered:
-                yield _gap(host, control)
-
-
-def _gap(host: HostRun, control: ControlEntry) -> JoinedFinding:
-    status, message, reason = _why(host, control)
-    return JoinedFinding(
-        host.name, control.id, HOST, status, message, control.severity, control.title, control.area, reason=reason
-    )
-
-
-def _why(host: HostRun, control: ControlEntry) -> tuple[Status, str, str]:
-    if host.status == "unreachable":
-        return Status.NOTCHECKED, "Not checked: the host could not be reached", host.reason or "unreachable"
-    if host.status in ("failed", "unreadable"):
-        return Status.ERROR, "Not checked: the audit of this host failed", host.reason or "no reason was given"
-    kinds = control.data.get("kinds") or ()
-    if host.kind and kinds and host.kind not in kinds:
-        return Status.NOTAPPLICABLE, "Does not concern this kind of host", f"the host is of kind {host.kind}"
-    if host.problem:
-        return Status.ERROR, "The answer to this control may have been lost", host.problem
-    return Status.NOTCHECKED, "Not checked", "the audit gave no answer to this control"
-
-
-def _waived(finding: JoinedFinding, waivers: Iterable[Mapping[str, Any]], today: Optional[date]) -> JoinedFinding:
-    """The finding with its waiver; a failure becomes `waived` only while the waiver has not expired."""
-    if finding.status not in (Status.FAIL, Status.WAIVED):
-        return finding
-    waiver = finding.waiver or next((_waiver(w) for w in waivers if _covers(w, finding)), None)
-    if waiver is None:
-        # Nobody is named who accepted it: that is a failure, whatever the joiner called it.
-        return replace(finding, status=Status.FAIL)
-    expires = iso_date(waiver.expires[:10])
-    holds = expires is not None and today is not None and today <= expires
-    return replace(finding, waiver=waiver, status=Status.WAIVED if holds else Status.FAIL)
-
-
-def _covers(waiver: Mapping[str, Any], finding: JoinedFinding) -> bool:
-    if waiver.get("control", waiver.get("id")) != finding.control:
-        return False
-    subject = waiver.get("subject")
-    return not subject or subject in (finding.subject.name, str(finding.subject))
-
-
-def _waiver(data: Mapping[str, Any]) -> Waiver:
-    return Waiver(str(data.get("owner", "")), str(data.get("expires", "")), str(data.get("reason", "")))
+        return date.max

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from ..joined import JoinedFinding
 from .verdict import Report
 
-COLUMNS = ("host", "control", "subject_kind", "subject", "status", "severity", "area", "title", "message", "methods", "conditions",
-           "reason", "since", "change", "waiver_owner", "waiver_expires", "waiver_reason", "fix_hint")
+COLUMNS = ("host", "control", "subject_kind", "subject", "status", "severity", "area", "title", "message", "methods",
+           "conditions", "reason", "since", "change", "waiver_owner", "waiver_expires", "waiver_reason", "fix_hint")
 # A cell that starts with one of these is a formula to a spreadsheet (OWASP, CSV Injection); the full-width forms too.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 

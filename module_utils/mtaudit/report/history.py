@@ -50,6 +50,7 @@ class Record:
     point: Point
     profile: str
     open: Mapping[str, Mapping[SubjectKey, str]] = field(default_factory=dict)
+    proofs: Mapping[str, Any] = field(default_factory=dict)  # what proof.py hands on, by host
 
     def to_json(self) -> str:
         """One line of JSON a host."""
@@ -57,14 +58,14 @@ class Record:
             f"{json.dumps(host)}: {json.dumps([[*key, since] for key, since in sorted(known.items())])}"
             for host, known in sorted(self.open.items())
         )
-        head = json.dumps({"schema": SCHEMA, "profile": self.profile, "point": self.point.to_dict()})
+        head = json.dumps({"schema": SCHEMA, "profile": self.profile, "point": self.point.to_dict(), "proofs": dict(self.proofs)})
         return f'{head[:-1]}, "open": {{\n{hosts}\n}}}}\n'
 
 
 def earlier_records(directory: str, run: RunData) -> list[Record]:
-    """The comparable runs before this one, oldest first: same profile, started earlier. What cannot be read is left out."""
+    """The runs before this one, oldest first. Those of the same profile are comparable. What cannot be read is left out."""
     found = [record for record in map(_record, _run_directories(directory)) if record is not None]
-    before = [r for r in found if r.profile == run.profile and r.point.id != run.id and _when(r) < (run.started, run.id)]
+    before = [record for record in found if record.point.id != run.id and _when(record) < (run.started, run.id)]
     return sorted(before, key=_when)
 
 
@@ -92,13 +93,21 @@ def _record(directory: Path) -> Optional[Record]:
         if data["schema"] != SCHEMA:
             return None
         return Record(Point(str(point["id"]), str(point["started"]), int(point["hosts"]), _numbers(point["statuses"]),
-                            _numbers(point["failing"])), str(data["profile"]), known)
+                            _numbers(point["failing"])), str(data["profile"]), known, dict(data["proofs"]))
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None  # a run that was never reported, or by a version with another schema
 
 
 def _numbers(data: Mapping[str, Any]) -> dict[str, int]:
     return {str(name): int(number) for name, number in data.items()}
+
+
+def last_proofs(earlier: Sequence[Record]) -> dict[str, Any]:
+    """Per host, the last proof that any run handed on, whatever its profile."""
+    found: dict[str, Any] = {}
+    for record in earlier:
+        found.update(record.proofs)
+    return found
 
 
 def compare(findings: Sequence[JoinedFinding], earlier: Sequence[Record]) -> list[JoinedFinding]:
@@ -158,7 +167,9 @@ def dated(findings: Sequence[JoinedFinding], started: str) -> list[JoinedFinding
     return [replace(f, since=started) if f.status in _OPEN and not f.since else f for f in findings]
 
 
-def record_of(run: RunData, findings: Sequence[JoinedFinding], earlier: Sequence[Record]) -> Record:
+def record_of(
+    run: RunData, findings: Sequence[JoinedFinding], earlier: Sequence[Record], proofs: Mapping[str, Any]
+) -> Record:
     """What this run leaves behind. A failure that could not be checked this time stays known, with its date."""
     before = _last_known(earlier)
     answers: dict[tuple[str, str], list[JoinedFinding]] = {}
@@ -175,7 +186,7 @@ def record_of(run: RunData, findings: Sequence[JoinedFinding], earlier: Sequence
                 known[host].setdefault(key, since)
     statuses = Counter(f.status.value for f in findings)
     failing = Counter(f.severity for f in findings if f.status is Status.FAIL)
-    return Record(Point(run.id, run.started, len(run.hosts), statuses, failing), run.profile, known)
+    return Record(Point(run.id, run.started, len(run.hosts), statuses, failing), run.profile, known, proofs)
 
 
 def trend(earlier: Sequence[Record], current: Record) -> tuple[Point, ...]:

@@ -50,11 +50,11 @@ class Block:
 
     @property
     def severities(self) -> str:
-        return " ".join(dict.fromkeys(f.severity for f in self.findings))
+        return "\n".join(dict.fromkeys(f.severity for f in self.findings))
 
     @property
     def areas(self) -> str:
-        return " ".join(dict.fromkeys(f.area for f in self.findings))
+        return "\n".join(dict.fromkeys(f.area for f in self.findings))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def write_pages(report: Report, template_directory: str, hosts_per_page: int) ->
     links = Links(single)
     common = _common(report, links, template_directory)
     index = environment.get_template("report.html.j2")
-    yield INDEX, index.generate(**common, **_index(report), single=single, parts=map(host_part, report.hosts) if single else ())
+    yield INDEX, index.generate(
+        **common, **_index(report), single=single, parts_of_hosts=map(host_part, report.hosts) if single else ())
     if not single:
         page = environment.get_template("host.html.j2")
         for place, host in enumerate(report.hosts):

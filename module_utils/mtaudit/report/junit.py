@@ -5,6 +5,7 @@ What could not be found out is `skipped` (or `error`, where our own work failed)
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from xml.sax.saxutils import escape, quoteattr
@@ -13,6 +14,7 @@ from ..finding import Status
 from ..joined import JoinedFinding
 from .verdict import HostAnswer, Report, proof
 
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ELEMENT = {
     Status.FAIL: "failure",
     Status.ERROR: "error",
@@ -76,7 +78,7 @@ def _body(finding: JoinedFinding) -> str:
 
 def _legal(text: str) -> str:
     """Only what XML 1.0 allows (section 2.2, Char)."""
-    return "".join(c if c in "\t\n\r" or "\x20" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "\ufffd" for c in text)
+    return _ILLEGAL.sub("\ufffd", text)
 
 
 def _escaped(text: str) -> str:

@@ -62,7 +62,8 @@ def _failure(finding: JoinedFinding) -> str:
     if finding.since:
         lines.append(f"- First seen: {text(finding.since)}{' (new)' if finding.change == 'new' else ''}")
     if finding.waiver:
-        lines.append(f"- Waiver: {text(finding.waiver.owner)}, until {text(finding.waiver.expires)}: {text(finding.waiver.reason)}")
+        waiver = finding.waiver
+        lines.append(f"- Waiver: {text(waiver.owner)}, until {text(waiver.expires)}: {text(waiver.reason)}")
     if finding.fix_hint:
         lines.append(f"- Fix: {text(finding.fix_hint)}")
     if finding.evidence:

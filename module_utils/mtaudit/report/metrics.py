@@ -25,7 +25,8 @@ def chunks(report: Report) -> Iterator[str]:
         yield _family("mtaudit_run_started_timestamp_seconds", "When the run started.", [({}, started)], unit="seconds")
     yield _family("mtaudit_hosts", "Hosts by whether they can be used to send spam.",
                   [({"answer": a}, sum(h.answer == a for h in report.hosts)) for a in _ANSWERS])
-    yield _family("mtaudit_findings", "Findings by status.", [({"status": s.value}, report.counts.get(s.value, 0)) for s in Status])
+    yield _family("mtaudit_findings", "Findings by status.",
+                  [({"status": s.value}, report.counts.get(s.value, 0)) for s in Status])
     yield _family("mtaudit_failing", "Failures by severity.", [({"severity": s}, report.failing.get(s, 0)) for s in SEVERITIES])
     yield _family("mtaudit_controls_asked", "Controls that apply, counted host by host.", [({}, report.gate.asked)])
     yield _family("mtaudit_controls_answered", "Controls that got an answer, counted host by host.", [({}, report.gate.answered)])

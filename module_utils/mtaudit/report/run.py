@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
+from urllib.parse import unquote
 
 from ..finding import Finding
 from ..joined import SEVERITIES
+from ..run_directory import file_name
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 DEFAULT_SEVERITY = "high"  # of a control that the catalogue of the run does not list
@@ -95,11 +97,11 @@ def load_run(path: str) -> RunData:
         raise RunError(f"{directory / 'run.json'} names no hosts: 'hosts' must map a host's name to what is declared about it")
     problems: list[Problem] = []
     hosts = tuple(_hosts(directory, declared, problems))
-    vantages = tuple(_text(v.get("name") if isinstance(v, dict) else v) for v in run.get("vantages") or ())
+    vantages = tuple(_text(v) for v in run.get("vantages") or ())
     probes = dict(_answers(directory, "probes", problems))
     problems.extend(
-        Problem("", f"probes/{v}.json", f"vantage {v} took part, but its answer is missing")
-        for v in vantages if v not in probes and not any(p.file == f"probes/{v}.json" for p in problems)
+        Problem("", f"probes/{v}.json", f"the answer of vantage {v} is missing")
+        for v in vantages if v not in probes and not (directory / "probes" / f"{file_name(v)}.json").is_file()
     )
     return RunData(
         id=_text(run.get("id")) or directory.name,
@@ -176,10 +178,11 @@ def _answers(directory: Path, name: str, problems: list[Problem]) -> Iterator[tu
     """Probe or trace files, by the vantage's or the host's name."""
     for path in _files(directory, name):
         data, reason = _read(path)
+        reason = reason or _text(data.get("error"))  # the module itself failed: mta_collect keeps why
         if reason:
             problems.append(Problem("", f"{name}/{path.name}", reason))
-        else:
-            yield path.stem, data
+        if data:
+            yield unquote(path.stem), data
 
 
 def _hosts(directory: Path, declared: Mapping[str, Any], problems: list[Problem]) -> Iterator[HostRun]:
@@ -187,12 +190,12 @@ def _hosts(directory: Path, declared: Mapping[str, Any], problems: list[Problem]
     for path in _files(directory, "hosts"):
         data, reason = _read(path)
         named = data.get("host")
-        answers[named if isinstance(named, str) and named else path.stem] = (data, reason)
+        answers[named if isinstance(named, str) and named else unquote(path.stem)] = (data, reason)
     for name in sorted(set(declared) | set(answers)):
         about = declared.get(name)
         host = _host(name, about if isinstance(about, dict) else {}, answers.get(name))
         if host.problem:
-            problems.append(Problem(name, f"hosts/{name}.json", host.problem))
+            problems.append(Problem(name, f"hosts/{file_name(name)}.json", host.problem))
         yield host
 
 

@@ -29,7 +29,8 @@ def chunks(report: Report) -> Iterator[str]:
     """The file in pieces: a result a line."""
     index = {control.id: place for place, control in enumerate(report.controls)}
     yield f'{{"$schema": {json.dumps(SCHEMA)}, "version": "2.1.0", "runs": [{{\n"tool": {_json(_tool(report))},\n'
-    yield f'"columnKind": "unicodeCodePoints",\n"automationDetails": {_json({"id": f"mtaudit/{report.run.profile}/{report.run.id}"})},\n'
+    yield '"columnKind": "unicodeCodePoints",\n'
+    yield f'"automationDetails": {_json({"id": f"mtaudit/{report.run.profile}/{report.run.id}"})},\n'
     yield f'"invocations": [{_json(_invocation(report, index))}],\n"results": ['
     separator = "\n"
     for finding in report.findings:
@@ -73,7 +74,7 @@ def _invocation(report: Report, index: dict[str, int]) -> dict[str, Any]:
 def _notification(finding: JoinedFinding, rule_index: int) -> dict[str, Any]:
     return {
         "level": "error" if finding.status is Status.ERROR else "warning",
-        "message": {"text": f"{finding.control} on {finding.host} is {finding.status.value}: {finding.message} ({finding.reason})"},
+        "message": {"text": f"{finding.control} on {finding.host}: {finding.status.value}, {finding.message} ({finding.reason})"},
         "associatedRule": {"id": finding.control, "index": rule_index},
         "locations": [{"logicalLocations": [_logical(finding)]}],
     }

@@ -28,7 +28,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Hosts by controls. `paths` maps a status to one path with a rectangle per run of equal cells, so that 40,000 passes stay small."""
+    """Hosts by controls. `paths` maps a status to one path, a rectangle per run of equal cells: 40,000 passes stay small."""
 
     width: int
     height: int
@@ -42,7 +42,7 @@ def matrix(hosts: Sequence[HostAnswer], controls: Sequence[ControlEntry]) -> Mat
     """A cell shows the worst status of the control on the host; no finding leaves it empty."""
     column = {control.id: place for place, control in enumerate(controls)}
     paths: dict[str, list[str]] = {}
-    marks = []
+    marks: list[Mark] = []
     for row, host in enumerate(hosts):
         worst: dict[int, JoinedFinding] = {}
         for finding in host.findings:  # worst first
@@ -94,7 +94,8 @@ def severity_bars(findings: Sequence[JoinedFinding]) -> tuple[Bar, ...]:
         own = [f for f in findings if f.severity == severity]
         failures = [f for f in own if f.status is Status.FAIL]
         new = sum(f.change == NEW for f in failures)
-        rows.append((severity, [("new", new), ("open", len(failures) - new), ("waived", sum(f.status is Status.WAIVED for f in own))]))
+        waived = sum(f.status is Status.WAIVED for f in own)
+        rows.append((severity, [("new", new), ("open", len(failures) - new), ("waived", waived)]))
     scale = max([1, *(sum(number for _name, number in parts) for _severity, parts in rows)])
     return tuple(_bar(severity, parts, scale) for severity, parts in rows)
 
