@@ -239,7 +239,7 @@ def main() -> int:
     need = parser.parse_args().need
     try:
         set_up(need, ROOT / ".venv", ROOT / ".cache", Machine.this_one())
-    except SetupError as exc:
+    except (SetupError, OSError) as exc:
         print(f"set-up: {exc}", file=sys.stderr)
         return 1
     return 0
