@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from mtalab.config import Config, Host, load  # noqa: E402
-from mtalab.engine import LabError, Podman, Result, locked, missing_tools, say, state_directory, step  # noqa: E402
-from mtalab.hosts import LABEL_CLONE_OF, Hosts  # noqa: E402
-from mtalab.images import Images  # noqa: E402
-from mtalab.inventory import host_variables, inventory, static_inventory_text  # noqa: E402
-from mtalab.networks import Networks, conflicts, look_at_machine  # noqa: E402
+from mtalab.config import Config, Host, load
+from mtalab.engine import LabError, Podman, Result, locked, missing_tools, say, state_directory, step
+from mtalab.hosts import LABEL_CLONE_OF, Hosts
+from mtalab.images import Images
+from mtalab.inventory import host_variables, inventory, static_inventory_text
+from mtalab.networks import Networks, conflicts, look_at_machine
 
 __all__ = ["Lab", "LabError"]
 
@@ -48,8 +48,11 @@ class Lab:
 
     # Whole lab
 
-    def up(self, names: Iterable[str] = ()) -> list[str]:
-        """Have all hosts (or those named) running and answering; returns those that had to be made."""
+    def up(self, names: Iterable[str] = (), again: bool = False) -> list[str]:
+        """Have all hosts (or those named) running and answering; returns those that had to be made.
+
+        With `again` they are made anew from their images, whatever was changed in them.
+        """
         wanted = self._named(names) or list(self.config.hosts.values())
         with locked(self.podman.state, "up"):
             self._ensure_key()
@@ -57,7 +60,7 @@ class Lab:
             if self.networks.up():
                 say("networks created: " + ", ".join(self.config.networks))
             with step(f"starting or checking {len(wanted)} hosts"):
-                existing = self.hosts.existing()
+                existing = {} if again else self.hosts.existing()
                 made = self._parallel(lambda host: self.hosts.ensure(host, existing), wanted)
         changed = [host.name for host, was_made in zip(wanted, made, strict=True) if was_made]
         say(f"up; made: {', '.join(changed) or 'nothing, all were there'}")
@@ -137,32 +140,46 @@ class Lab:
             raise LabError(f"no host {name} in the lab")
         return found
 
+    def mail_log(self, name: str) -> str:
+        """The mail log of a host or clone: the file on Debian 12, the journal on Debian 13."""
+        journal = "journalctl --facility=mail --no-pager --output=short-iso"
+        script = f"if [ -f /var/log/mail.log ]; then cat /var/log/mail.log; else {journal}; fi"
+        return self.execute(name, "sh", "-c", script).stdout
+
+    def set_record(self, zone: str, owner: str, kind: str, data: str) -> None:
+        """Add a record to a zone while the DNS server runs, for 60 s TTL; lasts until that server is made again."""
+        steps = (["zone-begin", zone], ["zone-set", zone, owner, "60", kind, data], ["zone-commit", zone])
+        self._knot(zone, steps)
+
+    def unset_record(self, zone: str, owner: str, kind: str) -> None:
+        """Remove all records of that owner and kind."""
+        self._knot(zone, (["zone-begin", zone], ["zone-unset", zone, owner, kind], ["zone-commit", zone]))
+
+    def _knot(self, zone: str, steps: Iterable[Sequence[str]]) -> None:
+        with locked(self.podman.state, "zones"):
+            for words in steps:
+                done = self.execute(self.config.dns_server, "knotc", "--blocking", *words)
+                if done.returncode != 0:
+                    self.execute(self.config.dns_server, "knotc", "zone-abort", zone)
+                    raise LabError(f"dns: {' '.join(words)}: {done.stderr or done.stdout}")
+
     # The gateway's fault: a port forwarded inwards (RELAY-08)
 
     def publish(self, name: str, port: int = 25, hide_clients: bool = False) -> str:
-        """Forward a port of the gateway's outer address to a host on the lan; returns that outer IPv4 address.
+        """Forward a port of the gateway's outer IPv4 address to a host on the lan; returns that outer address.
 
         With `hide_clients` the connection also gets the gateway's inner address as its source: the SNAT hole.
+        One port of one host at a time.
         """
-        inner = self.host(name).ipv4
-        gateway = self.config.hosts["gateway"]
-        hide = f'oifname "lan" ip daddr {inner} tcp dport {port} masquerade' if hide_clients else ""
-        rules = f"""
-            table ip lab_publish
-            delete table ip lab_publish
-            table ip lab_publish {{
-              chain prerouting {{ type nat hook prerouting priority dstnat;
-                iifname "inet" ip daddr {gateway.ipv4} tcp dport {port} dnat to {inner} }}
-              chain postrouting {{ type nat hook postrouting priority srcnat; {hide}
-              }}
-            }}
-        """
+        gateway = self.config.hosts["gateway"].ipv4
+        rules = publishing_rules(gateway, self.host(name).ipv4, port, hide_clients)
         done = self.execute("gateway", "nft", "-f", "-", stdin=rules)
         if done.returncode != 0:
             raise LabError(f"gateway: {done.stderr}")
-        return gateway.ipv4
+        return gateway
 
     def unpublish(self) -> None:
+        """Undo `publish`, also when there is nothing to undo."""
         self.execute("gateway", "nft", "delete", "table", "ip", "lab_publish")
 
     # Ansible
@@ -187,7 +204,7 @@ class Lab:
         key = self.podman.state / "ssh_key"
         if not key.exists():
             words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "mtaudit lab", "-f", str(key)]
-            subprocess.run(words, check=True)  # noqa: S603
+            subprocess.run(words, check=True)
 
     @staticmethod
     def _parallel(work: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
@@ -198,6 +215,25 @@ class Lab:
         if failures:
             raise LabError("\n".join(failures))
         return [job.result() for job in jobs]
+
+
+def publishing_rules(gateway: str, inner: str, port: int, hide_clients: bool) -> str:
+    """nftables rules that forward a port of the gateway's outer address inwards."""
+    hide = f'oifname "lan" ip daddr {inner} tcp dport {port} masquerade' if hide_clients else ""
+    return f"""\
+table ip lab_publish
+delete table ip lab_publish
+table ip lab_publish {{
+  chain prerouting {{
+    type nat hook prerouting priority dstnat;
+    iifname "inet" ip daddr {gateway} tcp dport {port} dnat to {inner}
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat - 1;
+    {hide}
+  }}
+}}
+"""
 
 
 def doctor() -> int:
@@ -238,6 +274,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="have all hosts, or those named, running")
     up.add_argument("hosts", nargs="*", metavar="HOST")
+    up.add_argument("--again", action="store_true", help="make them anew, whatever was changed in them")
     commands.add_parser("down", help="remove the lab's containers and networks")
     commands.add_parser("clean", help="down, and remove its images and base systems")
     commands.add_parser("status", help="show every host").add_argument("--json", action="store_true")
@@ -281,7 +318,7 @@ def run_command(chosen: argparse.Namespace) -> int:
     lab = Lab()
     match chosen.command:
         case "up":
-            lab.up(chosen.hosts)
+            lab.up(chosen.hosts, chosen.again)
         case "down":
             lab.down()
         case "clean":

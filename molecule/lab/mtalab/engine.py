@@ -132,7 +132,7 @@ class Podman:
         """Run `podman words...`; raises LabError with podman's own words when it fails and `check` is set."""
         command = ["podman", *words]
         try:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 command, input=stdin, capture_output=True, text=True, errors="replace", timeout=timeout_s,
                 env=self.environment, check=False,
             )
@@ -147,7 +147,7 @@ class Podman:
     def follow(self, words: Sequence[str], log: Path) -> None:
         """Run a long podman command with its output in `log`; raises LabError with the last lines of it."""
         with log.open("w", encoding="utf-8") as sink:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 ["podman", *words], stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=self.environment, check=False
             )
         if done.returncode != 0:

@@ -85,12 +85,17 @@ class Images:
     def exists(self, reference: str) -> bool:
         return self.podman.run("image", "exists", reference, check=False).returncode == 0
 
+    def _references(self) -> set[str]:
+        label = f"label={LABEL}={self.config.prefix}"
+        return set(self.podman.run("images", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}").stdout.split())
+
     def missing(self, names: set[str]) -> list[str]:
         """Images to build, parents before children, for the wanted ones."""
         order: list[str] = []
+        there = self._references()
 
         def visit(name: str) -> None:
-            if name in order or self.exists(self.reference(name)):
+            if name in order or self.reference(name) in there:
                 return
             for parent in self.config.images[name].parents:
                 visit(parent)
@@ -166,8 +171,8 @@ class Images:
 def _mmdebstrap(suite: str, tar: Path) -> None:
     """Make a minimal Debian as a tar; the file appears only when it is complete."""
     part = tar.with_suffix(".part.tar")
-    done = subprocess.run(  # noqa: S603
-        ["mmdebstrap", "--quiet", "--variant=minbase", suite, str(part)],  # noqa: S607
+    done = subprocess.run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", suite, str(part)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )
     if done.returncode != 0:

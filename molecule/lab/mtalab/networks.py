@@ -61,7 +61,7 @@ def _overlaps(prefix: ipaddress.IPv4Network | ipaddress.IPv6Network, where: str)
         other = ipaddress.ip_network(where.split("%")[0], strict=False)
     except ValueError:
         return False
-    return other.prefixlen > 0 and other.version == prefix.version and prefix.overlaps(other)  # type: ignore[arg-type]
+    return other.prefixlen > 0 and other.version == prefix.version and prefix.overlaps(other)
 
 
 def look_at_machine(own_interfaces: frozenset[str] = frozenset()) -> Machine:
@@ -83,8 +83,9 @@ def look_at_machine(own_interfaces: frozenset[str] = frozenset()) -> Machine:
 
 
 def _ip_json(*words: str) -> list[dict[str, Any]]:
-    done = subprocess.run(["ip", "-j", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    return json.loads(done.stdout or "[]")
+    done = subprocess.run(["ip", "-j", *words], capture_output=True, text=True, check=False)
+    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return found
 
 
 def _resolvers() -> list[str]:
@@ -102,7 +103,7 @@ def _source_hosts() -> set[str]:
     ]
     texts += ["https://pypi.org/"]
     texts += [value for name, value in os.environ.items() if re.fullmatch(r"(?i)(pip_.*_url|https?_proxy)", name)]
-    pip = subprocess.run(  # noqa: S603
+    pip = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
     texts.append(pip.stdout)

@@ -21,7 +21,7 @@ import socket
 import threading
 import uuid
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 SIZE_LIMIT_BYTES = 10 * 1024 * 1024
@@ -180,7 +180,7 @@ class Session:
             self.store.add(Arrival(
                 token=token, envelope_from=self.sender or "", envelope_to=self.recipients, client=self.client,
                 helo=self.helo, received=[value for name, value in headers if name.lower() == "received"],
-                at=datetime.now(timezone.utc).isoformat(timespec="microseconds"), headers=headers,
+                at=datetime.now(UTC).isoformat(timespec="microseconds"), headers=headers,
             ))
 
 
@@ -196,7 +196,7 @@ def answer_http(store: Store, port: int) -> None:
             self.end_headers()
             self.wfile.write(text)
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             if self.path == "/health":
                 self.answer(200, {"ok": True})
             elif self.path.startswith("/token/"):
@@ -205,7 +205,7 @@ def answer_http(store: Store, port: int) -> None:
             else:
                 self.answer(404, [])
 
-        def do_DELETE(self) -> None:  # noqa: N802
+        def do_DELETE(self) -> None:
             if self.path != "/all":
                 self.answer(404, [])
                 return
