@@ -10,6 +10,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "molecule" / "lab"))
 
 from lab import Lab, LabError  # noqa: E402
+from mtalab.config import Network  # noqa: E402
 
 pytestmark = pytest.mark.lab
 
@@ -321,6 +324,27 @@ def test_two_ups_at_once_wait_for_each_other(lab: Lab) -> None:
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
+
+
+def test_down_removes_only_what_is_its_own(lab: Lab) -> None:
+    """A second lab under another prefix, beside the first."""
+    nets = {
+        name: Network(name, IPv4Network(f"198.18.{201 + number}.0/24"), IPv6Network(f"2001:db8:{201 + number}::/64"))
+        for number, name in enumerate(lab.config.networks)
+    }
+    sink = replace(lab.host("sink"), addresses=(nets["inet"].address(20),), routes=())
+    second = Lab(replace(lab.config, prefix="mtaudit-second", networks=nets, hosts={**lab.config.hosts, "sink": sink}))
+    second.images = second.hosts.images = lab.images
+    names = lambda: set(lab.podman.run("ps", "--all", "--format", "{{.Names}}").stdout.split())  # noqa: E731
+    before = set(lab.hosts.existing())
+    assert second.up(["sink"]) == ["sink"]
+    assert "mtaudit-second-sink" in names()
+    assert len(second.networks.existing()) == 3
+    second.down()
+    assert not {name for name in names() if name.startswith("mtaudit-second")}
+    assert second.networks.existing() == {}
+    assert len(lab.networks.existing()) == 3
+    assert {"mx-d12", "sink", "dns"} <= before & set(lab.hosts.existing())
 
 
 def test_a_wrong_name_is_named(lab: Lab) -> None:
