@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -204,7 +205,8 @@ def _plain(value: Any) -> str:
 
 
 def _paragraphs(text: Any) -> str:
-    return " ".join(text) if isinstance(text, list) else str(text).strip()
+    joined = " ".join(text) if isinstance(text, list) else str(text).strip()
+    return re.sub(r"\b[CVOIB]\(([^)]*)\)", r"`\1`", joined)  # Ansible's own markup
 
 
 def _yaml(path: Path) -> dict[str, Any]:

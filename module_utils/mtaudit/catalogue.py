@@ -106,16 +106,18 @@ def load_catalogue(directory: str) -> Catalogue:
     digest = hashlib.sha256()
     schema = _schema(root, digest)
     controls = _Files("control")
-    for area in sorted(p for p in _listed(root) if p.is_dir() and p.name not in NOT_AREAS):
+    named: set[str] = set()
+    for area in (p for p in _listed(root) if p.is_dir() and p.name not in NOT_AREAS):
+        named.update(p.stem for p in _listed(area))
         controls.files.extend(_read_directory(root, area, problems, digest))
     profiles = _Files("profile", list(_read_directory(root, root / "profiles", problems, digest)))
     mappings = _Files("mapping", list(_read_directory(root, root / "mappings", problems, digest)))
     for group in (controls, profiles, mappings):
         _check_form(group, schema)
-    if not controls.files:
+    if not named:
         problems.append(Problem(str(root), 0, "holds no control: is it the 'checks' directory of mtaudit?"))
     entries = {i: _entry(located) for i, located in sorted(controls.valid.items())}
-    broken = frozenset(Path(located.file).stem for located in controls.files) - set(entries)
+    broken = frozenset(named - set(entries))
     resolver = _Profiles(profiles.valid, entries, broken)
     resolved = {name: resolver.resolve(name) for name in sorted(profiles.valid)}
     frameworks = {i: _framework(located, entries, broken) for i, located in sorted(mappings.valid.items())}
@@ -240,8 +242,11 @@ class _Profiles:
         base = None
         parent = data.get("extends")
         if parent:
-            if parent == name or parent in below:
-                complain(("extends",), f"'{parent}' leads back to '{name}': remove one link of the chain")
+            if parent in (name, *below):
+                # Each profile of the circle is resolved once from the start, and says so then.
+                if parent == (*below, name)[0]:
+                    way = " extends ".join([*below, name, parent])
+                    self._files[parent].complain(("extends",), f"goes round in a circle ({way}): remove one link")
             elif parent not in self._files:
                 complain(("extends",), f"there is no usable profile '{parent}'; there are {_names(self._files)}")
             else:

@@ -85,6 +85,7 @@ class _Builder:
         self._located.lines[path] = node.start_mark.line + 1
         # An alias is the very same node once more: one could hold itself, or grow without end.
         if id(node) in self._seen:
+            self._located.lines[path] = self._located.key_lines.get(path, self._located.line(path[:-1]))
             self._located.complain(path, "YAML aliases (*name) are not allowed: write the value out")
             return None
         self._seen.add(id(node))

@@ -57,14 +57,11 @@ def given(declared: Mapping[str, Any]) -> dict[str, Any]:
 def _problems(catalogue: Catalogue, declared: Mapping[str, Any]) -> Iterator[str]:
     violations = check(declared, catalogue.schema, "host")
     yield from (_at(v.path, v.message) for v in violations)
-    # What has the wrong form is not looked into any further.
-    bad = {v.path[:2] for v in violations} | {v.path[:1] for v in violations}
-    for path, message in _contents(catalogue, {k: v for k, v in declared.items() if (k,) not in bad or k in _LISTS}):
-        if path[:2] not in bad:
+    bad = {v.path for v in violations}
+    for path, message in _contents(catalogue, {k: v for k, v in declared.items() if (k,) not in bad}):
+        # What has the wrong form has been told.
+        if path not in bad:
             yield _at(path, message)
-
-
-_LISTS = ("waivers", "answers")
 
 
 def _contents(catalogue: Catalogue, declared: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -72,18 +69,18 @@ def _contents(catalogue: Catalogue, declared: Mapping[str, Any]) -> Iterator[tup
     profile = declared.get("profile")
     if profile and profile not in catalogue.profiles:
         yield ("profile",), f"there is no profile '{profile}'; there are {', '.join(sorted(catalogue.profiles))}"
-    for path, message in settings_problems(declared.get("tunables", {}), catalogue.controls):
+    tunables = {i: values for i, values in declared.get("tunables", {}).items() if isinstance(values, dict)}
+    for path, message in settings_problems(tunables, catalogue.controls):
         yield ("tunables", *path), message
     for tunable in _TYPED:
-        wrong = tunable.problem(declared.get(tunable.name, []))
-        if wrong:
-            yield (tunable.name,), wrong
+        texts = [item for item in declared.get(tunable.name, []) if isinstance(item, str)]
+        if tunable.problem(texts):
+            yield (tunable.name,), tunable.problem(texts)
     for number, port in enumerate(declared.get("ports", [])):
-        if not 0 < port < 65536:
+        if isinstance(port, int) and not 0 < port < 65536:
             yield ("ports", number), f"{port} is not a TCP port: 1 to 65535"
-    for key in _LISTS:
-        listed = declared.get(key, [])
-        for number, item in enumerate(listed if isinstance(listed, list) else []):
+    for key in ("waivers", "answers"):
+        for number, item in enumerate(declared.get(key, [])):
             for name, message in _decision_problems(catalogue, item if isinstance(item, dict) else {}):
                 yield (key, number, name), message
 

@@ -43,12 +43,12 @@ class Answer:
     status: Status
     owner: str
     expires: date
-    note: str
+    note: str = ""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Answer:
         """From inventory data that passed `check_hosts`. Raises KeyError or ValueError on other data."""
-        return cls(data["id"], Status(data["status"]), data["owner"], date.fromisoformat(data["expires"]), data["note"])
+        return cls(data["id"], Status(data["status"]), data["owner"], date.fromisoformat(data["expires"]), data.get("note", ""))
 
 
 def apply_waivers(findings: Iterable[JoinedFinding], waivers: Iterable[Waiver], today: date) -> list[JoinedFinding]:
@@ -92,4 +92,5 @@ def _answered(finding: JoinedFinding, answer: Answer, today: date) -> JoinedFind
     if answer.expires < today:
         note = f"the answer of {answer.owner} expired on {until}"
         return replace(finding, reason=f"{finding.reason}; {note}" if finding.reason else note)
-    return replace(finding, status=answer.status, message=answer.note, reason=f"answered by {answer.owner}, valid until {until}")
+    message = answer.note or f"{answer.owner} says so"
+    return replace(finding, status=answer.status, message=message, reason=f"answered by {answer.owner}, valid until {until}")
