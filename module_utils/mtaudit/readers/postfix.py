@@ -1,0 +1,172 @@
+"""Read the effective Postfix configuration: every instance, every service, with where each value comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from typing import Optional
+
+from ..runner import ReadError, Runner, ToolMissing
+from ..text import printable
+from . import network
+from .postfix_match import included, is_table
+from .postfix_model import MAPS, MATCH_LISTS, PORTS, RESTRICTION_LISTS, Postfix, Service, SmtpService
+from .postfix_syntax import main_cf, master_cf, words
+from .postfix_tables import load
+
+__all__ = ["Postfix", "Service", "SmtpService", "digest", "parse", "read", "read_instance"]
+
+_FILES_LIMIT = 100
+_VOLATILE = ("process_id", "process_name")
+
+
+def digest(instances: Iterable[Postfix]) -> str:
+    """A fingerprint of everything that decides about relaying: parameters, services with overrides, tables, included files."""
+    data = [
+        {
+            "instance": postfix.config_directory,
+            "problem": postfix.problem,
+            "parameters": {name: postfix.main.value(name) for name in sorted(postfix.parameters) if name not in _VOLATILE},
+            "services": sorted([e.name, e.type, e.command, sorted(e.overrides)] for e in postfix.entries),
+            "tables": {spec: table.digest or table.problem for spec, table in sorted(postfix.tables.items())},
+            "files": dict(sorted({**postfix.files, **postfix.file_problems}.items())),
+        }
+        for postfix in instances
+    ]
+    return "sha256:" + hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def read(runner: Runner) -> list[Postfix]:
+    """Every instance that may run, the default one first; empty without Postfix.
+
+    Raises ToolMissing when Postfix is there and postconf is not. An instance that cannot be read is returned with `problem` set.
+    """
+    if runner.which("postconf") is None:
+        if runner.which("postfix") is None and runner.stat("/etc/postfix/main.cf") is None:
+            return []
+        raise ToolMissing("postconf is not installed, though Postfix is")
+    primary = read_instance(runner, "")
+    found = [primary]
+    for directory in words(primary.main.value("multi_instance_directories")):
+        instance = read_instance(runner, directory, primary)
+        if instance.problem or instance.main.on("multi_instance_enable") or _running(runner, instance):
+            found.append(instance)
+    return found
+
+
+def read_instance(runner: Runner, directory: str, primary: Optional[Postfix] = None) -> Postfix:
+    """One instance; an empty directory means Postfix's built-in one. Two spawns, and one per table that is not plain text."""
+    option = ["-c", directory] if directory else []
+    try:
+        settings = _postconf(runner, option)
+        directory = directory or _settings(settings).get("config_directory", "/etc/postfix")
+        services = _postconf(runner, [*option, "-M"])
+        main_text, master_text = runner.read(f"{directory}/main.cf"), runner.read(f"{directory}/master.cf")
+    except ReadError as exc:
+        return Postfix(directory or "/etc/postfix", primary=primary, problem=printable(str(exc)))
+    postfix = parse(directory, settings, services, main_text, master_text, primary)
+    _read_surroundings(runner, postfix)
+    _read_references(runner, postfix)
+    return postfix
+
+
+def parse(directory: str, settings: str, services: str, main_text: str, master_text: str,
+          primary: Optional[Postfix] = None) -> Postfix:
+    """The output of `postconf` and `postconf -M`, and the two files for where things stand; without tables."""
+    explicit = main_cf(main_text)
+    parameters = {**{name: value for name, (value, _) in explicit.items()}, **_settings(settings)}
+    lines = {(e.name, e.type, name): line for e in master_cf(master_text) for name, line in e.lines}
+    return Postfix(directory, parameters, {name: line for name, (_, line) in explicit.items()},
+                   tuple(master_cf(services)), lines, primary=primary)
+
+
+def _postconf(runner: Runner, options: list[str]) -> str:
+    done = runner.run(["postconf", *options])
+    if done.returncode != 0:
+        raise ReadError(f"'postconf{''.join(f' {o}' for o in options)}' failed: {done.stderr.strip() or 'no message'}")
+    return done.stdout
+
+
+def _settings(text: str) -> dict[str, str]:
+    pairs = (line.partition(" =") for line in text.splitlines())
+    return {name: value.strip() for name, equals, value in pairs if equals}
+
+
+def _running(runner: Runner, postfix: Postfix) -> bool:
+    try:
+        pid = runner.read(f"{postfix.main.value('queue_directory')}/pid/master.pid").strip()
+        return pid.isdigit() and runner.read(f"/proc/{pid}/comm").strip() == "master"
+    except ReadError:
+        return False
+
+
+def _read_surroundings(runner: Runner, postfix: Postfix) -> None:
+    """The host's own addresses, and what the names of ports and interfaces mean; each only where it is needed."""
+    try:
+        host = network.read(runner)
+        postfix.addresses, postfix.links = host.addresses, host.links
+    except ReadError:
+        pass  # then its own addresses count as foreign, which is the safe side
+    inet = [e.name for e in postfix.entries if e.type == "inet"]
+    if any(not n.rpartition(":")[2].isdigit() and n.rpartition(":")[2] not in PORTS for n in inet):
+        postfix.ports = {w[0]: int(w[1].partition("/")[0]) for w in _rows(runner, "/etc/services") if w[1].endswith("/tcp")}
+    hosts = [n.rpartition(":")[0] for n in inet] + words(postfix.main.value("inet_interfaces"))
+    if any(h and h not in ("all", "loopback-only", "localhost") and not h.strip("[]")[-1:].isdigit() for h in hosts):
+        found: dict[str, list[str]] = {}
+        for row in _rows(runner, "/etc/hosts"):
+            for name in row[1:]:
+                found.setdefault(name.lower(), []).append(row[0])
+        postfix.hosts = {name: tuple(addresses) for name, addresses in found.items()}
+
+
+def _rows(runner: Runner, path: str) -> list[list[str]]:
+    try:
+        lines = runner.read(path).splitlines()
+    except ReadError:
+        return []
+    return [row for line in lines for row in [line.partition("#")[0].split()] if len(row) >= 2]
+
+
+def _read_references(runner: Runner, postfix: Postfix) -> None:
+    """Included files and lookup tables of everything that decides about relaying."""
+    services = [postfix.main] + [s for smtp in postfix.smtp_services() for s in (smtp.smtpd, postfix.resolver(smtp.smtpd))]
+    files, problems = _included_files(runner, (s.value(name) for s in services for name in MATCH_LISTS))
+    postfix.files, postfix.file_problems = files, problems
+    specs = dict.fromkeys(spec for service in services for spec in _table_specs(service, files.values()))
+    local = [d for d in words(postfix.main.value("mydestination")) if not is_table(d) and not d.startswith(("/", "!"))]
+    local += words(postfix.main.value("myorigin"))
+    for name in ("virtual_mailbox_domains", "virtual_alias_domains", "relay_domains"):
+        local += [d for d in words(postfix.main.value(name)) if not is_table(d) and not d.startswith(("/", "!"))]
+    postfix.tables = {spec: load(runner, spec, postfix.config_directory, list(dict.fromkeys(local))[:20]) for spec in specs}
+    for service in services:
+        service._lists.clear()
+    postfix.memo.clear()
+
+
+def _included_files(runner: Runner, values: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    files: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    waiting = [path for value in values for path in included(value)]
+    while waiting and len(files) + len(problems) < _FILES_LIMIT:
+        path = waiting.pop()
+        if path in files or path in problems:
+            continue
+        try:
+            files[path] = runner.read(path)
+            waiting += [p for line in files[path].splitlines() if not line.startswith("#") for p in included(line)]
+        except ReadError as exc:
+            problems[path] = printable(str(exc))
+    return files, problems
+
+
+def _table_specs(service: Service, included_texts: Iterable[str]) -> Iterator[str]:
+    for text in [service.value(name) for name in MATCH_LISTS] + list(included_texts):
+        yield from (word.lstrip("!") for word in words(text) if is_table(word.lstrip("!")))
+    for name in MAPS:
+        yield from (word for word in words(service.value(name)) if is_table(word))
+    lists = [words(service.value(name)) for name in RESTRICTION_LISTS] + list(service.restriction_classes().values())
+    for restrictions in lists:
+        for before, word in zip(["", *restrictions], restrictions):
+            if ":" in word and before.lower() != "check_policy_service":
+                yield word
