@@ -57,6 +57,18 @@ options:
     description: Ask the programs on the host what they would do with clients at other addresses. Sends nothing, leaves no file.
     type: bool
     default: true
+  canary:
+    description: The foreign recipient of the simulated envelopes. A name that cannot exist is used when empty.
+    type: str
+    default: ""
+  probe_sender:
+    description: The foreign sender of the simulated envelopes. A name that cannot exist is used when empty.
+    type: str
+    default: ""
+  known_recipient:
+    description: A mailbox of this host that exists.
+    type: str
+    default: ""
   contact_policy_services:
     description: Let the simulation contact the policy services that the configuration names. They may count or log what they see.
     type: bool
@@ -127,6 +139,9 @@ def request_from(params: dict) -> Request:
         local_domains=tuple(params["local_domains"]),
         simulate=params["simulate"],
         contact_policy_services=params["contact_policy_services"],
+        canary=params["canary"],
+        probe_sender=params["probe_sender"],
+        known_recipient=params["known_recipient"],
     )
 
 
@@ -142,6 +157,9 @@ def main() -> None:
             "local_domains": {"type": "list", "elements": "str", "default": []},
             "simulate": {"type": "bool", "default": True},
             "contact_policy_services": {"type": "bool", "default": False},
+            "canary": {"type": "str", "default": ""},
+            "probe_sender": {"type": "str", "default": ""},
+            "known_recipient": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

@@ -45,6 +45,9 @@ class Request:
     local_domains: tuple[str, ...] = ()
     simulate: bool = True
     contact_policy_services: bool = False
+    canary: str = ""
+    probe_sender: str = ""
+    known_recipient: str = ""
 
 
 @dataclass
@@ -159,7 +162,12 @@ def _simulated(
     from .simulate import postfix as simulation
 
     wanted = {s.id for s in request.selection if POSTFIX in s.components and (not site.kind or site.kind in s.kinds)}
-    result = simulation.simulate_all(instances, site, links, contact_policy_services=request.contact_policy_services)
+    # Declared addresses are better than names that cannot exist: a check of the sender's domain would hide the answer.
+    declared = {"recipient": request.canary, "sender": request.probe_sender, "known_recipient": request.known_recipient}
+    given = {name: value for name, value in declared.items() if value}
+    result = simulation.simulate_all(
+        instances, site, links, contact_policy_services=request.contact_policy_services, **given
+    )
     return [f for f in result.findings if f.control in wanted], result.spawns
 
 

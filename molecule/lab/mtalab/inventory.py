@@ -49,7 +49,7 @@ def host_variables(config: Config, host: Host) -> dict[str, Any]:
         variables["mta_audit_known_recipient"] = f"alice@{host.mail_domain}"
     if host.submission:
         variables["mta_audit_test_login"] = {"username": "alice", "password": config.logins["alice"]}
-        variables["mta_audit_test_login_other_sender"] = f"bob@{host.mail_domain}"
+        variables["mta_audit_test_login"]["other_sender"] = f"bob@{host.mail_domain}"
     if host.clone_of:
         variables["lab_clone_of"] = host.clone_of
     return variables
