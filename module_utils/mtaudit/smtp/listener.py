@@ -1,0 +1,403 @@
+"""Probe one listener: hold the sessions that a plan asks for and collect the observations."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+from .battery import FORMS, Form, Hole, Names, fill, literal
+from .dialogue import Costs, Endpoint, Limits, Session, SessionEnded, Transcript
+from .plan import Plan
+from .reply import Reply
+from .servers import Servers
+from .verdict import Answer, Observations
+from .wording import Meaning, meaning
+
+CONNECTIONS_LIMIT = 60
+FRUITLESS_LIMIT = 3  # sessions in a row that bring no answer
+SUBMISSION_PORTS = (465, 587)
+_NAME = re.compile(r"([a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?)(?=[\s,;]|$)", re.I)
+
+POSITIVE = Form("known_recipient", Hole.PLAIN, "", "")
+NEGATIVE = Form("random_mailbox", Hole.PLAIN, "", "")
+
+
+@dataclass(frozen=True)
+class Login:
+    """A test login at a target. `sender` is its own address."""
+
+    username: str
+    password: str
+    sender: str
+    other_sender: str = ""
+    cleartext: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server to probe, as the inventory declares it."""
+
+    name: str
+    known_recipient: str = ""
+    local_domains: tuple[str, ...] = ()
+    helo_name: str = ""
+    login: Optional[Login] = None
+
+
+@dataclass(frozen=True)
+class Mission:
+    """What all probes of one call share. `sender` and `canary` are addresses, `helo` is the name that the prober gives itself."""
+
+    sender: str
+    canary: str
+    helo: str
+    tag: str = "mtaudit"
+    retry_after_s: float = 60.0
+    limits: Limits = field(default_factory=Limits)
+
+
+class Listener:
+    """One address and port of a target. `run` fills `seen`; what was observed stays valid when `run` is cancelled."""
+
+    def __init__(self, target: Target, endpoint: Endpoint, declared_port: int, mission: Mission, servers: Servers) -> None:
+        self.target, self.endpoint, self.port, self.mission, self.servers = target, endpoint, declared_port, mission, servers
+        self.seen = Observations(local_domains=tuple(d.lower() for d in target.local_domains))
+        self.costs = Costs()
+        hidden = (target.login.password, target.login.username) if target.login else ()
+        self.transcript = Transcript(mission.limits, tuple(s for s in hidden if s))
+        self.token = secrets.token_hex(8)
+        self.banner = ""
+        self.capabilities: tuple[str, ...] = ()
+        self.capabilities_in_tls: tuple[str, ...] = ()
+        self.source_address = ""
+        self.preface = b""  # a PROXY header, on a listener that does not speak without one
+        self.plan: Optional[Plan] = None
+        self.names: Optional[Names] = None
+        self._fruitless = 0
+        self._changed = asyncio.Event()
+        self._helper: Optional[asyncio.Task[None]] = None
+        self._random_mailbox = f"{mission.tag}-{secrets.token_hex(8)}@{target.local_domains[0]}" if target.local_domains else ""
+
+    # The sender carries the token: servers log it with a refusal, so that the log can be searched for our own connection. It is the
+    # same in a retry, because greylisting remembers client, sender and recipient together.
+    @property
+    def sender(self) -> str:
+        local, _at, domain = self.mission.sender.rpartition("@")
+        return f"{local}+{self.mission.tag}-{self.token}@{domain}"
+
+    async def run(self) -> None:
+        """The battery, with one retry of what was put off."""
+        try:
+            await self.ask_everything()
+            control_put_off = self.seen.positive is not None and self.seen.positive.meaning in (Meaning.TEMPORARY, Meaning.OVERLOADED)
+            if self.plan and not self.seen.gave_up and self.plan.retry("foreign_sender" if control_put_off else ""):
+                self._fruitless = 0
+                self.transcript.add("*", f"put off: again in {self.mission.retry_after_s:g} s")
+                await asyncio.sleep(self.mission.retry_after_s)
+                await self.ask_everything()
+        finally:
+            self.settle()
+
+    def settle(self) -> None:
+        """Note which forms are still without an answer."""
+        self.seen.unanswered = self.plan.untried if self.plan else []
+
+    async def ask_everything(self) -> None:
+        """Connect until the plan has nothing left to ask, or the listener gives nothing more."""
+        try:
+            await self._work()
+            if self._helper:
+                await self._helper
+                await self._work()  # what the helper's connection could not finish
+        finally:
+            if self._helper and not self._helper.done():
+                self._helper.cancel()
+            self._helper = None
+
+    def _more(self) -> bool:
+        if self._fruitless >= FRUITLESS_LIMIT or self.costs.connections >= CONNECTIONS_LIMIT:
+            self.seen.gave_up = self.seen.gave_up or f"gave up after {self.costs.connections} connections: {self.seen.trouble}"
+            return False
+        return self.plan is None or self.plan.waiting
+
+    async def _work(self, helping: bool = False) -> None:
+        while self._more() and not self.seen.gave_up:
+            if helping:
+                if not self.servers.try_take(self.target.name):
+                    return
+            else:
+                await self.servers.take(self.target.name)
+            before = len(self.plan.answers) if self.plan else 0
+            session = self.session()
+            try:
+                await self.greet(session)
+                if not helping and self._helper is None and self.plan and not self.plan.single:
+                    self._helper = asyncio.ensure_future(self._work(helping=True))
+                await self._converse(session)
+                await session.quit()
+            except SessionEnded as end:
+                if end.kind == "shared":
+                    self._fruitless -= 1
+                else:
+                    self._note(end, session)
+            finally:
+                session.abort()
+                self.servers.give_back(self.target.name)
+                self._wake()
+            useful = self.plan is not None and len(self.plan.answers) > before
+            self._fruitless = 0 if useful else self._fruitless + 1
+            if self._fruitless > 0:
+                await asyncio.sleep(self.mission.limits.backoff_s * self._fruitless)
+
+    def session(self) -> Session:
+        """A new connection's session, not yet connected."""
+        return Session(self.endpoint, self.mission.limits, self.transcript, self.costs)
+
+    def _note(self, end: SessionEnded, session: Session) -> None:
+        sentence = f"the server {end}" if end.kind in ("closed", "timeout", "protocol") else str(end)
+        self.seen.troubles.append(sentence)
+        if self.plan and end.kind == "closed" and session.errors:
+            self.plan.single = True  # Postfix under stress cuts after one error (smtpd_hard_error_limit)
+        if end.kind in ("refused", "unreachable", "protocol") or (end.kind == "tls" and self.endpoint.tls):
+            self.seen.gave_up = sentence
+        elif not self.seen.spoke and session.banner is None and end.kind in ("timeout", "closed"):
+            self._try_with_proxy_header()
+
+    def _try_with_proxy_header(self) -> None:
+        """A listener behind a load balancer stays silent until it has a PROXY header: give it one that tells the truth."""
+        if self.preface or not self.source_address:
+            self.seen.gave_up = self.seen.troubles[0]
+            return
+        self.preface = proxy_header(self.source_address, self.endpoint.address, self.port)
+
+    async def greet(self, session: Session, preface: Optional[bytes] = None) -> Reply:
+        """Connect, read the banner, say EHLO, and STARTTLS where the server wants it. Raises SessionEnded unless all were accepted."""
+        try:
+            banner = await session.connect(self.preface if preface is None else preface)
+        finally:
+            self.source_address = session.source_address or self.source_address
+            known = self.servers.learn(self.target.name, _server_name(session.banner) if session.banner else "")
+        if not known:
+            await session.quit()
+            raise SessionEnded("shared", "is a server that is being probed at another address")
+        self.banner = self.banner or self.transcript.clean(banner.text)
+        if banner.code == 421 or 400 <= banner.code < 500:
+            raise SessionEnded("closed", f"is overloaded: {self.transcript.clean(str(banner))}")
+        if banner.code != 220:
+            self.seen.gave_up = f"prober blocked at the banner: {self.transcript.clean(str(banner))}"
+            raise SessionEnded("closed", self.seen.gave_up)
+        reply = await self._hello(session, banner)
+        if self.plan is None:
+            self._make_plan(session, reply)
+        if self.plan and self.plan.tls_only and not session.secure:
+            await self.upgrade(session)
+        return reply
+
+    async def _hello(self, session: Session, banner: Reply) -> Reply:
+        reply = await session.hello(self.mission.helo)
+        if not reply.accepted:
+            raise SessionEnded("closed", f"refuses EHLO and HELO: {self.transcript.clean(str(reply))}")
+        self.seen.spoke = True
+        self.capabilities = self.capabilities or session.capabilities
+        self._look_at(session)
+        return reply
+
+    def _look_at(self, session: Session) -> None:
+        if session.secure:
+            self.capabilities_in_tls = self.capabilities_in_tls or session.capabilities
+        if self.port in SUBMISSION_PORTS and session.auth_mechanisms():
+            self.seen.submission = True
+
+    async def upgrade(self, session: Session) -> bool:
+        """STARTTLS where it is offered. False when it is not, or is refused."""
+        if not session.offers("STARTTLS"):
+            return False
+        upgraded = (await session.starttls(self.mission.helo)).accepted and session.secure
+        self._look_at(session)
+        return upgraded
+
+    def _make_plan(self, session: Session, hello: Reply) -> None:
+        name = self.target.helo_name or (_server_name(session.banner) if session.banner else "") or _server_name(hello) or self.target.name
+        local, _at, domain = self.sender.rpartition("@")
+        canary_local, _at, canary_domain = self.mission.canary.rpartition("@")
+        mailbox, _at, mailbox_domain = self.target.known_recipient.rpartition("@")
+        at_home = mailbox_domain.lower() in self.seen.local_domains
+        self.names = Names(
+            local, domain, canary_local, canary_domain, name, literal(self.endpoint.address),
+            (mailbox_domain if at_home else "") or next(iter(self.target.local_domains), ""), mailbox if at_home else "postmaster",
+        )
+        self.plan = Plan(fill(FORMS, self.names))
+        if session.secure or not session.offers("STARTTLS"):
+            self.plan.skip(["inside_tls"])
+
+    async def _converse(self, session: Session) -> None:
+        """Ask batch after batch on this connection."""
+        assert self.plan is not None
+        transaction = _Transaction(session)
+        asked = False
+        while True:
+            controls = self._controls(first=not asked)
+            room = self.mission.limits.errors_per_connection - session.errors - len(controls) - bool(controls)
+            batch = self.plan.take(room, {transaction.sender} if transaction.sender is not None else (), session.upgraded)
+            if batch is None:
+                return
+            if not batch:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            await self._ask(session, transaction, controls, batch)
+            asked = True
+            if self.plan.single:
+                return
+
+    def _controls(self, first: bool) -> list[tuple[Form, str]]:
+        """The control envelopes that this batch carries: the known recipient once a session, the random mailbox once."""
+        found = []
+        accepted = self.seen.positive is not None and self.seen.positive.meaning is Meaning.ACCEPTED
+        if first and self.target.known_recipient and not (self.plan and self.plan.single and accepted):
+            found.append((POSITIVE, self.target.known_recipient))
+        if first and self._random_mailbox and (self.seen.negative is None or self.seen.negative.meaning is Meaning.TEMPORARY):
+            found.append((NEGATIVE, self._random_mailbox))
+        return found
+
+    async def _ask(self, session: Session, transaction: _Transaction, controls: Sequence[tuple[Form, str]], batch: Sequence[Form]) -> None:
+        assert self.plan is not None
+        forms = sorted(batch, key=lambda form: form.sender != self.sender)  # one transaction with the controls
+        items = [(form, self.sender, recipient) for form, recipient in controls] + [(f, f.sender, f.recipient) for f in forms]
+        left = list(forms)
+        try:
+            await self._prepare(session, transaction, forms[0], left)
+            for form, answer in await transaction.ask(items) if left else ():
+                self._record(form, answer, session, left)
+        except SessionEnded as end:
+            for form, answer in transaction.answered(end.replies):
+                self._record(form, answer, session, left)
+            if end.kind == "tls" and forms[0].tls:
+                self.plan.skip(["inside_tls"])  # nobody gets a message through a TLS that does not work
+            raise
+        finally:
+            self.plan.give_back(left)
+            self._wake()
+        if self.plan.tls_only and not session.secure:
+            transaction.reset()
+            if not await self.upgrade(session):
+                self.plan.tls_only = False
+                raise SessionEnded("tls", "wants STARTTLS but does not do it")
+
+    async def _prepare(self, session: Session, transaction: _Transaction, form: Form, left: list[Form]) -> None:
+        """Bring the session into the state that the form needs: TLS, HELO name."""
+        assert self.plan is not None
+        if form.tls and not session.secure:
+            transaction.reset()
+            if not await self.upgrade(session):
+                self.plan.skip([form.name])
+                left.remove(form)
+                return
+        helo = form.helo or self.mission.helo
+        if helo == session.helo:
+            return
+        transaction.reset()
+        refused = await session.hello(helo)
+        if not refused.accepted:
+            answer = answer_to(form, refused, "EHLO", self.transcript, session.secure)
+            for same in list(left):
+                self._record(same, answer, session, left)
+            await session.hello(self.mission.helo)
+
+    def _record(self, form: Form, answer: Answer, session: Session, left: list[Form]) -> None:
+        assert self.plan is not None
+        wants_tls = answer.meaning is Meaning.TLS_REQUIRED and not session.secure and session.offers("STARTTLS")
+        if wants_tls:
+            self.plan.tls_only = self.seen.tls_was_required = True
+            self.plan.skip(["inside_tls"])
+        elif form is POSITIVE:
+            # One acceptance vouches for the server: a later session that is cut or put off does not take it back.
+            if self.seen.positive is None or self.seen.positive.meaning is not Meaning.ACCEPTED:
+                self.seen.positive = answer
+        elif form is NEGATIVE:
+            self.seen.negative = answer
+        if form in (POSITIVE, NEGATIVE):
+            return
+        left.remove(form)
+        if wants_tls:
+            self.plan.give_back([form], counts=False)
+            return
+        self.seen.answers[form.name] = answer
+        self.plan.answer(form, answer.meaning)
+        late = answer.meaning in (Meaning.TEMPORARY, Meaning.OVERLOADED)
+        if form.name == "foreign_sender" and late and (self.seen.positive is None or self.seen.positive.meaning is not Meaning.ACCEPTED):
+            self.plan.paused = True
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+
+class _Transaction:
+    """The open mail transaction of a session, and the envelopes asked in it."""
+
+    def __init__(self, session: Session) -> None:
+        self.sender: Optional[str] = None
+        self._session = session
+        self._dirty = False
+        self._asked: list[tuple[str, Optional[Form]]] = []
+
+    def reset(self) -> None:
+        """EHLO or STARTTLS ended the transaction."""
+        self.sender, self._dirty = None, False
+
+    async def ask(self, items: Sequence[tuple[Form, str, str]]) -> list[tuple[Form, Answer]]:
+        """Ask (form, sender, recipient) in order, with as few MAIL commands as that allows."""
+        self._asked = []
+        for form, sender, recipient in items:
+            if sender != self.sender:
+                if self._dirty:
+                    self._asked.append(("RSET", None))
+                self._asked.append((f"MAIL FROM:<{sender}>", None))
+                self.sender, self._dirty = sender, True
+            self._asked.append((f"RCPT TO:<{recipient}>", form))
+        replies = await self._session.commands([command for command, _form in self._asked])
+        found = self.answered(replies)
+        if any(answer.meaning is Meaning.ACCEPTED and form is not POSITIVE for form, answer in found) or self._mail_refused(replies):
+            self.sender = None  # the next envelope begins with RSET
+        return found
+
+    def _mail_refused(self, replies: Sequence[Reply]) -> bool:
+        return any(c.startswith("MAIL") and not r.accepted for (c, _form), r in zip(self._asked, replies))
+
+    def answered(self, replies: Sequence[Reply]) -> list[tuple[Form, Answer]]:
+        """The answers that the replies so far give. When MAIL was refused, that is the answer to its envelopes."""
+        found = []
+        mail: Optional[Reply] = None
+        for (command, form), reply in zip(self._asked, replies):
+            if form is None:
+                mail = reply if command.startswith("MAIL") else mail
+                continue
+            refused = mail is not None and not mail.accepted
+            decided = mail if refused and mail is not None else reply
+            found.append((form, answer_to(form, decided, "MAIL" if refused else "RCPT", self._session.transcript, self._session.secure)))
+        return found
+
+
+def answer_to(form: Form, reply: Reply, stage: str, transcript: Transcript, in_tls: bool) -> Answer:
+    """A reply as an answer to a form."""
+    path = re.search(r"<([^<>\s]+@[^<>\s]+)>", reply.text) if reply.code in (251, 551) else None
+    return Answer(
+        form, meaning(reply), reply.code, reply.enhanced, transcript.clean(reply.text), stage, in_tls, path.group(1) if path else ""
+    )
+
+
+def _server_name(reply: Reply) -> str:
+    """The name that a banner or an EHLO reply begins with; empty when its first word is not one."""
+    found = _NAME.match(reply.lines[0] if reply.lines else "")
+    name = found.group(1) if found else ""
+    return name if "." in name or name.lower() == "localhost" else ""
+
+
+def proxy_header(source: str, destination: str, port: int) -> bytes:
+    """A PROXY protocol header, version 1."""
+    family = "TCP6" if ":" in source else "TCP4"
+    return f"PROXY {family} {source.partition('%')[0]} {destination.partition('%')[0]} 40000 {port}\r\n".encode("ascii")

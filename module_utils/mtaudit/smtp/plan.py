@@ -1,0 +1,136 @@
+"""Decide which envelope forms are asked next on a connection: no I/O, only what was asked and answered.
+
+The rules that keep a probe gentle stand here: a class of hole stops at its first accepted recipient, its pilot forms are asked one
+at a time, and a batch never risks more errors than the connection has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+from .battery import Form, Hole
+from .wording import Meaning
+
+ATTEMPTS = 2  # how often a form is asked again when the session died before its answer
+
+
+class Plan:
+    """The forms of one listener and where each of them stands."""
+
+    def __init__(self, forms: Sequence[Form]) -> None:
+        self.single = False  # one form a connection: the server cuts sessions after errors
+        self.paused = False  # the server answers "later" to everything: ask no more before the retry
+        self.tls_only = False  # the server wants STARTTLS before anything else
+        self.answers: dict[str, Meaning] = {}
+        self._forms = list(forms)
+        self._pending = {form.name: form for form in forms}
+        self._in_flight: dict[str, Form] = {}
+        self._attempts: dict[str, int] = {}
+        self._stopped: set[Hole] = set()
+
+    def form(self, name: str) -> Form:
+        return next(form for form in self._forms if form.name == name)
+
+    @property
+    def untried(self) -> list[Form]:
+        """Forms that have no answer, though their class is not stopped."""
+        return [form for form in self._forms if form.name not in self.answers and form.hole not in self._stopped]
+
+    def take(self, room: int, known_senders: Iterable[str] = (), upgraded: bool = False) -> Optional[list[Form]]:
+        """The next batch for a connection with `room` errors left, or None when it has no more use.
+
+        An empty batch means: wait, another connection's answers decide what comes next. `known_senders`: senders that
+        the connection already gave in its open transaction. The forms of one batch share HELO name and TLS.
+        """
+        if self.paused:
+            return None
+        batch: list[Form] = []
+        senders = set(known_senders)
+        waiting = False
+        for form in list(self._pending.values()):
+            if self._wants_other_session(form, upgraded) or (batch and (form.helo, form.tls) != (batch[0].helo, batch[0].tls)):
+                continue
+            cost = 1 + (form.sender not in senders)  # a refused MAIL makes its RCPT an error, too
+            if cost > room:
+                continue
+            if not self._may_ask(form):
+                waiting = True
+                continue
+            room -= cost
+            senders.add(form.sender)
+            batch.append(form)
+            self._in_flight[form.name] = self._pending.pop(form.name)
+            if self.single:
+                break
+        return batch if batch or waiting and self._in_flight else None
+
+    def _wants_other_session(self, form: Form, upgraded: bool) -> bool:
+        return upgraded and not form.tls and not self.tls_only
+
+    def _may_ask(self, form: Form) -> bool:
+        flying = [other for other in self._in_flight.values() if other.hole is form.hole]
+        if form.hole in (Hole.ROUTING, Hole.IDENTITY) and self._undecided("foreign_sender"):
+            return False  # tricks mean nothing on a server that relays for anybody
+        if form.pilot:
+            return not flying
+        pilots_left = any(other.pilot and other.hole is form.hole for other in self._pending.values())
+        return not pilots_left and not any(other.pilot for other in flying)
+
+    def _undecided(self, name: str) -> bool:
+        return name in self._pending or name in self._in_flight
+
+    def answer(self, form: Form, meaning: Meaning) -> None:
+        """Record what the server said to a form."""
+        self._in_flight.pop(form.name, None)
+        self.answers[form.name] = meaning
+        if meaning is Meaning.ACCEPTED:
+            self.stop(form.hole)
+            if form.hole is Hole.PLAIN and not form.conditions:
+                self.stop(Hole.ROUTING)
+
+    def stop(self, hole: Hole) -> None:
+        """Ask no further form of a class."""
+        self._stopped.add(hole)
+        self._pending = {name: form for name, form in self._pending.items() if form.hole is not hole}
+
+    def give_back(self, forms: Iterable[Form], counts: bool = True) -> None:
+        """The session died before these were answered: ask again, a limited number of times."""
+        for form in forms:
+            if self._in_flight.pop(form.name, None) is None:
+                continue
+            self._attempts[form.name] = self._attempts.get(form.name, 0) + counts
+            if self._attempts[form.name] < ATTEMPTS and form.hole not in self._stopped:
+                self._pending = {form.name: form, **self._pending}
+
+    def reopen(self, form: Form) -> bool:
+        """The accepted form turned out to be a local mailbox: go on with the class's other tricks. False when none is left."""
+        self._stopped.discard(form.hole)
+        for other in self._forms:
+            if other.hole is form.hole and other.name not in self.answers and other.conditions != form.conditions:
+                self._pending[other.name] = other
+        return bool(self._pending)
+
+    def retry(self, also: str = "") -> bool:
+        """Make the forms that were put off (4xx), and the one named, ready for another round. False when there are none."""
+        late = (Meaning.TEMPORARY, Meaning.OVERLOADED)
+        again = [f for f in self._forms if f.hole not in self._stopped and (self.answers.get(f.name) in late or f.name == also and also in self.answers)]
+        for form in again:
+            del self.answers[form.name]
+        ready = {form.name for form in again} | set(self._pending)
+        self._pending = {form.name: form for form in self._forms if form.name in ready}
+        self._attempts.clear()
+        was_paused, self.paused = self.paused, False
+        return bool(again) or (was_paused and bool(self._pending))
+
+    def skip(self, names: Iterable[str]) -> None:
+        """Drop forms that do not apply to this server."""
+        gone = set(names)
+        self._forms = [form for form in self._forms if form.name not in gone]
+        self._pending = {name: form for name, form in self._pending.items() if name not in gone}
+        self._in_flight = {name: form for name, form in self._in_flight.items() if name not in gone}
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is left to ask."""
+        return bool(self._pending) and not self.paused

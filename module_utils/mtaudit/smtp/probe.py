@@ -1,0 +1,224 @@
+"""Probe many targets at once: resolve, probe each listener within its limits, conclude, and report findings."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import resource
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+from ..finding import Finding
+from .canary import Ask, CanaryError
+from .dialogue import Endpoint
+from .listener import Listener, Mission, Target
+from .prove import LoginBudget, Prover
+from .results import findings_of, listener_result
+from .servers import Servers
+from .verdict import Conclusion, Observations, Place, conclude, with_place
+from .battery import Hole
+
+Dial = Callable[[str, int], "tuple[str, int]"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A target and where to look for it: a host name or address, and ports. Ports in `tls_ports` speak TLS from the first byte."""
+
+    target: Target
+    host: str
+    ports: tuple[int, ...] = (25,)
+    tls_ports: tuple[int, ...] = (465,)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of the probe.
+
+    `ask` is None when no message may be sent. `concurrency` bounds the connections at a time, `per_server` those to one server.
+    `dial` maps a listener to where it really is (tests); `sources` are own addresses to connect from, by IP version.
+    """
+
+    orders: tuple[Order, ...]
+    mission: Mission
+    vantage: str = "stranger"
+    ask: Optional[Ask] = None
+    no_delivery_reason: str = ""
+    canary_wait_s: float = 30.0
+    concurrency: int = 200
+    per_server: int = 2
+    timeout_s: float = 900.0
+    target_timeout_s: float = 300.0
+    allow_foreign_senders: bool = False
+    sources: Mapping[int, str] = field(default_factory=dict)
+    dial: Optional[Dial] = None
+
+
+@dataclass
+class _Job:
+    """One listener under way. `listener` is None when the target has no address."""
+
+    order: Order
+    address: str
+    port: int
+    listener: Optional[Listener] = None
+    prover: Optional[Prover] = None
+    problem: str = ""
+
+    @property
+    def seen(self) -> Observations:
+        if self.listener is None:
+            return Observations(gave_up=self.problem)
+        return self.listener.seen
+
+    @property
+    def place(self) -> Place:
+        version = 6 if ":" in self.address else 4
+        return Place(f"{self.order.target.name} {self.order.host}", version, self.port)
+
+
+def run(request: Request) -> dict[str, Any]:
+    """Probe and return `{"findings": [...], "listeners": [...], "notes": [...], "worst_connections_at_a_time": n}`, plain data."""
+    return asyncio.run(probe(request))
+
+
+async def probe(request: Request) -> dict[str, Any]:
+    """As `run`, inside an event loop."""
+    notes: list[str] = []
+    _allow_files(request.concurrency, notes)
+    ask, reason = request.ask, request.no_delivery_reason
+    if ask is not None:
+        reason = await _canary_problem(ask)
+        ask = None if reason else ask
+    if reason:
+        notes.append(f"No message is sent: {reason}.")
+    servers = Servers(request.per_server)
+    jobs = await _jobs(request, servers)
+    for job in jobs:
+        job.seen.no_delivery_reason = reason
+    await _work(request, jobs, ask)
+    placed = _conclude(jobs)
+    findings: list[dict[str, Any]] = []
+    listeners: list[dict[str, Any]] = []
+    for job, classes in placed:
+        found: Iterable[Finding] = findings_of(job.address, job.port, job.seen, classes, request.vantage, request.allow_foreign_senders)
+        findings += [{**finding.to_dict(), "target": job.order.target.name} for finding in found]
+        tokens = job.prover.tokens if job.prover else []
+        listeners.append(listener_result(job.order.target.name, job.address, job.port, job.seen, classes, job.listener, tokens))
+    return {"findings": findings, "listeners": listeners, "notes": notes, "worst_connections_at_a_time": servers.worst}
+
+
+def _allow_files(concurrency: int, notes: list[str]) -> None:
+    """Each connection is an open file: raise the soft limit as far as needed and allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = concurrency + 100
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            notes.append(f"The limit of {hard} open files is lower than the concurrency needs.")
+
+
+async def _canary_problem(ask: Ask) -> str:
+    """Why deliveries could not be confirmed; empty when the canary answers as it should."""
+    try:
+        arrived = await asyncio.get_running_loop().run_in_executor(None, ask, f"mtaudit-{secrets.token_hex(8)}")
+    except CanaryError as exc:
+        return f"the canary could not be asked: {exc}"
+    return "the canary confirms a token that was never sent" if arrived else ""
+
+
+async def _jobs(request: Request, servers: Servers) -> list[_Job]:
+    found = await asyncio.gather(*(_resolve(order.host) for order in request.orders))
+    jobs = []
+    for order, (addresses, problem) in zip(request.orders, found):
+        problem = problem or _unfit(order, request.mission)
+        for address in addresses or [order.host]:
+            for port in order.ports:
+                job = _Job(order, address, port, problem=problem)
+                if not problem:
+                    job.listener = _listener(request, job, servers)
+                jobs.append(job)
+    return jobs
+
+
+def _unfit(order: Order, mission: Mission) -> str:
+    domain = mission.canary.rpartition("@")[2].lower()
+    if domain and domain in (d.lower() for d in order.target.local_domains):
+        return f"the canary's domain {domain} is local to this server: an accepted recipient would prove nothing"
+    return ""
+
+
+def _listener(request: Request, job: _Job, servers: Servers) -> Listener:
+    address, port = request.dial(job.address, job.port) if request.dial else (job.address, job.port)
+    version = 6 if ":" in address else 4
+    endpoint = Endpoint(address, port, job.port in job.order.tls_ports, request.sources.get(version, ""))
+    return Listener(job.order.target, endpoint, job.port, request.mission, servers)
+
+
+async def _resolve(host: str) -> tuple[list[str], str]:
+    """The addresses of a host, IPv4 first, or why there are none."""
+    try:
+        return [str(ipaddress.ip_address(host))], ""
+    except ValueError:
+        pass
+    try:
+        found = await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM), 20)
+    except (OSError, UnicodeError, asyncio.TimeoutError) as exc:
+        return [], f"'{host}' could not be resolved: {getattr(exc, 'strerror', None) or exc or 'no answer'}"
+    return sorted({str(entry[4][0]) for entry in found}, key=lambda a: (":" in a, a)), ""
+
+
+async def _work(request: Request, jobs: list[_Job], ask: Optional[Ask]) -> None:
+    room = asyncio.Semaphore(max(1, request.concurrency // request.per_server))
+    by_target: dict[str, list[_Job]] = {}
+    for job in jobs:
+        if job.listener is not None:
+            by_target.setdefault(job.order.target.name, []).append(job)
+    tasks = [asyncio.ensure_future(_target(request, group, ask, room)) for group in by_target.values()]
+    if not tasks:
+        return
+    _done, late = await asyncio.wait(tasks, timeout=request.timeout_s)
+    for task in late:
+        task.cancel()
+    for job in jobs:
+        if late and job.listener is not None and not job.problem:
+            job.problem = f"time-out: the call's limit of {request.timeout_s:g} s was reached"
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled() and task.exception() is not None:
+            raise task.exception()  # type: ignore[misc]
+
+
+async def _target(request: Request, group: list[_Job], ask: Optional[Ask], room: asyncio.Semaphore) -> None:
+    logins = LoginBudget()
+    work = asyncio.gather(*(_one(request, job, ask, room, logins) for job in group))
+    try:
+        await asyncio.wait_for(work, request.target_timeout_s)
+    except asyncio.TimeoutError:
+        for job in group:
+            if job.problem != "done":
+                job.problem = f"time-out: the target's limit of {request.target_timeout_s:g} s was reached"
+
+
+async def _one(request: Request, job: _Job, ask: Optional[Ask], room: asyncio.Semaphore, logins: LoginBudget) -> None:
+    assert job.listener is not None
+    async with room:
+        await job.listener.run()
+        job.prover = Prover(job.listener, ask, request.canary_wait_s, logins)
+        await job.prover.run()
+        job.problem = "done"
+
+
+def _conclude(jobs: list[_Job]) -> list[tuple[_Job, dict[Hole, Conclusion]]]:
+    """Verdicts, with what the listeners of one target say about each other."""
+    concluded = {}
+    for job in jobs:
+        if job.listener is not None and job.problem != "done" and job.problem:
+            job.seen.gave_up = job.problem
+        concluded[id(job)] = conclude(job.seen)
+    placed = with_place({job.place: concluded[id(job)] for job in jobs})
+    return [(job, placed[job.place]) for job in jobs]

@@ -1,0 +1,104 @@
+"""Turn the bytes that an SMTP server sends into replies: code, enhanced code and text (RFC 5321 4.2, RFC 3463)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+# RFC 5321 4.5.3.1.5 allows 512 octets a line; servers send more. Beyond these a server is not answering, it is flooding.
+LINE_LIMIT_BYTES = 4096
+REPLY_LIMIT_LINES = 200
+REPLY_LIMIT_BYTES = 64 * 1024
+
+_LINE = re.compile(r"([2-5][0-9]{2})(?:([ -])(.*))?\Z", re.DOTALL | re.ASCII)
+_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|\Z)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One complete reply. `enhanced` is empty when the server gave none; `lines` are the texts without code and enhanced code."""
+
+    code: int
+    enhanced: str = ""
+    lines: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The lines as one text."""
+        return " ".join(self.lines)
+
+    @property
+    def accepted(self) -> bool:
+        return 200 <= self.code < 300
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+
+
+class ReplyParser:
+    """Takes bytes in pieces of any size and gives complete replies.
+
+    What breaks the protocol ends the parsing: `error` then says what it was, and what came before it stays valid. The result
+    does not depend on how the bytes were cut.
+    """
+
+    def __init__(self) -> None:
+        self.error = ""
+        self._buffer = bytearray()
+        self._lines: list[str] = []
+        self._bytes = 0
+
+    def feed(self, data: bytes) -> list[Reply]:
+        """The replies that `data` completes."""
+        replies: list[Reply] = []
+        self._buffer += data
+        start = 0
+        while not self.error:
+            end = self._buffer.find(b"\n", start)
+            if (end if end >= 0 else len(self._buffer)) - start > LINE_LIMIT_BYTES:
+                self.error = f"a line longer than {LINE_LIMIT_BYTES} bytes"
+            if end < 0 or self.error:
+                break
+            reply = self._take(bytes(self._buffer[start:end]))
+            start = end + 1
+            if reply:
+                replies.append(reply)
+        del self._buffer[:start]
+        if self.error:
+            self._buffer.clear()
+        return replies
+
+    @property
+    def pending(self) -> bool:
+        """Whether a reply has begun that has not ended."""
+        return bool(self._buffer or self._lines)
+
+    def _take(self, raw: bytes) -> Optional[Reply]:
+        self._bytes += len(raw) + 1
+        # NULs are dropped as if they were not sent; a CR may be doubled or missing.
+        line = raw.replace(b"\0", b"").rstrip(b"\r").decode("utf-8", "replace")
+        match = _LINE.match(line)
+        if match is None:
+            self.error = "a line that does not begin with a reply code"
+            return None
+        code, separator, text = match.group(1), match.group(2), match.group(3) or ""
+        self._lines.append(text)
+        if len(self._lines) > REPLY_LIMIT_LINES:
+            self.error = f"a reply of more than {REPLY_LIMIT_LINES} lines"
+        elif self._bytes > REPLY_LIMIT_BYTES:
+            self.error = f"a reply of more than {REPLY_LIMIT_BYTES} bytes"
+        if self.error or separator == "-":
+            return None
+        return self._finish(int(code))
+
+    def _finish(self, code: int) -> Reply:
+        enhanced, lines = "", []
+        for text in self._lines:
+            found = _ENHANCED.match(text)  # repeated on every line of a reply (RFC 2034, 4)
+            if found:
+                enhanced = enhanced or found.group(1)
+                text = text[found.end() :]
+            lines.append(text)
+        self._lines, self._bytes = [], 0
+        return Reply(code, enhanced, tuple(lines))
