@@ -18,6 +18,10 @@ STRANGERS = tuple(
 LOCALHOST = ipaddress.ip_address("127.0.0.1")
 MAX_CLIENTS = 16
 
+# For a site that declares no canary: names that cannot exist (RFC 6761 6.4), in case anything is ever looked up.
+FOREIGN_RECIPIENT = "canary@mtaudit.invalid"
+FOREIGN_SENDER = "probe@mtaudit.invalid"
+
 
 @dataclass(frozen=True)
 class Client:

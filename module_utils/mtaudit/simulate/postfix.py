@@ -1,28 +1,36 @@
 """Ask the real Postfix smtpd what it would do with clients at any address.
 
 A stand-alone smtpd is told with XCLIENT who its client is. No port is opened, no message and no queue file is made, the running
-service is not touched; the traces are log lines tagged mtaudit/smtpd. What is still asked, as for every real client: the name
-service for `reject_unknown_*` and `check_*_mx_access`, proxymap and trivial-rewrite, and the SASL back end. Not seen: client
-certificates, the chroot's view of files, and policy services named only by an access table.
+service is not touched; the traces are log lines tagged mtaudit/smtpd. Still asked, as for every real client: trivial-rewrite,
+proxymap, the SASL back end, and the name service for `check_*_mx_access`, `check_*_ns_access`, `check_*_a_access` and
+`permit_mx_backup`. Not seen: client certificates, the chroot's view of files, and what only an access table names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Optional
 
 from ..address import Network
+from ..control import Site
 from ..finding import Finding
+from ..readers.network import HostNetwork
+from ..readers.postfix_model import Postfix, Service, SmtpService
 from ..redact import redact
 from ..smtp.reply import Reply
 from ..text import printable
-from .envelopes import Client, Envelope, for_client
-from .refusals import NO_POLICY, lacks_name, undecided, would_queue
-from .restrictions import depends, left_out
-from .smtpd import Session, SessionEnded, SmtpdInvocation, obstacle
+from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, Client, Envelope, clients, envelopes, for_client
+from .refusals import NO_POLICY, undecided, would_queue
+from .restrictions import CLASSES, Outside, deciders, names, rewritten
+from .smtpd import Listening, Session, SessionEnded, SmtpdInvocation, obstacle
 from .verdict import Answer, findings
 
 DEFAULT_TIMEOUT_S = 15.0
+TOTAL_TIMEOUT_S = 60.0
+BUDGET = 20
+
+Question = tuple[Client, Envelope]
 
 
 @dataclass
@@ -41,6 +49,83 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Simulated:
+    """What the simulation of a host found, and how many processes it started."""
+
+    findings: tuple[Finding, ...] = field(default=())
+    spawns: int = 0
+
+
+def simulate_all(
+    instances: Sequence[Postfix],
+    site: Site,
+    network: Optional[HostNetwork],
+    recipient: str = FOREIGN_RECIPIENT,
+    sender: str = FOREIGN_SENDER,
+    known_recipient: str = "",
+    contact_policy_services: bool = False,
+) -> Simulated:
+    """Every SMTP service of every instance that others than the host itself can reach.
+
+    `recipient` is the canary and `sender` the probe's; where a site declares neither, names are used that cannot exist. Bounded
+    by BUDGET processes and TOTAL_TIMEOUT_S seconds; what could not be asked is `unknown` with the reason.
+    """
+    budget = Budget(BUDGET)
+    services = [ports for postfix in instances if not postfix.problem for ports in _by_smtpd(postfix)]
+    found: list[Finding] = []
+    for ports in services:
+        smtpd = ports[0].smtpd
+        found += simulate(
+            from_services(ports),
+            _clients(smtpd, site, network),
+            _envelopes(smtpd.postfix, site, recipient, sender, known_recipient),
+            budget,
+            site.trusted_networks,
+            min(DEFAULT_TIMEOUT_S, TOTAL_TIMEOUT_S / len(services)),
+            contact_policy_services,
+        )
+    return Simulated(tuple(found), budget.used)
+
+
+def _by_smtpd(postfix: Postfix) -> list[list[SmtpService]]:
+    """The ports that others than the host itself can reach, those of one smtpd service together: it is asked once."""
+    groups: dict[int, list[SmtpService]] = {}
+    for port in postfix.smtp_services():
+        if not port.loopback_only:
+            groups.setdefault(id(port.smtpd), []).append(port)
+    return list(groups.values())
+
+
+def from_services(ports: Sequence[SmtpService]) -> SmtpdInvocation:
+    """How to start the smtpd that decides behind all of `ports`: behind postscreen, that of the `pass` service."""
+    smtpd = ports[0].smtpd
+    main = smtpd.postfix.main
+    classes = {CLASSES: smtpd.value(CLASSES)}
+    return SmtpdInvocation(
+        listeners=tuple(Listening(port.listener, port.families) for port in ports),
+        config_directory=smtpd.postfix.config_directory,
+        queue_directory=main.value("queue_directory"),
+        daemon_directory=main.value("daemon_directory"),
+        mail_owner=main.value("mail_owner"),
+        options=tuple(f"{name}={value}" for name, value in smtpd.overrides.items()),
+        parameters={**classes, **{name: smtpd.value(name) for name in names(classes)}},
+    )
+
+
+def _clients(smtpd: Service, site: Site, network: Optional[HostNetwork]) -> list[Client]:
+    here = network or HostNetwork((), (), ())
+    mynetworks = [found for found, _ in smtpd.match_list("mynetworks").trusted().networks]
+    return clients(here.addresses, here.links, here.gateways, site.trusted_networks, mynetworks)
+
+
+def _envelopes(postfix: Postfix, site: Site, recipient: str, sender: str, known_recipient: str) -> list[Envelope]:
+    relayed = {item.text for item in postfix.main.match_list("relay_domains").items}
+    domains = [*postfix.local_domains, *site.local_domains]
+    local = [domain for domain in domains if domain not in relayed]
+    return envelopes(recipient, sender, local, [domain for domain in domains if domain in relayed], known_recipient)
+
+
+@dataclass(frozen=True)
 class _Limits:
     budget: Budget
     timeout_s: float  # for both processes together
@@ -55,17 +140,21 @@ def simulate(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     contact_policy_services: bool = False,
 ) -> Iterator[Finding]:
-    """One or more findings for each class of hole on the service's listener; never raises, never takes longer than `timeout_s`.
+    """For each listener of the service, one or more findings for each class of hole. Never raises.
 
     One process; a second one only when something is accepted and a policy service or a DNS allow list, which are not contacted
-    unless `contact_policy_services`, might decide otherwise.
+    unless `contact_policy_services`, might decide otherwise. Takes no longer than `timeout_s`.
     """
-    present = [c for c in clients if f"ipv{c.address.version}" in service.families]
+    families = {family for listener in service.listeners for family in listener.families}
+    present = [c for c in clients if _family(c) in families]
     answers, stopped = _ask_all(service, present, envelopes, _Limits(budget, timeout_s), contact_policy_services)
-    yield from findings(service.listener, answers, trusted, stopped)
+    for listener in service.listeners:
+        reachable = [answer for answer in answers if _family(answer.client) in listener.families]
+        yield from findings(listener.name, reachable, trusted, stopped)
 
 
-Question = tuple[Client, Envelope]
+def _family(client: Client) -> str:
+    return f"ipv{client.address.version}"
 
 
 def _ask_all(
@@ -76,14 +165,15 @@ def _ask_all(
     if stopped:
         return [], stopped
     questions = [(client, envelope) for client in clients for envelope in for_client(client, envelopes)]
-    permissive, strict = ({}, {}) if contact else (left_out(service.parameters, True), left_out(service.parameters, False))
-    answers, stopped = _converse(service, questions, permissive, limits)
+    first = rewritten(service.parameters, Outside.ASKED if contact else Outside.PERMITS)
+    second = rewritten(service.parameters, Outside.ASKED if contact else Outside.REFUSES)
+    answers, stopped = _converse(service, questions, first, limits)
     accepted = [(a.client, a.envelope) for a in answers if a.allowed and a.client.vantage != "local"]
-    if strict == permissive or not accepted:
+    if first == second or not accepted:
         return answers, stopped
-    again, stopped_again = _converse(service, accepted, strict, limits)
+    again, stopped_again = _converse(service, accepted, second, limits)
     doubtful = set(accepted) - {(a.client, a.envelope) for a in again if a.allowed}
-    reason = "depends on the answer of " + ", ".join(depends(service.parameters)) + ", which was not contacted"
+    reason = "depends on the answer of " + ", ".join(deciders(service.parameters)) + ", which was not contacted"
     sure = [replace(a, allowed=None, reason=reason) if (a.client, a.envelope) in doubtful else a for a in answers]
     return sure, stopped or stopped_again
 
@@ -112,19 +202,15 @@ class _Dialogue:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._names_needed = False
         self._in_transaction = False
         greeting = session.reply()
         if not greeting.accepted:
-            raise SessionEnded(f"smtpd refuses every client at the start: {greeting}")
+            raise SessionEnded(f"smtpd refuses every client at the start: {_quoted(greeting)}")
         session.command("EHLO localhost")
 
     def ask(self, client: Client, envelope: Envelope) -> Answer:
-        """Try one envelope; once more, with a host name for the client, when smtpd refuses clients without one."""
+        """Try one envelope."""
         allowed, reply = self._try(client, envelope)
-        if not allowed and not self._names_needed and lacks_name(reply):
-            self._names_needed = True
-            allowed, reply = self._try(client, envelope)
         if allowed and envelope.at_local_domain and self._accepts_anything(client, envelope):
             return Answer(client, envelope, None, _quoted(reply), "every local part is accepted at this domain")
         reason = "" if allowed else undecided(reply, envelope.at_local_domain)
@@ -140,7 +226,7 @@ class _Dialogue:
         if self._in_transaction:
             self._session.command("RSET")  # XCLIENT is not allowed within a transaction
         self._in_transaction = False
-        reply = self._session.command(_xclient(client, self._names_needed))
+        reply = self._session.command(_xclient(client))
         if reply.code in NO_POLICY:
             raise SessionEnded(f"smtpd does not take XCLIENT: {_quoted(reply)}")
         for line in (f"EHLO {envelope.helo}", f"MAIL FROM:<{envelope.sender}>", f"RCPT TO:<{envelope.recipient}>"):
@@ -158,10 +244,8 @@ def _quoted(reply: Reply) -> str:
     return printable(redact(str(reply)))
 
 
-def _xclient(client: Client, named: bool) -> str:
+def _xclient(client: Client) -> str:
     """NAME must not be left out: smtpd then keeps `localhost`, and tables that go by name would open (measured)."""
     tag = "IPV6:" if client.address.version == 6 else ""
-    name = "client.mtaudit.invalid" if named else "[UNAVAILABLE]"
-    return (
-        f"XCLIENT ADDR={tag}{client.address} NAME={name} REVERSE_NAME={name} PORT=40000 PROTO=ESMTP LOGIN=[UNAVAILABLE]"
-    )
+    unnamed = "NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE]"
+    return f"XCLIENT ADDR={tag}{client.address} {unnamed} PORT=40000 PROTO=ESMTP LOGIN=[UNAVAILABLE]"

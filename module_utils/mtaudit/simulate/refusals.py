@@ -10,7 +10,6 @@ from ..smtp.wording import Meaning, meaning
 # Unknown command, syntax, bad sequence (RFC 5321 4.2.2): our dialogue went wrong, nobody was judged.
 NO_POLICY = (500, 501, 502, 503, 504)
 
-_NO_NAME = re.compile(r"(?i)cannot find your (reverse )?(hostname|address)")
 _BAD_ADDRESS = ("5.1.3", "5.1.7")  # 501: this way to write an address is refused
 _UNKNOWN_USER = re.compile(r"(?i)recipient address rejected: (user unknown|undeliverable)")
 
@@ -21,7 +20,7 @@ _FINAL = re.compile(r"(?i)\brejected: access denied\b")
 _UNDECIDED = (
     (re.compile(r"(?i)server configuration error"), "server configuration error"),
     (re.compile(r"(?i)temporary lookup failure"), "a table could not be looked up"),
-    (_NO_NAME, "clients without a host name are refused first"),
+    (re.compile(r"(?i)cannot find your (reverse )?(hostname|address)"), "clients without a host name are refused first"),
     (re.compile(r"(?i)sender address rejected: domain not found"), "the foreign sender's domain does not resolve"),
     (re.compile(r"(?i)recipient address rejected: domain not found"), "the foreign recipient's domain does not resolve"),
     (re.compile(r"(?i)helo command rejected: host not found"), "the HELO name does not resolve"),
@@ -40,11 +39,6 @@ _BY_MEANING = {
 def would_queue(reply: Reply) -> bool:
     """Whether a recipient was accepted up to the queue, which our options keep closed (smtpd.c mail_open_stream())."""
     return (reply.code, reply.enhanced, reply.text) == (451, "4.3.0", "Error: queue file write error")
-
-
-def lacks_name(reply: Reply) -> bool:
-    """Whether the client was refused because its address has no (reverse) name."""
-    return bool(_NO_NAME.search(reply.text))
 
 
 def undecided(reply: Reply, recipient_is_local: bool = False) -> str:

@@ -1,79 +1,93 @@
-"""Rewrite Postfix restriction lists so that nothing outside Postfix is asked: policy services, blocklists, address probes."""
+"""Rewrite Postfix restriction lists so that a simulation asks nobody outside Postfix and sends nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 
+from ..readers.postfix_model import RESTRICTION_LISTS
 from ..readers.postfix_syntax import words
 
-LISTS = (
-    "smtpd_client_restrictions",
-    "smtpd_helo_restrictions",
-    "smtpd_sender_restrictions",
-    "smtpd_relay_restrictions",
-    "smtpd_recipient_restrictions",
-)
 CLASSES = "smtpd_restriction_classes"
 
-# postconf(5), the section of each restriction. The word after these is their argument.
+
+class Outside(Enum):
+    """What stands in for the answer of a policy service or a DNS allow list."""
+
+    PERMITS = "permits"
+    REFUSES = "refuses"
+    ASKED = "asked"  # nothing: it is contacted
+
+
+# The names of postconf(5). Each of these takes the next word as its argument.
 _POLICY = {"check_policy_service"}
 _ALLOWLISTS = {"permit_dnswl_client", "permit_rhswl_client"}
 _BLOCKLISTS = {
-    "reject_rbl_client", "reject_rbl", "reject_maps_rbl", "reject_rhsbl_client", "reject_rhsbl_reverse_client",
-    "reject_rhsbl_helo", "reject_rhsbl_sender", "reject_rhsbl_recipient",
+    "reject_rbl_client", "reject_rbl", "reject_rhsbl_client", "reject_rhsbl_reverse_client", "reject_rhsbl_helo",
+    "reject_rhsbl_sender", "reject_rhsbl_recipient",
 }
-_WITHOUT_ARGUMENT = {"reject_unverified_sender", "reject_unverified_recipient", "reject_maps_rbl"}
+# These can only refuse, and a sender of spam avoids them with an address, a name or a domain that exists. A simulated client has
+# neither, so they would hide what is asked for. reject_unverified_* would even send a probe message: verify(8).
+_AVOIDABLE = {
+    "reject_maps_rbl", "reject_unverified_sender", "reject_unverified_recipient",
+    "reject_unknown_client", "reject_unknown_client_hostname", "reject_unknown_reverse_client_hostname",
+    "reject_unknown_forward_client_hostname", "reject_unknown_hostname", "reject_unknown_helo_hostname",
+    "reject_unknown_address", "reject_unknown_sender_domain", "reject_unknown_recipient_domain",
+}
 
-# static: tables instead of `permit` and `reject`: smtpd refuses to start when a plain `permit` hides reject_unauth_destination.
+# static: tables, not `permit` and `reject`: smtpd refuses to start when a plain `permit` hides reject_unauth_destination, and
+# would take a plain `reject` for the working instance of it that the site forgot.
 _SAYS = {answer: f"check_client_access static:{answer}" for answer in ("OK", "DUNNO", "REJECT")}
 
 
 def names(parameters: Mapping[str, str]) -> list[str]:
     """The parameters that hold restrictions: the lists, and the site's own classes."""
-    return [*LISTS, *words(parameters.get(CLASSES, ""))]
+    return [*RESTRICTION_LISTS, *words(parameters.get(CLASSES, ""))]
 
 
-def left_out(parameters: Mapping[str, str], most_permissive: bool) -> dict[str, str]:
-    """The lists that would ask somebody outside, with the answer put in their place.
+def rewritten(parameters: Mapping[str, str], outside: Outside) -> dict[str, str]:
+    """The lists that have to change, with what stands in for everything outside.
 
-    `most_permissive`: policy services and allow lists say OK, which ends a list with permission; else a policy service rejects
-    and an allow list knows nobody. Blocklists and address verification can only refuse, and do not protect against a client that
-    is not listed and an address that exists: they say nothing either way.
+    Blocklists are left out unless outsiders are asked: they refuse only the client that is listed.
     """
     changed = {}
     for name in names(parameters):
         before = words(parameters.get(name, ""))
-        after = _rewritten(before, most_permissive)
+        after = _list(before, outside)
         if after != before:
             changed[name] = " ".join(after)
     return changed
 
 
-def depends(parameters: Mapping[str, str]) -> list[str]:
-    """The policy services and allow lists that the lists name, whose answer may open a list."""
+def deciders(parameters: Mapping[str, str]) -> list[str]:
+    """The policy services and allow lists whose answer may open a list."""
     found = []
     for name in names(parameters):
         listed = words(parameters.get(name, ""))
-        found += [f"{a} {b}" for a, b in zip(listed, listed[1:]) if a in _POLICY | _ALLOWLISTS]
+        found += [f"{a} {b}" for a, b in zip(listed, listed[1:]) if a.lower() in _POLICY | _ALLOWLISTS]
     return list(dict.fromkeys(found))
 
 
-def _rewritten(listed: list[str], most_permissive: bool) -> list[str]:
+def _list(listed: list[str], outside: Outside) -> list[str]:
     result: list[str] = []
     skip = False
     for word in listed:
         if skip:
             skip = False
             continue
-        answer = _answer(word, most_permissive)
+        answer = _answer(word.lower(), outside)
         result += _SAYS[answer].split() if answer else [word]
-        skip = bool(answer) and word not in _WITHOUT_ARGUMENT
+        skip = bool(answer) and word.lower() not in _AVOIDABLE
     return result
 
 
-def _answer(word: str, most_permissive: bool) -> str:
+def _answer(word: str, outside: Outside) -> str:
+    if word in _AVOIDABLE:
+        return "DUNNO"
+    if outside is Outside.ASKED:
+        return ""
     if word in _POLICY:
-        return "OK" if most_permissive else "REJECT"
+        return "OK" if outside is Outside.PERMITS else "REJECT"
     if word in _ALLOWLISTS:
-        return "OK" if most_permissive else "DUNNO"
-    return "DUNNO" if word in _BLOCKLISTS | _WITHOUT_ARGUMENT else ""
+        return "OK" if outside is Outside.PERMITS else "DUNNO"
+    return "DUNNO" if word in _BLOCKLISTS else ""

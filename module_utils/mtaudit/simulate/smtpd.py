@@ -53,21 +53,28 @@ class SessionEnded(Exception):
 
 
 @dataclass(frozen=True)
+class Listening:
+    """A name as `*:25`, and who can reach it: `ipv4`, `ipv6`."""
+
+    name: str
+    families: tuple[str, ...] = ("ipv4", "ipv6")
+
+
+@dataclass(frozen=True)
 class SmtpdInvocation:
-    """One smtpd service of one Postfix instance, as its master would start it.
+    """One smtpd service of one Postfix instance, as its master would start it, and where it can be reached.
 
     `options` are the service's own `-o name=value` from master.cf (of the `pass` service behind postscreen). `parameters` holds
     the effective values, with every `$name` expanded, of the restriction lists and restriction classes.
     """
 
-    listener: str
+    listeners: tuple[Listening, ...]
     config_directory: str
     queue_directory: str
     daemon_directory: str
     mail_owner: str
     options: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
-    families: tuple[str, ...] = ("ipv4", "ipv6")
 
     @property
     def program(self) -> str:

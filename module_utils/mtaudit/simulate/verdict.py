@@ -11,11 +11,13 @@ from ..finding import Evidence, Finding, Method, Status, Subject
 from ..smtp.battery import CONTROLS, Hole
 from .envelopes import Client, Envelope
 
+# What each class of hole lets through.
 _QUESTION = {
     Hole.PLAIN: "a foreign recipient",
     Hole.LOCAL_SENDER: "mail that a stranger sends with a local sender",
     Hole.ROUTING: "a foreign recipient hidden in the local part",
 }
+CLASSES = tuple(_QUESTION)
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,26 @@ def findings(listener: str, answers: Sequence[Answer], trusted: Sequence[Network
     """
     subject = Subject("listener", listener)
     strangers = [a for a in answers if a.client.vantage != "local" and not contains(trusted, a.client.address)]
-    for hole in _QUESTION:
-        mine = [a for a in strangers if a.envelope.hole is hole]
+    for hole in CLASSES:
+        mine, without = _telling(hole, strangers)
         opened = list(_narrowest([a for a in mine if a.allowed]))
         if opened:
             yield from (_fail(subject, hole, answer) for answer in opened)
         else:
-            yield _not_open(subject, hole, mine, stopped)
+            yield _not_open(subject, hole, mine, stopped or without)
+
+
+def _telling(hole: Hole, answers: Sequence[Answer]) -> tuple[list[Answer], str]:
+    """The answers of a class that tell something, or why there are none.
+
+    Whoever may relay outright succeeds with every trick and every sender: one hole, not three.
+    """
+    mine = [a for a in answers if a.envelope.hole is hole]
+    relayed = {a.client for a in answers if a.allowed and a.envelope.hole is Hole.PLAIN and not a.envelope.condition}
+    others = [a for a in mine if a.client not in relayed]
+    if hole is Hole.PLAIN or not relayed or (hole is Hole.LOCAL_SENDER and not others):
+        return mine, "" if mine else "no envelope of this kind could be tried"
+    return others, "" if others else "relays for these clients outright, so tricks cannot be told apart"
 
 
 def _narrowest(opened: Iterable[Answer]) -> Iterator[Answer]:
@@ -65,7 +80,7 @@ def _narrowest(opened: Iterable[Answer]) -> Iterator[Answer]:
 def _not_open(subject: Subject, hole: Hole, mine: Sequence[Answer], stopped: str) -> Finding:
     undecided = [a for a in mine if a.allowed is None]
     refused = [a for a in mine if a.allowed is False]
-    reason = undecided[0].reason if undecided else stopped or ("" if mine else "no envelope of this kind could be tried")
+    reason = undecided[0].reason if undecided else stopped
     if reason:
         message = f"The simulation does not tell whether smtpd accepts {_QUESTION[hole]}"
         quoted = tuple(_evidence(subject, a) for a in undecided[:1])
