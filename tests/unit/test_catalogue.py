@@ -137,8 +137,10 @@ def test_no_key_that_awx_takes_for_a_playbook_and_no_jinja(path: Path) -> None:
 
 def test_advice_names_commands_for_every_fix(catalogue: Catalogue) -> None:
     for entry in catalogue.controls.values():
-        commands = [line for line in entry.data["fix"]["advice"].splitlines() if line.startswith("    ")]
+        advice = entry.data["fix"]["advice"]
+        commands = [line for line in advice.splitlines() if line.startswith("    ")]
         assert commands, entry.id
+        assert not re.search(r"^(postconf|postmap|postfix|systemctl) ", advice, re.MULTILINE), f"{entry.id}: indent by 4"
         if entry.data["fix"]["activate"] == "reload":
             assert "    postfix reload" in commands, entry.id
 

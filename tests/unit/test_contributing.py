@@ -1,0 +1,81 @@
+"""CONTRIBUTING.md is true: a test takes its steps in a copy of the tree, word for word."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```\w+ (file|append)=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COPIED = ("checks", "module_utils", "library", "roles", "docs", "tools", "pyproject.toml", "tests/conftest.py",
+          "tests/unit/test_catalogue.py", "tests/unit/test_floors.py")
+ABOUT_THE_DAEMON = r"""
+from mtaudit import controls
+from mtaudit.control import REGISTRY, Site
+from mtaudit.readers.postfix import Postfix
+from mtaudit.readers.postfix_syntax import MasterEntry
+evaluate = REGISTRY[("INFO-01", "postfix")].evaluate
+for value in ("no", "yes"):
+    entry = MasterEntry("smtp", "inet", "smtpd", 12, (("disable_vrfy_command", value),), ())
+    postfix = Postfix("/etc/postfix", parameters={"inet_interfaces": "all", "inet_protocols": "all"}, entries=(entry,))
+    print(*(f"{f.control} {f.subject.name} {f.status.value}" for f in evaluate(postfix, Site())))
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree with the steps of CONTRIBUTING.md taken."""
+    copy = tmp_path_factory.mktemp("tree")
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, copy / name)
+    steps = BLOCK.findall(TEXT)
+    assert [name for _, name, _ in steps] == [
+        "checks/info/INFO-01.yml", "checks/ids.txt", "module_utils/mtaudit/controls/info.py",
+        "module_utils/mtaudit/controls/__init__.py"]
+    for how, name, text in steps:
+        path = copy / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text((path.read_text(encoding="utf-8") if how == "append" else "") + text, encoding="utf-8")
+    return copy
+
+
+def python(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-B", *words], cwd=tree, capture_output=True, text=True, check=False)
+
+
+def test_the_new_control_is_documented_and_accepted(tree: Path) -> None:
+    before = python(tree, "tools/generate_docs.py", "--check")
+    assert before.returncode == 1 and "docs/controls.md is outdated" in before.stderr
+    assert python(tree, "tools/generate_docs.py").returncode == 0
+    assert "INFO-01" in (tree / "docs/controls.md").read_text(encoding="utf-8")
+    done = python(tree, "-m", "pytest", "-q", "tests/unit/test_catalogue.py", "tests/unit/test_floors.py")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_new_control_answers(tree: Path) -> None:
+    done = python(tree, "-c", f"import sys; sys.path.insert(0, 'module_utils')\n{ABOUT_THE_DAEMON}")
+    assert done.stdout.split("\n")[:2] == ["INFO-01 *:25 fail", "INFO-01 *:25 pass"], done.stderr
+
+
+def test_a_step_left_out_is_noticed(tree: Path) -> None:
+    (tree / "checks/ids.txt").write_text((ROOT / "checks/ids.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    done = python(tree, "-m", "pytest", "-q", "tests/unit/test_catalogue.py", "-k", "ids_once_given")
+    assert done.returncode == 1 and "INFO-01" in done.stdout
+
+
+def test_every_path_and_command_that_is_named_exists() -> None:
+    for target in re.findall(r"`make ([a-z-]+)`", TEXT):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), target
+    for name in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+        assert (ROOT / name).exists(), name
