@@ -1,0 +1,1 @@
+"""Read what mail servers logged."""

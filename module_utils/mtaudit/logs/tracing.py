@@ -1,0 +1,68 @@
+"""Look for tokens in a host's mail log, wherever that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ..runner import Runner
+from .postfix import Trace, trace
+from .sources import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT_S, FILES, Reading, read_files, read_journal
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The traces, one per token; where they were looked for, in how many lines; and why some may be missing."""
+
+    traces: tuple[Trace, ...]
+    source: str
+    lines_read: int
+    reason: str = ""
+
+
+def parse_since(text: str) -> float:
+    """Seconds since the epoch from such a number, or from ISO 8601 (UTC unless it says otherwise). Raises ValueError."""
+    try:
+        return float(text)
+    except ValueError:
+        at = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def find_tokens(
+    runner: Runner,
+    tokens: Sequence[str],
+    since: float,
+    files: Sequence[str] = FILES,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> Traced:
+    """Look in the log files; in the journal when they hold no token at all (no syslog daemon, or a stale file)."""
+    if not tokens:
+        return Traced((), "", 0, "there was no token to look for")
+    reading = read_files(files, since, max_bytes)
+    traces = trace(reading.log, tokens)
+    lines_read = reading.log.count(b"\n")
+    if not any(found.found for found in traces):
+        journal = read_journal(runner, since, max_bytes, timeout_s)
+        lines_read += journal.log.count(b"\n")
+        traces = trace(journal.log, tokens)
+        reading = journal if any(found.found for found in traces) else _both(reading, journal)
+    missing = sum(not found.found for found in traces)
+    return Traced(tuple(traces), reading.source, lines_read, _reason(reading, missing, len(traces)))
+
+
+def _both(files: Reading, journal: Reading) -> Reading:
+    return Reading(
+        source=", ".join(source for source in (files.source, journal.source) if source),
+        reason="; ".join(reason for reason in (files.reason, journal.reason) if reason),
+    )
+
+
+def _reason(reading: Reading, missing: int, of: int) -> str:
+    """Postfix logs the HELO name and the sender only of refused recipients and of messages."""
+    if not missing:
+        return ""
+    said = f"{missing} of {of} tokens are not in the log; a session that was neither refused nor sent a message leaves none there"
+    return f"{reading.reason}; {said}" if reading.reason else said
