@@ -9,6 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+def differs(path: Path, chunks: Iterable[str]) -> bool:
+    """Whether `write` would change something. Raises OSError."""
+    if path.is_symlink() or not path.is_file():
+        return True
+    with open(path, "rb") as file:
+        same = all(file.read(len(data)) == data for data in (chunk.encode("utf-8", "replace") for chunk in chunks))
+        return not same or bool(file.read(1))
+
+
 def write(path: Path, chunks: Iterable[str]) -> bool:
     """Write text in pieces, so that a report of a thousand hosts is never held in memory as a whole.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ INDEX = "report.html"
 PAGES = "report-hosts"
 SCRIPT = "report.js"
 ROWS_FIRST_SCREEN = 6
+STEPS_FIRST_SCREEN = 3
 LISTED = 60  # rows of the lists that sum up; each host's own part is complete
 
 STATUS_WORDS = {
@@ -127,7 +129,7 @@ def _environment(template_directory: str) -> Any:
     )
     environment.filters.update(
         proof=proof, status_word=lambda s: STATUS_WORDS.get(s, s), method_word=lambda m: METHOD_WORDS.get(m, m),
-        condition=condition_words, by_method=by_method, dialogue=dialogue, day=lambda since: since[:10], short=svg.short,
+        condition=condition_words, by_method=by_method, marks=marks, day=lambda since: since[:10], short=svg.short,
     )
     return environment
 
@@ -141,17 +143,19 @@ def _common(report: Report, links: Links, template_directory: str) -> dict[str, 
 
 def _index(report: Report) -> dict[str, Any]:
     findings = list(report.findings)
-    columns, top = svg.trend_columns(report.trend)
+    trend = svg.trend(report.trend)
     changes = {change: [f for f in findings if f.change == change] for change in (NEW, FIXED, STILL_OPEN)}
     return {
         "bad_hosts": [h for h in report.hosts if h.answer == "yes"],
         "unknown_hosts": [h for h in report.hosts if h.answer == "unknown"],
         "rows_first_screen": ROWS_FIRST_SCREEN,
+        "steps_first_screen": STEPS_FIRST_SCREEN,
         "listed": LISTED,
         "bars": svg.severity_bars(findings),
         "status_bar": svg.status_bar(report.counts),
-        "columns": columns,
-        "trend_top": top,
+        "columns": trend.columns,
+        "trend_top": trend.top,
+        "undecided_top": trend.undecided_top,
         "matrix": svg.matrix(report.hosts, report.controls),
         "cell": svg.CELL,
         "changes": changes,
@@ -167,20 +171,45 @@ def condition_words(condition: str) -> str:
     return CONDITION_WORDS.get(condition, condition.replace("_", " "))
 
 
-def by_method(evidence: Iterable[Evidence]) -> list[tuple[str, list[Evidence]]]:
-    """Evidence grouped by the method that found it, in the order of the methods' words."""
+@dataclass(frozen=True)
+class Seen:
+    """What was seen at one place: lines, each with who said it: `client`, `server` or nobody."""
+
+    where: str
+    lines: tuple[tuple[str, str], ...]
+
+
+def by_method(evidence: Iterable[Evidence]) -> list[tuple[str, list[Seen]]]:
+    """Evidence grouped by method, in the order of the methods' words; lines from one place, an SMTP dialogue, together."""
     groups: dict[str, list[Evidence]] = {method: [] for method in METHOD_WORDS}
     for entry in evidence:
         groups[entry.method.value].append(entry)
-    return [(method, entries) for method, entries in groups.items() if entries]
+    return [(method, list(_places(entries))) for method, entries in groups.items() if entries]
 
 
-def dialogue(text: str) -> Sequence[tuple[str, str]]:
-    """Lines with who said them: `client`, `server` or empty. Recognised are `C: ` and `S: `, `> ` and `< `."""
-    return [(_speaker(line), line) for line in text.split("\n")]
+def _places(entries: Iterable[Evidence]) -> Iterator[Seen]:
+    for where, same in groupby(entries, key=lambda entry: entry.where):
+        yield Seen(where, tuple((_speaker(line), line) for entry in same for line in entry.text.split("\n")))
 
 
 def _speaker(line: str) -> str:
+    """Dialogues mark who speaks with `C: ` and `S: `, or `> ` and `< `."""
     if line.startswith(("C: ", "> ", ">>> ")):
         return "client"
     return "server" if line.startswith(("S: ", "< ", "<<< ")) else ""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What the filter of the index knows of a host: the words of all its findings that are not in order, a line each."""
+
+    severities: str
+    statuses: str
+    areas: str
+
+
+def marks(host: HostAnswer) -> Marks:
+    """Severity and area of what needs attention; every status that the host has."""
+    open_ = [f for f in host.findings if f.status not in (Status.PASS, Status.NOTAPPLICABLE, Status.FIXED)]
+    words = ({f.severity for f in open_}, set(host.counts), {f.area for f in open_})
+    return Marks(*("\n".join(sorted(each)) for each in words))

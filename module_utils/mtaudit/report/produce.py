@@ -12,7 +12,7 @@ from ..proof import findings as proof_findings
 from ..proof import parse_proofs, proofs_of
 from . import csv_report, history, html, json_report, junit, markdown, metrics, sarif, terminal, verdict
 from .complete import complete
-from .files import write
+from .files import differs, write
 from .gate import gate
 from .run import load_run
 from .verdict import Report
@@ -73,30 +73,34 @@ def planned_files(options: Options) -> dict[str, str]:
     return {name: str(directory / names[name]) for name in FORMATS if name in options.formats}
 
 
-def write_reports(options: Options, made: Made) -> bool:
-    """Write all files; whether one is new or differs. Raises OSError, ImportError, jinja2.TemplateError."""
+def write_reports(options: Options, made: Made, dry_run: bool) -> bool:
+    """Write all files, or only look; whether one is new or differs. Raises OSError, ImportError, jinja2.TemplateError."""
     directory = Path(options.run_directory)
-    changed = write(directory / history.FILE, [made.record.to_json()])
+    put = differs if dry_run else write
+    changed = put(directory / history.FILE, [made.record.to_json()])
     for name in FORMATS:
         if name in options.formats and name in _FILES:
             file, chunks = _FILES[name]
-            changed = write(directory / file, chunks(made.report)) or changed
+            changed = put(directory / file, chunks(made.report)) or changed
     if "html" in options.formats:
-        changed = _write_html(directory, made.report, options) or changed
+        changed = _write_html(directory, made.report, options, dry_run) or changed
     return changed
 
 
-def _write_html(directory: Path, report: Report, options: Options) -> bool:
+def _write_html(directory: Path, report: Report, options: Options, dry_run: bool) -> bool:
     changed = False
+    put = differs if dry_run else write
     written = set()
     for name, chunks in html.write_pages(report, options.template_directory, options.hosts_per_page):
         path = directory / name
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        changed = write(path, chunks) or changed
+        if not dry_run:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+        changed = put(path, chunks) or changed
         written.add(path)
     for stale in set((directory / html.PAGES).glob("[0-9]*.html")) - written:
-        stale.unlink()
         changed = True
+        if not dry_run:
+            stale.unlink()
     return changed
 
 

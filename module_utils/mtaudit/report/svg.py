@@ -122,7 +122,7 @@ def _bar(name: str, parts: Sequence[tuple[str, int]], scale: int) -> Bar:
 
 @dataclass(frozen=True)
 class Column:
-    """One run of the trend: failures by severity, then what was not found out; in percent of the chart's size."""
+    """One run of the trend, in percent of the chart's size: failures by severity, and apart from them what was not found out."""
 
     point: Point
     x: float
@@ -130,19 +130,34 @@ class Column:
     segments: tuple[Segment, ...]
     failing: int
     undecided: int
+    undecided_height: float
 
 
-def trend_columns(points: Sequence[Point]) -> tuple[tuple[Column, ...], int]:
-    """The columns, and the number of findings at the top of the scale."""
-    totals = [(sum(p.failing.values()), sum(p.statuses.get(s.value, 0) for s in UNDECIDED)) for p in points]
-    top = max([1, *(failing + undecided for failing, undecided in totals)])
+@dataclass(frozen=True)
+class Trend:
+    """The runs, oldest first, and what the top of each chart's scale stands for."""
+
+    columns: tuple[Column, ...]
+    top: int
+    undecided_top: int
+
+
+def trend(points: Sequence[Point]) -> Trend:
+    """Failures and what was not found out have scales of their own: one host that is down must not flatten the failures."""
+    failing = [sum(point.failing.values()) for point in points]
+    undecided = [sum(point.statuses.get(status.value, 0) for status in UNDECIDED) for point in points]
+    top, undecided_top = max([1, *failing]), max([1, *undecided])
     step = 100 / max(6, len(points))
-    columns = []
-    for place, (point, (failing, undecided)) in enumerate(zip(points, totals)):
-        parts = [*((severity, point.failing.get(severity, 0)) for severity in SEVERITIES), ("undecided", undecided)]
-        bar = _bar(point.id, parts, top)
-        columns.append(Column(point, round(place * step, 3), round(step * 0.72, 3), bar.segments, failing, undecided))
-    return tuple(columns), top
+    columns = tuple(
+        Column(point, round(place * step, 3), round(step * 0.72, 3), _segments(point, top), failing[place], undecided[place],
+               round(100 * undecided[place] / undecided_top, 3))
+        for place, point in enumerate(points)
+    )
+    return Trend(columns, top, undecided_top)
+
+
+def _segments(point: Point, top: int) -> tuple[Segment, ...]:
+    return _bar(point.id, [(severity, point.failing.get(severity, 0)) for severity in SEVERITIES], top).segments
 
 
 def short(name: str) -> str:

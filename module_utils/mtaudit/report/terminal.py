@@ -13,6 +13,7 @@ from .verdict import NO, UNKNOWN, YES, HostAnswer, Report, proof, proof_rank
 WIDTH = 100
 HOSTS_SHOWN = 40
 FINDINGS_SHOWN = 12
+MESSAGE = 240
 _COLUMNS = (
     (Status.FAIL, "fail"), (Status.ERROR, "error"), (Status.UNKNOWN, "unkn"), (Status.NOTCHECKED, "notch"),
     (Status.WAIVED, "waive"), (Status.FIXED, "fixed"), (Status.PASS, "pass"), (Status.NOTAPPLICABLE, "n/a"),
@@ -86,8 +87,9 @@ def _findings(report: Report) -> Iterator[str]:
     yield "WORST FIRST"
     for finding in failures[:FINDINGS_SHOWN]:
         new = " NEW" if finding.change == "new" else ""
-        subject = f" {finding.subject.name}" if finding.subject.name else ""
-        yield from _wrapped(f"{finding.severity.upper():<8} {finding.control} {finding.host}{subject}{new}: {finding.message}")
+        subject = f" {_cut(finding.subject.name, 60)}" if finding.subject.name else ""
+        where = f"{finding.control} {finding.host}{subject}{new}"
+        yield from _wrapped(f"{finding.severity.upper():<8} {where}: {_cut(finding.message, MESSAGE)}")
         yield from _wrapped(f"{proof(finding)}; since {finding.since[:10]}", "         ")
     if len(failures) > FINDINGS_SHOWN:
         yield f"... and {len(failures) - FINDINGS_SHOWN} more failures in the report"

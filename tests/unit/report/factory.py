@@ -12,14 +12,15 @@ from ansible.module_utils.mtaudit.run_directory import file_name
 
 CONTROLS = (
     ("RELAY-01", "critical", "Trusted client networks are not wider than the hosts that really submit",
-     "Set mynetworks to loopback and the hosts that submit here, and delete -o mynetworks overrides from master.cf. Then reload."),
+     "Set mynetworks to loopback and the hosts that submit here, delete -o mynetworks overrides from master.cf, then reload."),
     ("RELAY-02", "high", "mynetworks_style is host and mynetworks is explicit", "Set mynetworks_style = host."),
     ("RELAY-03", "critical", "Mail to foreign domains is refused before anything says OK",
      "Put reject_unauth_destination into smtpd_relay_restrictions, right after permit_sasl_authenticated."),
     ("RELAY-04", "critical", "relay_domains names only domains that this server is a backup for", "List the domains one by one."),
     ("RELAY-05", "high", "Pattern aliases do not rewrite foreign recipients", "Anchor the patterns to your own domains."),
     ("RELAY-06", "critical", "No service overrides the relay restrictions", "Delete the -o override of the service."),
-    ("RELAY-07", "high", "XCLIENT and PROXY are accepted from the proxies only", "Name the proxies in smtpd_authorized_xclient_hosts."),
+    ("RELAY-07", "high", "XCLIENT and PROXY are accepted from the proxies only",
+     "Name the proxies in smtpd_authorized_xclient_hosts."),
     ("RELAY-08", "high", "The server sees the client's own address", "Do not rewrite source addresses in front of the server."),
     ("RELAY-09", "high", "IPv6 is held to the same rules", "Write the IPv6 networks as [prefix]/length."),
     ("RELAY-10", "medium", "Routing tricks in recipients are refused", "Set allow_percent_hack = no and swap_bangpath = no."),
@@ -126,7 +127,7 @@ def realistic(number: int = 12) -> list[Host]:
     hosts += [
         proven_open("mail-old.example.org"),
         replaced(good("submission.example.org", kind="submission"),
-                 failing("SENDER-03", "reject_sender_login_mismatch is missing: anybody may use a local sender", ("local_sender",)),
+                 failing("SENDER-03", "reject_sender_login_mismatch is missing: all may use a local sender", ("local_sender",)),
                  lesser),
         replaced(waived, failing("RELAY-02", "mynetworks_style is subnet: 256 neighbours may relay", ("neighbour",))),
         replaced(good("mx-v6.example.org"),
