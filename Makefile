@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LAB := .venv/bin/python molecule/lab/lab.py
+AUDIT_LOG := $(CURDIR)/.cache/logs/audit.log
 TESTS := .venv/bin/python tools/run_tests.py
 
 # make audit INVENTORY=inventories/mine LIMIT=mx1 PROFILE=strict ARGS='--ask-become-pass'
@@ -23,8 +24,10 @@ help:                ## show this list
 audit:               ## audit your inventory, or the lab, and write the report
 	@tools/bootstrap.sh $(if $(INVENTORY),audit,lab)
 	@$(if $(INVENTORY),,$(LAB) up)
-	@ansible-playbook -i $(or $(INVENTORY),inventories/lab) playbooks/audit.yml \
-	    $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),-e mta_audit_profile='$(PROFILE)') $(ARGS)
+	@mkdir -p .cache/logs && (umask 077 && : > $(AUDIT_LOG))
+	@ANSIBLE_LOG_PATH=$(AUDIT_LOG) ANSIBLE_INVENTORY_UNPARSED_FAILED=true ansible-playbook -i $(or $(INVENTORY),inventories/lab) playbooks/audit.yml \
+	    $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),-e mta_audit_profile='$(PROFILE)') $(ARGS); \
+	    status=$$?; .venv/bin/python tools/show_report.py $(AUDIT_LOG) || status=$$((status ? status : 1)); exit $$status
 
 test:                ## everything that CI checks
 	@tools/bootstrap.sh test

@@ -199,7 +199,7 @@ def test_through_ansible_runner_transmit_worker_process(desk: Desk) -> None:
     shutil.rmtree(made / "project")
     answer = ran(desk.run("ansible-runner", "worker", "--private-data-dir", work, cwd=work, stdin=sent))
     ran(desk.run("ansible-runner", "process", desk.directory / "back", cwd=desk.directory, stdin=answer))
-    (status,) = (desk.directory / "back/artifacts").glob("*/status")
+    (status,) = (desk.directory / "back/artifacts").rglob("status")
     assert status.read_text() == "successful"
     assert_good_host_was_audited(desk.report())
 
