@@ -36,7 +36,7 @@ class Limits:
     quit_s: float = 2.0
     backoff_s: float = 1.0
     errors_per_connection: int = 8
-    dialogue_lines: int = 160
+    dialogue_lines: int = 240
     line_characters: int = 240
 
 
@@ -54,6 +54,7 @@ class Endpoint:
 class Costs:
     """What the probe cost a server. `accepted_recipients` are those of envelopes that were given up; a sent message counts apart."""
 
+    started: int = 0
     connections: int = 0
     errors: int = 0
     worst_connection_errors: int = 0
@@ -64,15 +65,15 @@ class Costs:
 
 @dataclass
 class Transcript:
-    """The dialogue as evidence: a bounded number of lines, the secrets blanked."""
+    """The dialogue as evidence: a bounded number of lines, the secrets blanked. `number` tells the connections apart."""
 
     limits: Limits = field(default_factory=Limits)
     secrets: tuple[str, ...] = ()
     lines: list[str] = field(default_factory=list)
 
-    def add(self, who: str, text: str) -> None:
+    def add(self, who: str, text: str, number: int = 0) -> None:
         if len(self.lines) < self.limits.dialogue_lines:
-            self.lines.append(f"{who} {self.clean(text)}")
+            self.lines.append(f"{number or ''}{who} {self.clean(text)}")
         elif len(self.lines) == self.limits.dialogue_lines:
             self.lines.append("... (cut)")
 
@@ -195,11 +196,12 @@ class Session:
         self.transcript = transcript
         self._costs = costs
         self._wire = _Wire()
+        self._number = costs.started = costs.started + 1
 
     async def connect(self, preface: bytes = b"") -> Reply:
         """Connect and read the banner. `preface` is sent first: a PROXY header."""
         loop = asyncio.get_running_loop()
-        self.transcript.add("*", f"connect to {self.endpoint.address} port {self.endpoint.port}")
+        self._add("*", f"connect to {self.endpoint.address} port {self.endpoint.port}")
         source = (self.endpoint.source, 0) if self.endpoint.source else None
         try:
             await asyncio.wait_for(
@@ -224,13 +226,16 @@ class Session:
         self._no_delay()
         if preface:
             self._send(preface)
-            self.transcript.add("C:", preface.decode("ascii").rstrip())
+            self._add("C:", preface.decode("ascii").rstrip())
             if self.endpoint.tls:
                 await self._upgrade()
         self.banner = await self._reply(self.limits.banner_s)
         if self.banner.code != 220:
             self._count(self.banner)
         return self.banner
+
+    def _add(self, who: str, text: str) -> None:
+        self.transcript.add(who, text, self._number)
 
     @property
     def _transport(self) -> asyncio.Transport:
@@ -244,7 +249,7 @@ class Session:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _ended(self, kind: str, text: str) -> SessionEnded:
-        self.transcript.add("*", text)
+        self._add("*", text)
         return SessionEnded(kind, text)
 
     def _send(self, data: bytes) -> None:
@@ -255,10 +260,10 @@ class Session:
         try:
             reply = await self._wire.reply(timeout_s)
         except SessionEnded as end:
-            self.transcript.add("*", f"the server {end}")
+            self._add("*", f"the server {end}")
             raise
         for line in reply.lines[:20] or ("",):
-            self.transcript.add("S:", " ".join(part for part in (str(reply.code), reply.enhanced, line) if part))
+            self._add("S:", " ".join(part for part in (str(reply.code), reply.enhanced, line) if part))
         return reply
 
     def _count(self, reply: Reply) -> None:
@@ -319,7 +324,7 @@ class Session:
             raise self._ended("tls", "the connection ended in the TLS handshake")
         self._wire.transport = transport
         self.secure = True
-        self.transcript.add("*", "TLS")
+        self._add("*", "TLS")
 
     async def commands(self, lines: Sequence[str], shown: Sequence[str] = ()) -> list[Reply]:
         """Send the commands, in one write when the server offers PIPELINING, and return one reply for each.
@@ -333,11 +338,11 @@ class Session:
         if pipelined:
             self._send("".join(f"{line}\r\n" for line in lines).encode("ascii", "replace"))
             for text in shown:
-                self.transcript.add("C:", text)
+                self._add("C:", text)
         try:
             for line, text in zip(lines, shown):
                 if not pipelined:
-                    self.transcript.add("C:", text)
+                    self._add("C:", text)
                     self._send(f"{line}\r\n".encode("ascii", "replace"))
                 reply = await self._reply(self.limits.reply_s)
                 self._count(reply)
@@ -369,7 +374,7 @@ class Session:
     async def message(self, content: str) -> Reply:
         """Send the message after a 354 and return the reply to its end. `content` has CR LF line ends and no lone dots."""
         self._send(content.encode("ascii", "replace") + b".\r\n")
-        self.transcript.add("C:", f"(message of {len(content)} bytes) .")
+        self._add("C:", f"(message of {len(content)} bytes) .")
         reply = await self._reply(self.limits.message_s)
         self._count(reply)
         self._costs.messages += reply.accepted
@@ -381,7 +386,7 @@ class Session:
             return self.abort()
         try:
             self._send(b"QUIT\r\n")
-            self.transcript.add("C:", "QUIT")
+            self._add("C:", "QUIT")
             await self._reply(self.limits.quit_s)
         except SessionEnded:
             pass

@@ -90,17 +90,22 @@ class Listener:
         return f"{local}+{self.mission.tag}-{self.token}@{domain}"
 
     async def run(self) -> None:
-        """The battery, with one retry of what was put off."""
+        """The battery; then what was put off once more."""
         try:
             await self.ask_everything()
-            control_put_off = self.seen.positive is not None and self.seen.positive.meaning in (Meaning.TEMPORARY, Meaning.OVERLOADED)
-            if self.plan and not self.seen.gave_up and self.plan.retry("foreign_sender" if control_put_off else ""):
-                self._fruitless = 0
+            # Two rounds: a form that was first asked in the retry may be greylisted itself.
+            for _round in range(2):
+                if self.plan is None or self.seen.gave_up or not self.plan.retry("foreign_sender" if self._control_was_put_off() else ""):
+                    break
                 self.transcript.add("*", f"put off: again in {self.mission.retry_after_s:g} s")
                 await asyncio.sleep(self.mission.retry_after_s)
+                self._fruitless = 0
                 await self.ask_everything()
         finally:
             self.settle()
+
+    def _control_was_put_off(self) -> bool:
+        return self.seen.positive is not None and self.seen.positive.meaning in (Meaning.TEMPORARY, Meaning.OVERLOADED)
 
     def settle(self) -> None:
         """Note which forms are still without an answer."""
@@ -119,7 +124,7 @@ class Listener:
             self._helper = None
 
     def _more(self) -> bool:
-        if self._fruitless >= FRUITLESS_LIMIT or self.costs.connections >= CONNECTIONS_LIMIT:
+        if self._fruitless >= FRUITLESS_LIMIT or self.costs.started >= CONNECTIONS_LIMIT:
             self.seen.gave_up = self.seen.gave_up or f"gave up after {self.costs.connections} connections: {self.seen.trouble}"
             return False
         return self.plan is None or self.plan.waiting
@@ -328,8 +333,7 @@ class Listener:
             return
         self.seen.answers[form.name] = answer
         self.plan.answer(form, answer.meaning)
-        late = answer.meaning in (Meaning.TEMPORARY, Meaning.OVERLOADED)
-        if form.name == "foreign_sender" and late and (self.seen.positive is None or self.seen.positive.meaning is not Meaning.ACCEPTED):
+        if form.name == "foreign_sender" and answer.meaning is Meaning.OVERLOADED:
             self.plan.paused = True
 
     def _wake(self) -> None:

@@ -12,6 +12,8 @@ from typing import Optional
 from .battery import Form, Hole
 from .wording import Meaning
 
+MAIN = "foreign_sender"  # the form that decides whether anybody may relay, anyhow
+LATE = (Meaning.TEMPORARY, Meaning.OVERLOADED)
 ATTEMPTS = 2  # how often a form is asked again when the session died before its answer
 
 
@@ -20,14 +22,16 @@ class Plan:
 
     def __init__(self, forms: Sequence[Form]) -> None:
         self.single = False  # one form a connection: the server cuts sessions after errors
-        self.paused = False  # the server answers "later" to everything: ask no more before the retry
+        self.paused = False  # the server says that it has too much to do: ask no more before the retry
         self.tls_only = False  # the server wants STARTTLS before anything else
         self.answers: dict[str, Meaning] = {}
         self._forms = list(forms)
         self._pending = {form.name: form for form in forms}
         self._in_flight: dict[str, Form] = {}
         self._attempts: dict[str, int] = {}
+        self._main = next((form for form in forms if form.name == MAIN), None)
         self._stopped: set[Hole] = set()
+        self._retried: set[str] = set()
 
     def form(self, name: str) -> Form:
         return next(form for form in self._forms if form.name == name)
@@ -49,7 +53,7 @@ class Plan:
         senders = set(known_senders)
         waiting = False
         for form in list(self._pending.values()):
-            if self._wants_other_session(form, upgraded) or (batch and (form.helo, form.tls) != (batch[0].helo, batch[0].tls)):
+            if self._deferred(form) or self._wants_other_session(form, upgraded) or (batch and (form.helo, form.tls) != (batch[0].helo, batch[0].tls)):
                 continue
             cost = 1 + (form.sender not in senders)  # a refused MAIL makes its RCPT an error, too
             if cost > room:
@@ -65,12 +69,18 @@ class Plan:
                 break
         return batch if batch or waiting and self._in_flight else None
 
+    def _deferred(self, form: Form) -> bool:
+        """Greylisting remembers sender and recipient: while the plain envelope is put off, its variants would only show that time passed."""
+        main = self._main
+        same = main is not None and form is not main and (form.sender, form.recipient) == (main.sender, main.recipient)
+        return same and main is not None and self.answers.get(main.name) in LATE
+
     def _wants_other_session(self, form: Form, upgraded: bool) -> bool:
         return upgraded and not form.tls and not self.tls_only
 
     def _may_ask(self, form: Form) -> bool:
         flying = [other for other in self._in_flight.values() if other.hole is form.hole]
-        if form.hole in (Hole.ROUTING, Hole.IDENTITY) and self._undecided("foreign_sender"):
+        if form.hole in (Hole.ROUTING, Hole.IDENTITY) and self._undecided(MAIN):
             return False  # tricks mean nothing on a server that relays for anybody
         if form.pilot:
             return not flying
@@ -112,16 +122,21 @@ class Plan:
         return bool(self._pending)
 
     def retry(self, also: str = "") -> bool:
-        """Make the forms that were put off (4xx), and the one named, ready for another round. False when there are none."""
-        late = (Meaning.TEMPORARY, Meaning.OVERLOADED)
-        again = [f for f in self._forms if f.hole not in self._stopped and (self.answers.get(f.name) in late or f.name == also and also in self.answers)]
+        """Make the forms that were put off (4xx), and the one named, ready for another round: each form once. False when there are none."""
+        again = [
+            form for form in self._forms
+            # The plain envelope again even if another form of its class passed: that one's condition may not be needed.
+            if form.name in self.answers and form.name not in self._retried and (form.hole not in self._stopped or form is self._main)
+            and (self.answers[form.name] in LATE or form.name == also)
+        ]
         for form in again:
             del self.answers[form.name]
+            self._retried.add(form.name)
         ready = {form.name for form in again} | set(self._pending)
         self._pending = {form.name: form for form in self._forms if form.name in ready}
         self._attempts.clear()
-        was_paused, self.paused = self.paused, False
-        return bool(again) or (was_paused and bool(self._pending))
+        self.paused = False
+        return bool(again)
 
     def skip(self, names: Iterable[str]) -> None:
         """Drop forms that do not apply to this server."""
@@ -133,4 +148,4 @@ class Plan:
     @property
     def waiting(self) -> bool:
         """Whether something is left to ask."""
-        return bool(self._pending) and not self.paused
+        return not self.paused and any(not self._deferred(form) for form in self._pending.values())

@@ -77,7 +77,7 @@ class _Job:
     @property
     def place(self) -> Place:
         version = 6 if ":" in self.address else 4
-        return Place(f"{self.order.target.name} {self.order.host}", version, self.port)
+        return Place(self.order.target.name, version, self.port)
 
 
 def run(request: Request) -> dict[str, Any]:
@@ -215,10 +215,8 @@ async def _one(request: Request, job: _Job, ask: Optional[Ask], room: asyncio.Se
 
 def _conclude(jobs: list[_Job]) -> list[tuple[_Job, dict[Hole, Conclusion]]]:
     """Verdicts, with what the listeners of one target say about each other."""
-    concluded = {}
     for job in jobs:
-        if job.listener is not None and job.problem != "done" and job.problem:
+        if job.listener is not None and job.problem not in ("", "done"):
             job.seen.gave_up = job.problem
-        concluded[id(job)] = conclude(job.seen)
-    placed = with_place({job.place: concluded[id(job)] for job in jobs})
-    return [(job, placed[job.place]) for job in jobs]
+    placed = with_place([(job.place, conclude(job.seen)) for job in jobs])
+    return list(zip(jobs, placed))

@@ -144,7 +144,7 @@ def _class(seen: Observations, hole: Hole) -> Conclusion:
     judged = [_accepted(seen, answer) for answer in accepted]
     open_ones = [c for c in judged if c.verdict is not Verdict.CLOSED]
     if open_ones:
-        return min(open_ones, key=lambda c: _GRAVITY.index(c.verdict))
+        return min(open_ones, key=lambda c: (_GRAVITY.index(c.verdict), len(c.conditions)))
     conclusion = _refused(seen, hole, [a for a in answers if a.meaning is not Meaning.ACCEPTED], bool(accepted))
     if conclusion.verdict is Verdict.CLOSED and judged:
         return replace(conclusion, reason="; ".join(dict.fromkeys(c.reason for c in judged)), form=judged[0].form)
@@ -197,13 +197,13 @@ def _refused(seen: Observations, hole: Hole, answers: Sequence[Answer], some_acc
     refusing_all = _refuses_everything(seen)
     if refusing_all:
         return refusing_all
-    missing = [form for form in seen.unanswered if form.hole is hole]
-    if missing and not some_accepted:
-        return Conclusion(Verdict.UNKNOWN, (), f"{len(missing)} of {len(missing) + len(answers)} envelopes have no answer: {seen.trouble}")
     put_off = next((a for a in answers if a.meaning in (Meaning.TEMPORARY, Meaning.OVERLOADED, Meaning.TLS_REQUIRED)), None)
     if put_off:
         kind = {Meaning.OVERLOADED: "overloaded", Meaning.TLS_REQUIRED: "wants TLS first"}.get(put_off.meaning, "still put off after a retry")
         return Conclusion(Verdict.UNKNOWN, (), f"{kind}: {put_off.quote}", put_off)
+    missing = [form for form in seen.unanswered if form.hole is hole]
+    if missing and not some_accepted:
+        return Conclusion(Verdict.UNKNOWN, (), f"{len(missing)} of {len(missing) + len(answers)} envelopes have no answer: {seen.trouble}")
     if some_accepted or (seen.positive and seen.positive.meaning is Meaning.ACCEPTED):
         return Conclusion(Verdict.CLOSED, form=answers[0] if answers else None)
     main = seen.answers.get("foreign_sender")
@@ -254,20 +254,23 @@ class Place:
     port: int
 
 
-def with_place(classes: Mapping[Place, Mapping[Hole, Conclusion]]) -> dict[Place, dict[Hole, Conclusion]]:
+Classes = Mapping[Hole, Conclusion]
+
+
+def with_place(listeners: Sequence[tuple[Place, Classes]]) -> list[dict[Hole, Conclusion]]:
     """Add `ipv6` where the same port over IPv4 was closed, and `port:N` where port 25 of the same target was closed."""
-    result: dict[Place, dict[Hole, Conclusion]] = {}
-    for place, conclusions in classes.items():
-        result[place] = {hole: _placed(place, hole, found, classes) for hole, found in conclusions.items()}
-    return result
+    places: dict[Place, list[Classes]] = {}
+    for place, classes in listeners:
+        places.setdefault(place, []).append(classes)
+    return [{hole: _placed(place, hole, found, places) for hole, found in classes.items()} for place, classes in listeners]
 
 
-def _placed(place: Place, hole: Hole, found: Conclusion, all_classes: Mapping[Place, Mapping[Hole, Conclusion]]) -> Conclusion:
+def _placed(place: Place, hole: Hole, found: Conclusion, places: Mapping[Place, Sequence[Classes]]) -> Conclusion:
     if found.verdict in (Verdict.CLOSED, Verdict.UNKNOWN) or hole is Hole.AUTHENTICATED:
         return found
 
-    def closed(places: Iterable[Place]) -> bool:
-        verdicts = [all_classes[p][hole].verdict for p in places if p in all_classes and hole in all_classes[p]]
+    def closed(others: Iterable[Place]) -> bool:
+        verdicts = [classes[hole].verdict for other in others for classes in places.get(other, ()) if hole in classes]
         return bool(verdicts) and all(v is Verdict.CLOSED for v in verdicts)
 
     extra = []
