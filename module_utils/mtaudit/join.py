@@ -20,8 +20,8 @@ EVIDENCE_LIMIT = 12  # lines of evidence of one joined finding
 def join_run(run: RunData, more: Iterable[tuple[str, Finding]] = ()) -> list[JoinedFinding]:
     """Everything that is known of the run's hosts. `more` are (host, finding) pairs that the controller worked out itself."""
     added: dict[str, list[Finding]] = {}
-    for host, finding in more:
-        added.setdefault(host, []).append(finding)
+    for name, finding in more:
+        added.setdefault(name, []).append(finding)
     found: list[JoinedFinding] = []
     for host in run.hosts:
         found.extend(join_host(run, host, added.get(host.name, [])))
