@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any
 
 from ..address import LOOPBACK, Address, Network, contains, routed_parts, subtract
 from ..control import Site
@@ -21,7 +21,9 @@ from ..readers.postfix_tables import Table
 from .relay_walk import Answer, Envelope, Rule, Walk
 
 _CANDIDATES_LIMIT = 40
-_HARMLESS = re.compile(r"(?i)(REJECT|DEFER|DEFER_IF_\w+|DUNNO|DISCARD|HANGUP|INFO|WARN|FILTER|HOLD|REDIRECT|BCC|PREPEND)\b|[45]\d\d\s")
+_HARMLESS = re.compile(
+    r"(?i)(REJECT|DEFER|DEFER_IF_\w+|DUNNO|DISCARD|HANGUP|INFO|WARN|FILTER|HOLD|REDIRECT|BCC|PREPEND)\b|[45]\d\d\s"
+)
 # Tables that daemons of this kind write; poprelayd, DRAC, relay-ctrl, whoson, pop-before-smtp and what panels call them.
 _POP_BEFORE_SMTP = re.compile(r"(?i)pop[-_]?(?:before|b4|relay|auth|ip)|\bdrac\b|relay-?ctrl|whoson|imap[-_]?before|tcp\.smtp")
 # Names that the public DNS does not have: a domain of one label among these opens nothing.
@@ -80,6 +82,22 @@ def find(service: Service, resolver: Service, families: tuple[str, ...], site: S
     return list(found.values())
 
 
+def stranger(smtp: SmtpService, site: Site, **fields: Any) -> Envelope:
+    """The envelope of a client that no network list and no table mentions, with what else is to be true of it."""
+    finder = _Finder(smtp.smtpd, smtp.smtpd.postfix.resolver(smtp.smtpd), smtp.families, site)
+    return Envelope(finder.stranger(finder.versions[0]), **fields)
+
+
+def pop_before_smtp_tables(service: Service) -> Iterator[tuple[str, Table]]:
+    """Tables of client addresses with the name of what a POP-before-SMTP daemon writes, and the parameter that uses them."""
+    for item in service.match_list("mynetworks").items:
+        if item.table and _POP_BEFORE_SMTP.search(item.table.spec):
+            yield "mynetworks", item.table
+    for word, table in Walk(service, service).tables():
+        if word == "check_client_access" and _POP_BEFORE_SMTP.search(table.spec):
+            yield "smtpd_relay_restrictions", table
+
+
 def own_networks(postfix: Postfix) -> tuple[Network, ...]:
     """The host's own addresses as networks: it may trust itself."""
     return tuple(ipaddress.ip_network(address) for address in postfix.addresses)
@@ -123,7 +141,7 @@ class _Finder:
                 yield from self._trusting(wide, "RELAY-02")
         for item in trusted.names:
             if re.search(r"[a-z]", item.text) and not item.text.startswith("/"):
-                yield from self._walked(Envelope(self._stranger(4), name=_host_in(item.text)), ("client_name",),
+                yield from self._walked(Envelope(self.stranger(4), name=_host_in(item.text)), ("client_name",),
                                         f"mynetworks trusts clients by name: {item.text}")
         for reason, item in trusted.doubts:
             yield from self._doubtful_networks(reason, item)
@@ -185,29 +203,19 @@ class _Finder:
 
     def _anybody(self) -> Iterator[Path]:
         """Strangers whom no network list and no table mentions."""
-        seen = []
         for version in self.versions:
-            outcome = self.walk.outcome(Envelope(self._stranger(version)))
-            if outcome.rule and (outcome.rule.control != "RELAY-01" or outcome.answer is Answer.UNKNOWN):
-                seen.append((version, outcome))
-        for version, outcome in seen:
-            rule = outcome.rule
-            assert rule is not None
-            if outcome.answer is Answer.UNKNOWN and rule.control != "RELAY-01":
-                yield Path(rule.control, f"{rule.text} could not be evaluated", rule, doubt=rule.doubt)
-            elif outcome.answer is Answer.OK and rule.control:
-                yield Path(rule.control, _explain(rule), rule)
+            yield from self._walked(Envelope(self.stranger(version)), (), "")
 
     def _destinations(self) -> Iterator[Path]:
         """Foreign domains that the domain lists take for ours."""
-        literal = [i.text.lstrip(".") for i in self.walk.resolver.match_list("relay_domains").items if not i.negated and not i.table]
-        tables = [i.table for i in self.walk.resolver.match_list("relay_domains").items if i.table and not i.negated]
-        keys = [key.lstrip(".") for t in tables if not t.sampled for key in t.entries]
+        items = [i for i in self.walk.resolver.match_list("relay_domains").items if not i.negated]
+        literal = [i.text.lstrip(".") for i in items if not i.table]
+        keys = [key.lstrip(".") for i in items if i.table and not i.table.sampled for key in i.table.entries]
         labels = [k for k in (*literal, *keys) if k and "." not in k and k not in (*_PRIVATE_LABELS, *self.local_domains)]
         for domain in (*FOREIGN_DOMAINS, *(f"{LABEL}.{label}" for label in labels)):
             accepted = self.walk.accepts(f"probe@{domain}")
             if accepted and accepted.control and not accepted.doubt:
-                yield from self._walked(Envelope(self._stranger(self.versions[0]), recipient=f"probe@{domain}"), (), "")
+                yield from self._walked(Envelope(self.stranger(self.versions[0]), recipient=f"probe@{domain}"), (), "")
 
     def _clients(self) -> Iterator[Path]:
         for word, table in self.walk.tables():
@@ -220,7 +228,7 @@ class _Finder:
                 for path in self._walked(Envelope(address), ("client_network",), ""):
                     yield self._client_path(path, table, network)
             for name in _permitted_names(table):
-                yield from self._walked(Envelope(self._stranger(self.versions[0]), name=name), ("client_name",), "")
+                yield from self._walked(Envelope(self.stranger(self.versions[0]), name=name), ("client_name",), "")
 
     def _client_path(self, path: Path, table: Table, network: Network) -> Path:
         if path.rule.control != "RELAY-03":
@@ -232,7 +240,7 @@ class _Finder:
 
     def _envelopes(self) -> Iterator[Path]:
         """What else a client may say: senders, HELO names, recipients that a table permits, an allowlist that it is on."""
-        stranger = self._stranger(self.versions[0])
+        stranger = self.stranger(self.versions[0])
         yield from self._walked(Envelope(stranger, sender=""), ("null_sender",), "")
         yield from self._walked(Envelope(stranger, helo=str(stranger)), ("helo",), "")
         yield from self._walked(Envelope(stranger, listed=True), ("dns_allowlist",), "")
@@ -268,15 +276,17 @@ class _Finder:
         if rule is None or not rule.control:
             return
         local_sender = "local_sender" in conditions
+        if rule.text == "permit_mynetworks" and "client_name" not in conditions:
+            return  # told exactly by _mynetworks()
         if outcome.answer is Answer.OK:
             control = "SENDER-03" if local_sender and rule.control == "RELAY-03" else rule.control
             needed = conditions if rule.control in ("RELAY-03", "RELAY-01") else ()
             yield Path(control, message or _explain(rule), rule, needed)
-        elif outcome.answer is Answer.UNKNOWN and rule.control != "RELAY-01":
+        elif outcome.answer is Answer.UNKNOWN:
             control = "SENDER-03" if local_sender and rule.control == "RELAY-03" and "sender" in rule.text else rule.control
             yield Path(control, f"{rule.text} could not be evaluated", rule, (), doubt=rule.doubt)
 
-    def _stranger(self, version: int) -> Address:
+    def stranger(self, version: int) -> Address:
         """A client that nothing mentions; any, when everything is mentioned."""
         mentioned = [n for n, _ in self.service.match_list("mynetworks").trusted().networks]
         for word, table in self.walk.tables():
@@ -384,8 +394,3 @@ def _address_at(key: str) -> str:
     if key.endswith("@"):
         return f"{key}{FOREIGN_DOMAINS[0]}"
     return key if "@" in key and not key.startswith("@") else f"probe@{_host_in(key.lstrip('@'))}"
-
-
-def doubts_of(found: Iterable[Path]) -> Optional[Path]:
-    """The first path that may or may not exist."""
-    return next((p for p in found if p.doubt), None)

@@ -1,8 +1,8 @@
 """Walk the restriction lists of an smtpd for one envelope: would it take the recipient, and which rule decides?
 
-The order and meaning of the restrictions are those of src/smtpd/smtpd_check.c (generic_checks(), check_table_result()), postconf(5)
-and access(5). What a client can satisfy at will (a resolvable sender, a proper HELO, not being on a blocklist) is not counted as a
-barrier.
+The order and meaning of the restrictions are those of src/smtpd/smtpd_check.c (generic_checks(), check_table_result()),
+postconf(5) and access(5). What a client can satisfy at will (a resolvable sender, a proper HELO, not being on a blocklist) is not
+counted as a barrier.
 """
 
 from __future__ import annotations

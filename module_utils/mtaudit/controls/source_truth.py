@@ -41,7 +41,7 @@ def source_truth(
     by_listener: dict[str, list[Connection]] = {}
     for connection in connections:
         by_listener.setdefault(connection.listener, []).append(connection)
-    for listener, sessions in by_listener.items():
+    for sessions in by_listener.values():
         judged = [_judge(s, by_token.get(s.token, Trace(s.token)), here, reason) for s in sessions]
         yield min(judged, key=lambda finding: _GRAVITY.index(finding.status))
 
@@ -55,7 +55,8 @@ def _judge(session: Connection, trace: Trace, here: Surroundings, reason: str) -
         return _unknown(session, trace, reason or "the log has no line with this session's token")
     hidden = [client for client in trace.clients if _address(client) not in session.sources]
     if not hidden:
-        return _finding(session, trace, Status.PASS, f"The server sees {session.vantage}s as they are: it logged {_shown(trace.clients)}")
+        message = f"The server sees clients by their own address: it logged {_shown(trace.clients)}"
+        return _finding(session, trace, Status.PASS, message)
     for client in hidden:
         if contains(LOOPBACK, _address(client)) and not client.refused and trace.before_queue_filter:
             return _unknown(session, trace, "the message came back from a filter on the host, whose first session logs no token")
@@ -64,10 +65,8 @@ def _judge(session: Connection, trace: Trace, here: Surroundings, reason: str) -
             truly = " or ".join(str(a) for a in session.sources)
             message = f"A client from {truly} reaches the server as {client.address}: {seen}"
             return _finding(session, trace, Status.FAIL, message)
-    return _unknown(
-        session, trace,
-        f"the server logged {_shown(hidden)}: the vantage's own network may translate its address; declare the address it leaves with",
-    )
+    why = f"the server logged {_shown(hidden)}: if the vantage's own network translates addresses, declare the one it leaves with"
+    return _unknown(session, trace, why)
 
 
 def _seen_as(address: Address, here: Surroundings) -> str:
@@ -100,7 +99,7 @@ def _shown(clients: Sequence[LoggedClient]) -> str:
 
 
 def _unknown(session: Connection, trace: Trace, reason: str) -> Finding:
-    message = f"Not known whether the server sees {session.vantage}s by their own address"
+    message = "Not known whether the server sees clients by their own address"
     return _finding(session, trace, Status.UNKNOWN, message, reason)
 
 
