@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Optional
 
 
 class Hole(str, Enum):
@@ -74,9 +75,14 @@ class Names:
 _FOREIGN, _CANARY, _LITERAL = "{f}@{F}", "{t}@{D}", "{f}@[{I}]"
 
 
-def _routing(name: str, recipient: str, condition: str, nmap: int = 0, **more: bool) -> Form:
+def _routing(
+    name: str, recipient: str, condition: str, nmap: int = 0, pilot: Optional[bool] = None, may_be_local: bool = False
+) -> Form:
     # nmap's routing forms all come from the server's own literal; ours from the foreign sender, which a sender policy may like better.
-    return Form(name, Hole.ROUTING, _LITERAL if nmap else _FOREIGN, recipient, (condition,), nmap, **{"pilot": not nmap, **more})
+    return Form(
+        name, Hole.ROUTING, _LITERAL if nmap else _FOREIGN, recipient, (condition,), nmap,
+        not nmap if pilot is None else pilot, may_be_local,
+    )
 
 
 FORMS: tuple[Form, ...] = (
@@ -134,8 +140,8 @@ def fill(forms: Sequence[Form], names: Names) -> list[Form]:
 
 
 def authenticated_forms(names: Names, other_sender: str) -> list[Form]:
-    """What a test login may not do: send as a stranger, or as another user."""
+    """What a test login may not do: send as a stranger, or as another user. `other_sender` holds no braces."""
     forms = [Form("authenticated_foreign", Hole.AUTHENTICATED, _FOREIGN, _CANARY, ("authenticated",))]
     if other_sender:
-        forms.append(Form("authenticated_other", Hole.AUTHENTICATED, other_sender.replace("{", "{{").replace("}", "}}"), _CANARY, ("authenticated",)))
+        forms.append(Form("authenticated_other", Hole.AUTHENTICATED, other_sender, _CANARY, ("authenticated",)))
     return fill(forms, names)

@@ -38,7 +38,7 @@ class Order:
 class Request:
     """One call of the probe.
 
-    `ask` is None when no message may be sent. `concurrency` bounds the connections at a time, `per_server` those to one server.
+    `ask` is None when no message may be sent. `concurrency` bounds the listeners at a time, `per_server` the connections at a time to one server.
     `dial` maps a listener to where it really is (tests); `sources` are own addresses to connect from, by IP version.
     """
 
@@ -104,7 +104,8 @@ async def probe(request: Request) -> dict[str, Any]:
     findings: list[dict[str, Any]] = []
     listeners: list[dict[str, Any]] = []
     for job, classes in placed:
-        found: Iterable[Finding] = findings_of(job.address, job.port, job.seen, classes, request.vantage, request.allow_foreign_senders)
+        source = job.listener.source_address if job.listener else ""
+        found: Iterable[Finding] = findings_of(job.address, job.port, source, classes, request.vantage, request.allow_foreign_senders)
         findings += [{**finding.to_dict(), "target": job.order.target.name} for finding in found]
         tokens = job.prover.tokens if job.prover else []
         listeners.append(listener_result(job.order.target.name, job.address, job.port, job.seen, classes, job.listener, tokens))
@@ -114,7 +115,7 @@ async def probe(request: Request) -> dict[str, Any]:
 def _allow_files(concurrency: int, notes: list[str]) -> None:
     """Each connection is an open file: raise the soft limit as far as needed and allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = concurrency + 100
+    wanted = 2 * concurrency + 100
     if soft != resource.RLIM_INFINITY and soft < wanted:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
@@ -173,7 +174,7 @@ async def _resolve(host: str) -> tuple[list[str], str]:
 
 
 async def _work(request: Request, jobs: list[_Job], ask: Optional[Ask]) -> None:
-    room = asyncio.Semaphore(max(1, request.concurrency // request.per_server))
+    room = asyncio.Semaphore(request.concurrency)
     by_target: dict[str, list[_Job]] = {}
     for job in jobs:
         if job.listener is not None:

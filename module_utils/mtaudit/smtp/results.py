@@ -19,8 +19,6 @@ STATUS = {
     Verdict.CLOSED: Status.PASS,
     Verdict.UNKNOWN: Status.UNKNOWN,
 }
-# From these vantages a server that relays may do so by intent: the inside of the site, and the host itself.
-TRUSTED_VANTAGES = ("inside", "local")
 _WHAT = {
     Hole.PLAIN: "mail from a foreign sender",
     Hole.LOCAL_SENDER: "mail with a local sender",
@@ -36,18 +34,17 @@ def listener_name(address: str, port: int) -> str:
 
 
 def findings_of(
-    address: str, port: int, seen: Observations, classes: Mapping[Hole, Conclusion], vantage: str, allow_foreign_senders: bool
+    address: str, port: int, source_address: str, classes: Mapping[Hole, Conclusion], vantage: str, allow_foreign_senders: bool
 ) -> Iterator[Finding]:
-    """One finding for each class of hole."""
+    """One finding for each class of hole. The evidence names our own address: whether that one may relay is the site's to say."""
     name = listener_name(address, port)
     for hole, found in classes.items():
         status = STATUS[found.verdict]
-        by_intent = vantage in TRUSTED_VANTAGES and hole is not Hole.AUTHENTICATED
-        if status is Status.FAIL and (by_intent or (hole is Hole.AUTHENTICATED and allow_foreign_senders)):
+        if status is Status.FAIL and hole is Hole.AUTHENTICATED and allow_foreign_senders:
             status = Status.INFORMATIONAL
         evidence: tuple[Evidence, ...] = ()
         if found.form is not None and status is not Status.PASS:
-            evidence = (Evidence(Method.PROBE, name, _line(found.form)),)
+            evidence = (Evidence(Method.PROBE, f"{name} from {source_address}", _line(found.form)),)
         yield Finding(
             CONTROLS[hole], Subject("listener", name), status, _message(hole, found, vantage), Method.PROBE, evidence,
             found.conditions, found.reason if status is Status.UNKNOWN else "", found.verdict.value,
@@ -88,6 +85,7 @@ def listener_result(
         "controls": {"positive": _control(seen.positive), "negative": _control(seen.negative)},
         "deliveries": [{"form": d.form.name, "outcome": d.outcome.value, "text": d.text} for d in seen.deliveries],
         "troubles": seen.troubles[-5:],
+        "tokens": [listener.token, *message_tokens] if listener is not None else [],
     }
     if listener is not None:
         view = View(listener.banner, listener.capabilities)
@@ -100,7 +98,6 @@ def listener_result(
             source_address=listener.source_address,
             sender=listener.sender,
             helo=listener.mission.helo,
-            tokens={"session": listener.token, "messages": message_tokens},
             costs=asdict(listener.costs),
             dialogue=list(listener.transcript.lines),
         )
