@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```\w+ (file|append)=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```\w+ (file|append|change)=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COPIED = ("checks", "module_utils", "library", "roles", "docs", "tools", "pyproject.toml", "tests/conftest.py",
           "tests/unit/test_catalogue.py", "tests/unit/test_floors.py")
 ABOUT_THE_DAEMON = r"""
@@ -46,8 +46,20 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for how, name, text in steps:
         path = copy / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text((path.read_text(encoding="utf-8") if how == "append" else "") + text, encoding="utf-8")
+        path.write_text(changed(path, how, text), encoding="utf-8")
     return copy
+
+
+def changed(path: Path, how: str, text: str) -> str:
+    """The file with the step taken. A change shows lines as they shall be, each with one name more than it has."""
+    old = path.read_text(encoding="utf-8") if how != "file" else ""
+    if how != "change":
+        return old + text
+    for line in filter(None, text.splitlines()):
+        before = re.sub(r"\binfo, |\"info\", ", "", line)
+        assert before != line and before in old.splitlines(), f"{path.name} has no line '{before}'"
+        old = old.replace(before, line)
+    return old
 
 
 def python(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
