@@ -51,11 +51,11 @@ def gate(findings: Sequence[JoinedFinding], hosts: int, fail_on: str, fail_on_in
                        f"on {len({f.host for f in counted})} {_plural(len({f.host for f in counted}), 'host')}")
     if not hosts:
         reasons.append("No host was audited: the inventory or the limit matched nothing")
-    elif not answered:
+    elif not findings or (asked and not answered):
         reasons.append("Not one control was answered on any host")
     elif asked and answered / asked < fail_on_incomplete:
         reasons.append(f"Only {answered} of {asked} controls were answered ({_percent(answered, asked)}); "
-                       f"at least {fail_on_incomplete:.0%} are required")
+                       f"at least {fail_on_incomplete * 100:g} % are required")
     return Gate(fail_on, fail_on_incomplete, bool(reasons), tuple(reasons), worst, len(counted), answered, asked)
 
 

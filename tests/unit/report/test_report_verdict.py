@@ -1,0 +1,119 @@
+"""The answer at the top, the gate at the end: nothing that was not found out is ever green."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import factory
+import pytest
+from ansible.module_utils.mtaudit.finding import Finding, Status, Subject
+from ansible.module_utils.mtaudit.report.verdict import host_answer, proof
+
+HOST = Subject("host", "")
+
+
+def undecided(status: Status, control: str = "RELAY-01") -> factory.Host:
+    return factory.replaced(factory.good("mx1"), Finding(control, HOST, status, "could not tell", reason="because"))
+
+
+@pytest.mark.parametrize(("hosts", "answer"), [
+    ([], "unknown"),
+    ([factory.good("mx1")], "no"),
+    ([factory.proven_open("mx1"), factory.unreachable("mx2")], "yes"),
+    ([factory.good("mx1"), factory.unreachable("mx2")], "unknown"),
+    ([factory.unreachable("mx1")], "unknown"),
+    ([factory.Host("mx1", status="failed", reason="no Python")], "unknown"),
+    ([factory.Host("mx1")], "unknown"),
+    ([undecided(Status.UNKNOWN)], "unknown"),
+    ([undecided(Status.ERROR)], "unknown"),
+    ([undecided(Status.NOTCHECKED)], "unknown"),
+    ([undecided(Status.UNKNOWN, "RELAY-10")], "no"),
+    ([factory.replaced(factory.good("mx1"), factory.failing("RELAY-10"))], "no"),
+    ([factory.replaced(factory.good("mx1"), factory.failing("RELAY-02"))], "yes"),
+])
+def test_the_answer(hosts: list[factory.Host], answer: str, tmp_path: Path, reported: Any) -> None:
+    report = reported(factory.write_run(tmp_path, hosts)).report
+    assert report.answer == answer
+    assert report.headline.startswith({"yes": "Yes.", "unknown": "Unknown", "no": "No hole found."}[answer])
+
+
+def test_a_host_without_findings_is_unknown() -> None:
+    assert host_answer("ok", []) == "unknown"
+
+
+def test_an_unreachable_host_is_notchecked_and_never_passes(tmp_path: Path, reported: Any) -> None:
+    report = reported(factory.write_run(tmp_path, [factory.unreachable("mx1")])).report
+    assert set(report.counts) == {"notchecked"}
+
+
+def test_the_headline_counts_what_is_proven(tmp_path: Path, reported: Any) -> None:
+    def headline(*hosts: factory.Host) -> str:
+        return str(reported(factory.write_run(tmp_path / str(len(list(tmp_path.iterdir()))), list(hosts))).report.headline)
+
+    proven, seen = factory.proven_open, factory.replaced(factory.good("b"), factory.failing())
+    assert headline(proven("a")) == "Yes. The only server can be used to send spam, proven by a delivered test message."
+    assert headline(seen) == "Yes. The only server can be used to send spam."
+    assert headline(proven("a"), seen, factory.good("c")) == (
+        "Yes. 2 of 3 servers can be used to send spam, 1 of them proven by a delivered test message.")
+    assert headline(proven("a"), proven("b")) == (
+        "Yes. All 2 servers can be used to send spam, all of them proven by a delivered test message.")
+
+
+def test_the_first_step_is_proven_and_worst(tmp_path: Path, reported: Any) -> None:
+    hosts = [factory.replaced(factory.good(f"mx{n}"), factory.failing("RELAY-03")) for n in range(3)]
+    report = reported(factory.write_run(tmp_path, [*hosts, factory.proven_open("mx9")])).report
+    assert [step.control for step in report.steps] == ["RELAY-01", "RELAY-03"]
+    assert report.steps[0].fix_hint.startswith("Set mynetworks")
+    assert report.hosts[0].name == "mx9" and report.hosts[0].proven
+
+
+@pytest.mark.parametrize(("methods", "words"), [
+    ({"config": "pass", "probe": "proven_open"}, "Proven"),
+    ({"config": "fail", "probe": "accepts"}, "Unconfirmed"),
+    ({"config": "fail", "simulation": "fail", "probe": "closed"}, "Simulated"),
+    ({"config": "fail", "probe": "closed"}, "Read from the effective configuration"),
+])
+def test_how_it_is_known(methods: dict[str, str], words: str, tmp_path: Path, reported: Any) -> None:
+    report = reported(factory.write_run(tmp_path, [factory.proven_open("mx1")])).report
+    assert proof(replace(report.hosts[0].findings[0], methods=methods)).startswith(words)
+
+
+@pytest.mark.parametrize("fail_on", ["none", "critical", "high", "medium", "low"])
+@pytest.mark.parametrize(("control", "severity"), [("RELAY-01", "critical"), ("RELAY-02", "high"), ("RELAY-10", "medium"),
+                                                   ("RELAY-12", "low")])
+def test_the_gate_by_severity(control: str, severity: str, fail_on: str, tmp_path: Path, reported: Any) -> None:
+    host = factory.replaced(factory.good("mx1"), factory.failing(control))
+    gate = reported(factory.write_run(tmp_path, [host]), fail_on=fail_on).report.gate
+    order = ["critical", "high", "medium", "low"]
+    met = fail_on != "none" and order.index(severity) <= order.index(fail_on)
+    assert (gate.met, gate.worst, gate.failing) == (met, severity, int(met))
+
+
+def test_a_waived_failure_does_not_meet_the_gate(tmp_path: Path, reported: Any) -> None:
+    host = factory.replaced(factory.good("mx1"), factory.failing())
+    host.declared["waivers"] = [{"id": "RELAY-01", "owner": "a", "reason": "b", "expires": "2027-01-01"}]
+    assert not reported(factory.write_run(tmp_path, [host]), fail_on="low").report.gate.met
+
+
+def test_unknown_is_no_failure_but_incomplete(tmp_path: Path, reported: Any) -> None:
+    directory = factory.write_run(tmp_path, [undecided(Status.UNKNOWN)])
+    assert not reported(directory, fail_on="low").report.gate.met
+    gate = reported(directory, fail_on="low", fail_on_incomplete=1.0).report.gate
+    assert (gate.met, gate.answered, gate.asked) == (True, 12, 13)
+    assert gate.reasons == ("Only 12 of 13 controls were answered (92 %); at least 100 % are required",)
+    assert not reported(directory, fail_on_incomplete=0.9).report.gate.met
+
+
+@pytest.mark.parametrize("hosts", [[], [factory.unreachable("mx1")], [factory.Host("mx1", status="failed", reason="x")]])
+def test_a_run_that_answered_nothing_is_never_green(hosts: list[factory.Host], tmp_path: Path, reported: Any) -> None:
+    assert reported(factory.write_run(tmp_path, hosts)).report.gate.met
+
+
+def test_what_does_not_apply_is_not_asked(tmp_path: Path, reported: Any) -> None:
+    findings = [Finding(c[0], HOST, Status.NOTAPPLICABLE, "no MTA", reason="none installed") for c in factory.CONTROLS]
+    host = factory.Host("ws1", findings, kind="workstation")
+    assert not reported(factory.write_run(tmp_path / "alone", [host]), fail_on_incomplete=1.0).report.gate.met
+    gate = reported(factory.write_run(tmp_path, [host, factory.good("mx1")])).report.gate
+    assert (gate.met, gate.answered, gate.asked) == (False, 13, 13)
