@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from .json_schema import SchemaError, check
+from .json_schema import SchemaError, check, check_schema
 from .located_yaml import Located, Problem, load
 from .tunable import Tunable
 
@@ -143,8 +143,11 @@ def _schema(root: Path, digest: Any) -> Mapping[str, Any]:
         schema = json.loads(raw)
         if not isinstance(schema, dict):
             raise ValueError("not a JSON object")
+        check_schema(schema)
     except OSError as exc:
         raise CatalogueError([Problem(str(path), 0, f"cannot be read: {exc.strerror}")]) from exc
+    except SchemaError as exc:
+        raise CatalogueError([Problem(str(path), 0, str(exc))]) from exc
     except ValueError as exc:
         raise CatalogueError([Problem(str(path), getattr(exc, "lineno", 0), f"not a JSON schema: {exc}")]) from exc
     digest.update(b"schema.json\0" + raw)
@@ -178,10 +181,7 @@ def _check_form(group: _Files, schema: Mapping[str, Any]) -> None:
     for located in group.files:
         if located.data is None:
             continue
-        try:
-            violations = check(located.data, schema, group.definition)
-        except SchemaError as exc:
-            raise CatalogueError([Problem("schema.json", 0, str(exc))]) from exc
+        violations = check(located.data, schema, group.definition)
         for violation in violations:
             located.complain(violation.path, violation.message, violation.at_key)
         if violations or not isinstance(located.data, dict):

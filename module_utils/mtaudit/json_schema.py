@@ -34,8 +34,24 @@ class Violation:
     at_key: bool = False
 
 
+def check_schema(root: Mapping[str, Any]) -> None:
+    """Raises SchemaError when a definition uses what we do not understand, wherever it stands."""
+    ahead: list[Any] = list(root.get("$defs", {}).values())
+    while ahead:
+        rules = ahead.pop()
+        for keyword, rule in rules.items():
+            if keyword == "$ref":
+                _resolve(rule, root)
+            elif keyword == "properties":
+                ahead.extend(rule.values())
+            elif keyword in ("items", "propertyNames", "additionalProperties"):
+                ahead.extend([rule] if isinstance(rule, dict) else [])
+            elif keyword not in _ANNOTATIONS | set(_OF_OBJECTS) | set(_OF_VALUES):
+                raise SchemaError(f"the schema uses the keyword '{keyword}', which the loader does not know")
+
+
 def check(data: Any, schema: Mapping[str, Any], definition: str) -> list[Violation]:
-    """Every violation of `#/$defs/<definition>` by `data`. Raises SchemaError on a schema that we do not understand."""
+    """Every violation of `#/$defs/<definition>` by `data`. The schema is one that `check_schema` accepts."""
     return list(_check(data, {"$ref": f"#/$defs/{definition}"}, schema, ()))
 
 
@@ -54,8 +70,6 @@ def _check(data: Any, rules: Mapping[str, Any], root: Mapping[str, Any], path: P
             message = _OF_VALUES[keyword](data, rule)
             if message:
                 yield Violation(path, message)
-        elif keyword not in _ANNOTATIONS:
-            raise SchemaError(f"the schema uses the keyword '{keyword}', which the loader does not know")
 
 
 def _resolve(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -68,6 +68,9 @@ def load(text: str, file: str) -> Located:
         mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
         what = getattr(exc, "problem", None) or getattr(exc, "reason", None) or "cannot be read"
         located.problems.append(Problem(file, mark.line + 1 if mark else 1, f"not YAML: {what}"))
+    except RecursionError:
+        located.data = None
+        located.problems.append(Problem(file, 1, "is nested too deeply"))
     finally:
         loader.dispose()
     return located

@@ -1,4 +1,4 @@
-"""What the catalogue tells people to type works on real servers: look-ups know every parameter, fixes leave a good server good."""
+"""What the catalogue tells people to type works on real servers: look-ups know each parameter, fixes leave good servers good."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ansible.module_utils.mtaudit.catalogue import Catalogue, CatalogueError, lo
 from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.finding import Method
 from ansible.module_utils.mtaudit.joined import SEVERITIES
-from ansible.module_utils.mtaudit.json_schema import SchemaError, check
+from ansible.module_utils.mtaudit.json_schema import SchemaError, check, check_schema
 from ansible.module_utils.mtaudit.selection import selection, settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,11 +212,15 @@ def test_our_reading_of_the_schema_is_that_of_jsonschema(definition: str, data: 
     assert refused > 100
 
 
-def test_a_keyword_that_we_do_not_know_is_refused() -> None:
-    with pytest.raises(SchemaError, match="maximum"):
-        check(3, {"$defs": {"a": {"maximum": 2}}}, "a")
-    with pytest.raises(SchemaError, match="no definition"):
-        check(3, {"$defs": {"a": {"$ref": "#/$defs/b"}}}, "a")
+@pytest.mark.parametrize(("definition", "message"), [
+    ({"maximum": 2}, "uses the keyword 'maximum'"), ({"items": {"oneOf": []}}, "uses the keyword 'oneOf'"),
+    ({"properties": {"x": {"const": 1}}}, "uses the keyword 'const'"), ({"$ref": "#/$defs/b"}, "has no definition '#/$defs/b'"),
+])
+def test_a_keyword_that_we_do_not_know_is_refused(tree: Path, definition: dict[str, Any], message: str) -> None:
+    with pytest.raises(SchemaError, match=re.escape(message)):
+        check_schema({"$defs": {"a": definition}})
+    (tree / "schema.json").write_text(json.dumps({"$defs": {**SCHEMA["$defs"], "a": definition}}), encoding="utf-8")
+    assert problems(tree)[0].startswith(f"schema.json: the schema {message}")
 
 
 # The loader: each class of error, with file and line
@@ -317,11 +321,13 @@ def test_files_that_cannot_be_read_as_text_or_would_not_be_read(tree: Path) -> N
     (tree / "relay/RELAY-02.yaml").write_text("id: x")
     (tree / "relay/RELAY-03.yml").write_text("")
     (tree / "relay/RELAY-04.yml").write_text("# " + "x" * 1024 * 1024)
+    (tree / "relay/RELAY-05.yml").write_text("[" * 20_000 + "]" * 20_000)
     assert problems(tree) == [
         "relay/RELAY-01.yml:3: is not UTF-8: save the file as UTF-8",
         "relay/RELAY-02.yaml: is not read: rename it to end in .yml, or remove it",
         "relay/RELAY-03.yml:1: the file is empty",
         "relay/RELAY-04.yml: is larger than 1024 KiB: no file of checks/ is",
+        "relay/RELAY-05.yml:1: is nested too deeply",
     ]
 
 
