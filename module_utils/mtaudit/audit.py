@@ -14,6 +14,7 @@ from .finding import error as error_finding
 from .finding import notapplicable
 from .readers import network as network_reader
 from .readers import postfix as postfix_reader
+from .readers.postfix import Postfix, SmtpService
 from .runner import ReadError, Runner
 
 POSTFIX = "postfix"
@@ -131,7 +132,7 @@ def _all(request: Request, component: str, status: Status, message: str, reason:
             yield stamped(make(HOST, message, reason), wanted.id)
 
 
-def _evaluated(request: Request, site: Site, instances: Sequence[Any]) -> Iterator[Finding]:
+def _evaluated(request: Request, site: Site, instances: Sequence[Postfix]) -> Iterator[Finding]:
     for wanted in request.selection:
         if POSTFIX not in wanted.components or not instances:
             continue
@@ -157,7 +158,7 @@ def _guarded(control_id: str, evaluate: Any, instance: Any, site: Site) -> list[
 
 
 def _simulated(
-    runner: Runner, request: Request, site: Site, instances: Sequence[Any], links: Optional[network_reader.HostNetwork]
+    runner: Runner, request: Request, site: Site, instances: Sequence[Postfix], links: Optional[network_reader.HostNetwork]
 ) -> tuple[list[Finding], int]:
     from .simulate import postfix as simulation
 
@@ -171,7 +172,7 @@ def _simulated(
     return [f for f in result.findings if f.control in wanted], result.spawns
 
 
-def infer_kind(instances: Sequence[Any]) -> tuple[str, str]:
+def infer_kind(instances: Sequence[Postfix]) -> tuple[str, str]:
     """The kind of host and what it was inferred from; empty when there is nothing to infer it from."""
     listeners = [(service.port, service.loopback_only) for instance in instances for service in instance.smtp_services()]
     public = {port for port, loopback_only in listeners if not loopback_only}
@@ -183,7 +184,7 @@ def infer_kind(instances: Sequence[Any]) -> tuple[str, str]:
 
 
 def estate(
-    request: Request, kind: str, source: str, instances: Sequence[Any], links: Optional[network_reader.HostNetwork]
+    request: Request, kind: str, source: str, instances: Sequence[Postfix], links: Optional[network_reader.HostNetwork]
 ) -> dict[str, Any]:
     """What the probes and the report need to know of the host: docs/architecture.md, "Estate"."""
     return {
@@ -194,12 +195,13 @@ def estate(
         "addresses": [str(a) for a in links.addresses] if links else [],
         "gateways": [str(g) for g in links.gateways] if links else [],
         "local_domains": sorted({*request.local_domains, *(d for i in instances for d in i.local_domains)}),
+        "mynetworks": sorted({str(n) for i in instances for n, _ in i.main.match_list("mynetworks").trusted().networks}),
         "helo": instances[0].helo_name if instances else "",
         "config_digest": postfix_reader.digest(instances) if instances else "",
     }
 
 
-def _listener(instance: Any, service: Any) -> dict[str, Any]:
+def _listener(instance: Postfix, service: SmtpService) -> dict[str, Any]:
     return {
         "name": service.listener,
         "port": service.port,

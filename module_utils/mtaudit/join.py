@@ -10,6 +10,7 @@ from .address import contains, parse_address, parse_network
 from .attribution import attribute
 from .finding import HOST, Evidence, Finding, Method, Status, Subject
 from .joined import JoinedFinding
+from .listeners import listener_name
 from .report.run import HostRun, RunData, checked_finding
 from .text import printable
 from .truth import Conclusion, conclude, worst, worst_verdict
@@ -30,7 +31,7 @@ def join_run(run: RunData, more: Iterable[tuple[str, Finding]] = ()) -> list[Joi
 
 def join_host(run: RunData, host: HostRun, more: Iterable[Finding] = ()) -> Iterator[JoinedFinding]:
     """One host: its own answer, what the vantages saw of it, and what follows from both."""
-    observations = [*host.findings, *probe_findings(run, host), *more]
+    observations = [f for f in (*host.findings, *probe_findings(run, host), *more) if f.control in run.controls]
     groups: dict[tuple[str, Subject], list[Finding]] = {}
     for finding in attribute(observations):
         groups.setdefault((finding.control, finding.subject), []).append(finding)
@@ -58,9 +59,11 @@ def _missing(run: RunData, host: HostRun, control: str) -> JoinedFinding:
 
 def _joined(run: RunData, host: HostRun, control: str, subject: Subject, findings: list[Finding]) -> Iterator[JoinedFinding]:
     by_method = {m: [f for f in findings if f.method == m] for m in Method}
-    config = worst([f.status for f in (*by_method[Method.CONFIG], *by_method[Method.LOG])])
+    # A probe that gives no verdict about relaying observed something else; it counts by its status, like the log.
+    observed = [f for f in by_method[Method.PROBE] if not f.verdict]
+    config = worst([f.status for f in (*by_method[Method.CONFIG], *by_method[Method.LOG], *observed)])
     simulation = worst([f.status for f in by_method[Method.SIMULATION]])
-    probe = worst_verdict([f.verdict or _verdict(f) for f in by_method[Method.PROBE]])
+    probe = worst_verdict([f.verdict for f in by_method[Method.PROBE]])
     conclusion = conclude(config, simulation, probe)
     methods = {
         name: word
@@ -68,7 +71,7 @@ def _joined(run: RunData, host: HostRun, control: str, subject: Subject, finding
             (Method.CONFIG.value, _word([f.status for f in by_method[Method.CONFIG]])),
             (Method.LOG.value, _word([f.status for f in by_method[Method.LOG]])),
             (Method.SIMULATION.value, simulation.value if simulation else ""),
-            (Method.PROBE.value, probe or ""),
+            (Method.PROBE.value, probe or _word([f.status for f in observed])),
         )
         if word
     }
@@ -90,13 +93,6 @@ def _joined(run: RunData, host: HostRun, control: str, subject: Subject, finding
 def _word(statuses: list[Status]) -> str:
     found = worst(statuses)
     return found.value if found else ""
-
-
-def _verdict(finding: Finding) -> str:
-    """The verdict of a probe's finding that carries a status only (RELAY-08's, say)."""
-    return {Status.FAIL: "proven_open", Status.PASS: "closed", Status.INFORMATIONAL: "accepts_but_discards"}.get(
-        finding.status, "unknown"
-    )
 
 
 def _telling(findings: list[Finding], status: Status) -> list[Finding]:
@@ -207,12 +203,3 @@ def _may_relay(finding: Finding, host: HostRun) -> bool:
             except ValueError:
                 continue
     return False
-
-
-def listener_name(estate: Mapping[str, Any], address: str, port: str) -> str:
-    """The name under which the host lists the listener at this address and port; empty when it lists none."""
-    for listener in estate.get("listeners") or ():
-        bind = str(listener.get("bind", "")).strip("[]")
-        if str(listener.get("port")) == port and bind in ("*", address):
-            return str(listener.get("name", ""))
-    return ""

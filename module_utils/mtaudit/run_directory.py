@@ -18,6 +18,8 @@ from urllib.parse import quote
 from .address import parse_address
 
 SMTP_PORTS = (25, 465, 587, 2525)
+# What Ansible adds to a module's result; `invocation` repeats the arguments.
+_ANSIBLES_OWN = ("invocation", "item", "ansible_loop_var", "changed", "failed", "exception", "warnings", "deprecations")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -89,7 +91,8 @@ def _first_line(value: Any) -> str:
 
 def keep(directory: Path, folder: str, name: str, data: Mapping[str, Any]) -> None:
     """Write what a vantage (`probes`) or a host (`traces`) returned."""
-    write_json(directory / folder / f"{file_name(name)}.json", data)
+    kept = {key: value for key, value in data.items() if key not in _ANSIBLES_OWN}
+    write_json(directory / folder / f"{file_name(name)}.json", kept)
 
 
 def targets(estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

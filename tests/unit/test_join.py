@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from ansible.module_utils.mtaudit import proof
 from ansible.module_utils.mtaudit.finding import HOST, Evidence, Finding, Method, Status, Subject
-from ansible.module_utils.mtaudit.join import join_run, listener_name
+from ansible.module_utils.mtaudit.join import join_run
+from ansible.module_utils.mtaudit.listeners import listener_name
 from ansible.module_utils.mtaudit.report.run import ControlEntry, HostRun, RunData
 
 PORT_25 = Subject("listener", "*:25")

@@ -10,6 +10,7 @@ from typing import Any
 from ..join import join_run
 from ..proof import findings as proof_findings
 from ..proof import parse_proofs, proofs_of
+from ..seen import findings as seen_findings
 from . import csv_report, history, html, json_report, junit, markdown, metrics, sarif, terminal, verdict
 from .complete import complete
 from .files import differs, write
@@ -57,7 +58,7 @@ def make(options: Options) -> Made:
     run = load_run(options.run_directory)
     earlier = history.earlier_records(options.history_directory, run)
     proofs = proofs_of(run, parse_proofs(history.last_proofs(earlier)))
-    findings, problems = complete(run, join_run(run, proof_findings(run, proofs)))
+    findings, problems = complete(run, join_run(run, [*proof_findings(run, proofs), *seen_findings(run)]))
     run = replace(run, problems=(*run.problems, *problems))
     comparable = [record for record in earlier if record.profile == run.profile]
     findings = history.dated(history.compare(findings, comparable), run.started)
