@@ -45,7 +45,7 @@ class Tunable:
 def typed(type_name: str, value: Any) -> Any:
     """A tunable's value as the controls get it: networks as a tuple of networks, lists and domains as tuples of text.
 
-    The inverse of nothing: `value` is the plain JSON data of the selection. Raises ValueError on a network that is none.
+    `value` is the plain JSON data of the selection. Raises ValueError on a network that is none.
     """
     if type_name == "networks":
         return tuple(parse_network(item) for item in value)
