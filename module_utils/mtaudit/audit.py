@@ -9,13 +9,13 @@ from typing import Any, Optional
 from . import controls  # noqa: F401 - registers every control
 from .address import Network, parse_network
 from .control import Site, controls_for
-from .finding import HOST, Finding, Method, Status, stamped
+from .finding import HOST, Finding, Method, Status, notapplicable, stamped
 from .finding import error as error_finding
-from .finding import notapplicable
 from .readers import network as network_reader
 from .readers import postfix as postfix_reader
 from .readers.postfix import Postfix, SmtpService
 from .runner import ReadError, Runner
+from .tunable import typed
 
 POSTFIX = "postfix"
 
@@ -80,8 +80,8 @@ def selection(data: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any]) -
             components=tuple(entry.get("components", ())),
             kinds=tuple(entry.get("kinds", ())),
             tunables={
-                **{name: t["value"] for name, t in entry.get("tunables", {}).items()},
-                **overrides.get(entry["id"], {}),
+                name: typed(t["type"], overrides.get(entry["id"], {}).get(name, t["value"]))
+                for name, t in entry.get("tunables", {}).items()
             },
         )
         for entry in data
