@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import re
@@ -28,6 +29,7 @@ def hosts() -> dict[str, dict[str, Any]]:
     return found
 
 
+@functools.cache
 def options() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for role in ("mta_audit", "mta_report"):
