@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from .address import contains, parse_address, parse_network
-from .attribution import attribute
+from .attribution import CLASS_OWNERS, attribute
 from .finding import HOST, Evidence, Finding, Method, Status, Subject
 from .joined import JoinedFinding
 from .listeners import listener_name
 from .report.run import HostRun, RunData, checked_finding
 from .text import printable
-from .truth import Conclusion, conclude, worst, worst_verdict
+from .truth import CLOSED, Conclusion, conclude, worst, worst_verdict
 
+IDENTITY = "RELAY-07"  # the control on who may assert another client's address
 EVIDENCE_LIMIT = 12  # lines of evidence of one joined finding
 
 
@@ -156,6 +157,7 @@ def probe_findings(run: RunData, host: HostRun) -> Iterator[Finding]:
     """What every vantage found out about this host, on the listener names that the host itself uses."""
     for vantage, answer in run.probes.items():
         role = str(answer.get("vantage") or vantage)
+        sources = {str(seen.get("listener")): str(seen.get("source_address")) for seen in answer.get("listeners") or ()}
         for data in answer.get("findings") or ():
             if isinstance(data, dict) and data.get("target") == host.name:
                 try:
@@ -163,7 +165,7 @@ def probe_findings(run: RunData, host: HostRun) -> Iterator[Finding]:
                 except (KeyError, TypeError, ValueError, AttributeError) as exc:
                     yield _unreadable(vantage, exc)
                     continue
-                yield seen_from(finding, role, host)
+                yield seen_from(finding, role, sources.get(finding.subject.name, ""), host)
 
 
 def _unreadable(vantage: str, exc: Exception) -> Finding:
@@ -172,34 +174,29 @@ def _unreadable(vantage: str, exc: Exception) -> Finding:
     )
 
 
-def seen_from(finding: Finding, vantage: str, host: HostRun) -> Finding:
-    """The finding with the listener's own name, and with what its vantage adds to the conditions."""
+def seen_from(finding: Finding, vantage: str, source: str, host: HostRun) -> Finding:
+    """The finding with the listener's own name, and with what its vantage adds to the conditions.
+
+    A vantage in a network that the site declares is no stranger there: what it may do, it was meant to do.
+    """
     address, _, port = finding.subject.name.rpartition(":")
     subject = Subject(finding.subject.kind, listener_name(host.estate, address.strip("[]"), port) or finding.subject.name)
     if finding.status != Status.FAIL:
         return replace(finding, subject=subject)
-    if vantage == "local" or (vantage == "inside" and _may_relay(finding, host)):
-        allowed = "relays for a declared network only"
-        return replace(finding, subject=subject, status=Status.PASS, verdict="closed", message=allowed)
+    if vantage == "local" or _declared(finding.control, source, host):
+        return replace(finding, subject=subject, status=Status.PASS, verdict=CLOSED, message="open to declared networks only")
     conditions = finding.conditions
     if vantage in ("neighbour", "inside") and vantage not in conditions:
         conditions = (*conditions, vantage)
     return replace(finding, subject=subject, conditions=conditions)
 
 
-def _may_relay(finding: Finding, host: HostRun) -> bool:
-    """Whether the probe's own address, which its evidence names as `from ADDRESS`, lies in a network that the site declares."""
-    declared = []
-    for text in host.declared.get("trusted_networks") or ():
-        try:
-            declared.append(parse_network(str(text)))
-        except ValueError:
-            continue
-    for evidence in finding.evidence:
-        for word in evidence.where.split():
-            try:
-                if contains(declared, parse_address(word)):
-                    return True
-            except ValueError:
-                continue
-    return False
+def _declared(control: str, source: str, host: HostRun) -> bool:
+    """Whether the inventory lets a client at this address do what the control forbids to strangers."""
+    if control not in (*CLASS_OWNERS, IDENTITY):
+        return False
+    networks = host.declared.get("proxies" if control == IDENTITY else "trusted_networks") or ()
+    try:
+        return contains([parse_network(str(text)) for text in networks], parse_address(source))
+    except ValueError:
+        return False

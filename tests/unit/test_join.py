@@ -11,6 +11,7 @@ from ansible.module_utils.mtaudit.join import join_run
 from ansible.module_utils.mtaudit.listeners import listener_name
 from ansible.module_utils.mtaudit.report.run import ControlEntry, HostRun, RunData
 
+IPV6 = ("RELAY-03", "RELAY-09")
 PORT_25 = Subject("listener", "*:25")
 ESTATE = {
     "listeners": [
@@ -83,7 +84,7 @@ def test_what_no_configuration_explains_stays_and_contradicts():
 
 def test_a_cause_that_needs_more_than_the_answer_had_does_not_explain_it():
     ipv6_only = config("RELAY-09", Status.FAIL, conditions=("ipv6",))
-    found = lines(run_of([ipv6_only, config("RELAY-03", Status.PASS), simulated("RELAY-03", Status.FAIL)]))
+    found = lines(run_of([ipv6_only, config("RELAY-03", Status.PASS), simulated("RELAY-03", Status.FAIL)], controls=IPV6))
     assert found[("RELAY-03", "listener *:25")].status == Status.FAIL
     assert "simulation" not in found[("RELAY-09", "listener *:25")].methods
 
@@ -91,7 +92,7 @@ def test_a_cause_that_needs_more_than_the_answer_had_does_not_explain_it():
 def test_an_answer_that_needed_ipv6_is_explained_by_the_ipv6_hole():
     ipv6_only = config("RELAY-09", Status.FAIL, conditions=("ipv6",))
     opened = simulated("RELAY-03", Status.FAIL, conditions=("ipv6",))
-    found = lines(run_of([ipv6_only, config("RELAY-03", Status.PASS), opened]))
+    found = lines(run_of([ipv6_only, config("RELAY-03", Status.PASS), opened], controls=IPV6))
     assert found[("RELAY-09", "listener *:25")].methods == {"config": "fail", "simulation": "fail"}
     assert found[("RELAY-03", "listener *:25")].status == Status.PASS
 
@@ -108,11 +109,13 @@ def test_a_neighbours_view_carries_its_vantage_as_condition():
     assert found[("RELAY-03", "listener *:25")].conditions == ("neighbour",)
 
 
-def test_an_inside_host_that_the_site_trusts_may_relay():
-    seen = probed("RELAY-03", "accepts", evidence=(Evidence(Method.PROBE, "inside from 198.18.0.7", "250"),))
-    allowed = run_of([], [seen], vantage="inside", declared={"trusted_networks": ["198.18.0.0/24"]})
+def test_a_vantage_that_the_site_trusts_may_relay():
+    seen = probed("RELAY-03", "accepts")
+    source = [{"name": "mx1", "listener": "198.51.100.41:25", "source_address": "198.18.0.7"}]
+    allowed = run_of([], [seen], vantage="inside", listeners=source, declared={"trusted_networks": ["198.18.0.0/24"]})
     assert lines(allowed)[("RELAY-03", "listener *:25")].status == Status.PASS
-    assert lines(run_of([], [seen], vantage="inside"))[("RELAY-03", "listener *:25")].status == Status.FAIL
+    refused = run_of([], [seen], vantage="inside", listeners=source)
+    assert lines(refused)[("RELAY-03", "listener *:25")].status == Status.FAIL
 
 
 @pytest.mark.parametrize(
