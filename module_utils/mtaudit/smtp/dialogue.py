@@ -267,7 +267,7 @@ class Session:
         return reply
 
     def _count(self, reply: Reply) -> None:
-        if reply.code >= 400:
+        if reply.code >= 400 and reply.code != 421:  # a 421 is the server's doing
             self.errors += 1
             self._costs.errors += 1
             self._costs.worst_connection_errors = max(self._costs.worst_connection_errors, self.errors)

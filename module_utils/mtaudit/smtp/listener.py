@@ -165,7 +165,7 @@ class Listener:
     def _note(self, end: SessionEnded, session: Session) -> None:
         sentence = f"the server {end}" if end.kind in ("closed", "timeout", "protocol") else str(end)
         self.seen.troubles.append(sentence)
-        if self.plan and end.kind == "closed" and session.errors:
+        if self.plan and end.kind == "closed" and (session.errors or "421" in sentence):
             self.plan.single = True  # Postfix under stress cuts after one error (smtpd_hard_error_limit)
         if end.kind in ("refused", "unreachable", "protocol") or (end.kind == "tls" and self.endpoint.tls):
             self.seen.gave_up = sentence

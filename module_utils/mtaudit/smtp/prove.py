@@ -153,7 +153,7 @@ class Prover:
             came = await arrived(self._ask, token, self._wait_s)
         except CanaryError as exc:
             return Delivery(delivery.form, Outcome.UNASKED, f"the canary could not be asked: {exc}", delivery.without_local_sender)
-        return Delivery(delivery.form, Outcome.ARRIVED if came else Outcome.MISSING, delivery.text, delivery.without_local_sender)
+        return Delivery(delivery.form, Outcome.ARRIVED if came else Outcome.MISSING, "", delivery.without_local_sender)
 
     async def _send(self, session: Session, form: Form, token: str) -> Delivery:
         """MAIL, RCPT, DATA and the message. A routing form of nmap's is first tried with the foreign sender, to see whether it takes a local one."""
