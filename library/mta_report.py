@@ -194,9 +194,8 @@ def main() -> None:
             remove_runs(outdated)
         except OSError as exc:
             module.warn(f"Could not delete old runs in {options.history_directory}: {exc}")
-    module.exit_json(
-        changed=changed or bool(outdated), removed=[str(path) for path in outdated], **results(options, made, module.params["colour"])
-    )
+    told = results(options, made, module.params["colour"])
+    module.exit_json(changed=changed or bool(outdated), removed=[str(path) for path in outdated], **told)
 
 
 def _options(module: AnsibleModule) -> Options:

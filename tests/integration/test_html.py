@@ -106,7 +106,8 @@ function filter(doc, view, name, value) {
 }
 """
 
-HARNESS = """<!DOCTYPE html><html><body style="margin:0"><iframe id="f" {sandbox} style="border:0;width:{width}px;height:900px"></iframe>
+HARNESS = """<!DOCTYPE html><html><body style="margin:0">
+<iframe id="f" {sandbox} style="border:0;width:{width}px;height:900px"></iframe>
 <script>{checks}
 var f = document.getElementById("f");
 f.onload = function () {{
@@ -167,7 +168,8 @@ def check(seen: dict[str, Any]) -> None:
     assert seen["console"] == []
     assert look["lang"] == "en" and look["title"]
     assert look["headings"][0] == 1 and look["headings"].count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(look["headings"], look["headings"][1:], strict=False)), look["headings"]
+    steps = zip(look["headings"], look["headings"][1:], strict=False)
+    assert all(after - before <= 1 for before, after in steps), look["headings"]
     assert look["landmarks"] == [1, 1, 1]
     for name in ("unlabelled", "unnamed", "drawings", "headers", "missing", "handlers", "resources"):
         assert look[name] == 0, name
@@ -205,13 +207,14 @@ def test_dark_is_another_picture(tmp_path: Path) -> None:
 def test_the_first_words_answer_the_question(tmp_path: Path) -> None:
     text = render(report(tmp_path, CASES["realistic"]), tmp_path)["look"]["text"]
     start = text[:1500]
-    for words in ("Can our servers be used to send spam?", "Yes. 2 of", "mail-old.example.org", "Proven: a stranger's test message",
-                  "What to do first", "RELAY-01 on mail-old.example.org"):
+    for words in ("Can our servers be used to send spam?", "Yes. 2 of", "mail-old.example.org",
+                  "Proven: a stranger's test message", "What to do first", "RELAY-01 on mail-old.example.org"):
         assert words in start, words
 
 
 def test_the_filters(tmp_path: Path) -> None:
-    wanted = (("severity", "critical"), ("status", "unknown"), ("status", "pass"), ("host", "mail-old.example.org"), ("area", "sender"))
+    wanted = (("severity", "critical"), ("status", "unknown"), ("status", "pass"), ("host", "mail-old.example.org"),
+              ("area", "sender"))
     seen = render(report(tmp_path, CASES["realistic"]), tmp_path, filters=wanted)
     assert seen["look"]["form"] is True
     for name, value in wanted:

@@ -64,8 +64,8 @@ def _lost(finding: JoinedFinding, host: HostRun) -> JoinedFinding:
 
 
 def worst_first(finding: JoinedFinding) -> tuple[int, int, int, str, str, str]:
-    """Sort key: by status, severity, proof, then by name."""
-    return (_STATUS_ORDER[finding.status], severity_rank(finding.severity), 0 if "proven_open" in finding.methods.values() else 1,
+    """Sort key: by status, then what is proven, then by severity and name."""
+    return (_STATUS_ORDER[finding.status], 0 if "proven_open" in finding.methods.values() else 1, severity_rank(finding.severity),
             finding.host, finding.control, finding.subject.name)
 
 

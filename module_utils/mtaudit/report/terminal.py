@@ -97,7 +97,7 @@ def _findings(report: Report) -> Iterator[str]:
 
 
 def _importance(finding: JoinedFinding) -> tuple[int, int]:
-    return severity_rank(finding.severity), proof_rank(finding)
+    return min(proof_rank(finding), 1), severity_rank(finding.severity)
 
 
 def _steps(report: Report) -> Iterator[str]:

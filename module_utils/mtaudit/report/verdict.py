@@ -240,8 +240,8 @@ def _steps(findings: Sequence[JoinedFinding]) -> tuple[Step, ...]:
              any(proof_rank(f) == 0 for f in group), next((f.fix_hint for f in group if f.fix_hint), ""))
         for control, group in groups.items()
     ]
-    order = {control: worst_first(group[0])[:2] for control, group in groups.items()}
-    return tuple(sorted(steps, key=lambda s: (order[s.control], not s.proven, -len(s.hosts), s.control)))
+    order = {control: worst_first(group[0])[:3] for control, group in groups.items()}
+    return tuple(sorted(steps, key=lambda s: (order[s.control], -len(s.hosts), s.control)))
 
 
 def _controls(run: RunData, findings: Iterable[JoinedFinding]) -> tuple[ControlEntry, ...]:
