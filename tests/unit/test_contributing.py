@@ -13,16 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```\w+ (file|append|change)=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COPIED = ("checks", "module_utils", "library", "roles", "docs", "tools", "pyproject.toml", "tests/conftest.py",
+COPIED = ("checks", "module_utils", "library", "roles", "docs", "tools", "molecule/lab", "pyproject.toml", "tests/conftest.py",
           "tests/unit/test_catalogue.py", "tests/unit/test_floors.py")
 ABOUT_THE_DAEMON = r"""
 from mtaudit import controls
 from mtaudit.control import REGISTRY, Site
 from mtaudit.readers.postfix import Postfix
 from mtaudit.readers.postfix_syntax import MasterEntry
-evaluate = REGISTRY[("INFO-01", "postfix")].evaluate
+evaluate = REGISTRY[("BOUNCE-01", "postfix")].evaluate
 for value in ("no", "yes"):
-    entry = MasterEntry("smtp", "inet", "smtpd", 12, (("disable_vrfy_command", value),), ())
+    entry = MasterEntry("smtp", "inet", "smtpd", 12, (("smtpd_reject_unlisted_recipient", value),), ())
     postfix = Postfix("/etc/postfix", parameters={"inet_interfaces": "all", "inet_protocols": "all"}, entries=(entry,))
     print(*(f"{f.control} {f.subject.name} {f.status.value}" for f in evaluate(postfix, Site())))
 """
@@ -30,23 +30,25 @@ for value in ("no", "yes"):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tree with the steps of CONTRIBUTING.md taken."""
-    copy = tmp_path_factory.mktemp("tree")
+    return with_steps_taken(tmp_path_factory.mktemp("tree"))
+
+
+def with_steps_taken(copy: Path) -> Path:
+    """A copy of the tree with the files of CONTRIBUTING.md's steps."""
     for name in COPIED:
         source = ROOT / name
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        else:
             shutil.copy(source, copy / name)
     steps = BLOCK.findall(TEXT)
     assert [name for _, name, _ in steps] == [
-        "checks/info/INFO-01.yml", "checks/ids.txt", "module_utils/mtaudit/controls/info.py",
-        "module_utils/mtaudit/controls/__init__.py"]
+        "checks/bounce/BOUNCE-01.yml", "checks/ids.txt", "module_utils/mtaudit/controls/bounce.py",
+        "module_utils/mtaudit/controls/__init__.py", "molecule/lab/faults.yml"]
     for how, name, text in steps:
-        path = copy / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(changed(path, how, text), encoding="utf-8")
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text(changed(copy / name, how, text), encoding="utf-8")
     return copy
 
 
@@ -56,7 +58,7 @@ def changed(path: Path, how: str, text: str) -> str:
     if how != "change":
         return old + text
     for line in filter(None, text.splitlines()):
-        before = re.sub(r"\binfo, |\"info\", ", "", line)
+        before = re.sub(r"\bbounce, |\"bounce\", ", "", line)
         assert before != line and before in old.splitlines(), f"{path.name} has no line '{before}'"
         old = old.replace(before, line)
     return old
@@ -70,22 +72,27 @@ def test_the_new_control_is_documented_and_accepted(tree: Path) -> None:
     before = python(tree, "tools/generate_docs.py", "--check")
     assert before.returncode == 1 and "docs/controls.md is outdated" in before.stderr
     assert python(tree, "tools/generate_docs.py").returncode == 0
-    assert "INFO-01" in (tree / "docs/controls.md").read_text(encoding="utf-8")
+    assert "BOUNCE-01" in (tree / "docs/controls.md").read_text(encoding="utf-8")
     # What concerns the new files; how the loader tells of errors is tested in the tree itself.
-    which = "(catalogue and not jsonschema and not error_is_told) or info"
+    which = "(catalogue and not jsonschema and not error_is_told) or bounce"
     done = python(tree, "-m", "pytest", "-q", "tests/unit/test_catalogue.py", "tests/unit/test_floors.py", "-k", which)
     assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_the_new_control_answers(tree: Path) -> None:
     done = python(tree, "-c", f"import sys; sys.path.insert(0, 'module_utils')\n{ABOUT_THE_DAEMON}")
-    assert done.stdout.split("\n")[:2] == ["INFO-01 *:25 fail", "INFO-01 *:25 pass"], done.stderr
+    assert done.stdout.split("\n")[:2] == ["BOUNCE-01 *:25 fail", "BOUNCE-01 *:25 pass"], done.stderr
+
+
+def test_the_new_fault_is_one_of_the_lab(tree: Path) -> None:
+    code = "import sys; sys.path.insert(0, 'molecule/lab'); from mtalab.faults import load; print(load()[-1].control)"
+    assert python(tree, "-c", code).stdout == "BOUNCE-01\n"
 
 
 def test_a_step_left_out_is_noticed(tree: Path) -> None:
     (tree / "checks/ids.txt").write_text((ROOT / "checks/ids.txt").read_text(encoding="utf-8"), encoding="utf-8")
     done = python(tree, "-m", "pytest", "-q", "tests/unit/test_catalogue.py", "-k", "ids_once_given")
-    assert done.returncode == 1 and "INFO-01" in done.stdout
+    assert done.returncode == 1 and "BOUNCE-01" in done.stdout
 
 
 def test_every_path_and_command_that_is_named_exists() -> None:
