@@ -4,9 +4,10 @@
     capture_fixture.py RELAY-01 fail mynetworks-everybody --via 'podman exec -i my-copy' --site '{"trusted_networks": []}'
     capture_fixture.py --show --via 'podman exec -i my-copy'
 
-The host needs Python 3.9 or newer and nothing else: our code is sent along and leaves nothing behind. `--via` is any command that
-runs its arguments on the host; without it, this host is recorded. A fixture is a directory tests/fixtures/<ID>/<verdict>-<scenario>
-with recording.json (what the reader asked and was answered) and expect.json (site and findings).
+The host needs Python 3.9 or newer and nothing else: our code is sent along and leaves nothing behind. `--via` is any command
+that runs its arguments on the host; without it, this host is recorded. A fixture is a directory
+tests/fixtures/<ID>/<verdict>-<scenario> with recording.json (what the reader asked and was answered) and expect.json (site,
+findings of the control, and which other controls fail).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import ansible.module_utils
 
@@ -61,23 +62,48 @@ def record(via: list[str]) -> dict[str, Any]:
     """The recording of one host."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        archive.add(ROOT / "module_utils" / "mtaudit", "mtaudit", filter=lambda f: None if "__pycache__" in f.name else f)
-    done = subprocess.run([*via, "python3", "-c", _ON_THE_HOST], input=base64.b64encode(packed.getvalue()), capture_output=True, check=False)
+        archive.add(ROOT / "module_utils" / "mtaudit", "mtaudit", filter=_source_only)
+    command = [*via, "python3", "-c", _ON_THE_HOST]
+    done = subprocess.run(command, input=base64.b64encode(packed.getvalue()), capture_output=True, check=False)
     if done.returncode != 0:
         raise CaptureError(f"recording failed: {done.stderr.decode(errors='replace').strip()}")
     recording: dict[str, Any] = json.loads(done.stdout)
-    return trimmed(recording)
-
-
-def trimmed(recording: dict[str, Any]) -> dict[str, Any]:
-    """Without the parameters that have nothing to do with relaying would be smaller, but no longer what the daemon said: kept whole.
-
-    Only what names the process is taken out, so that two recordings of the same host are equal.
-    """
-    for entry in recording["run"]:
-        if "stdout" in entry:
-            entry["stdout"] = "\n".join(line for line in entry["stdout"].split("\n") if not line.startswith("process_id = "))
     return recording
+
+
+def _source_only(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
+    return None if "__pycache__" in member.name else member
+
+
+def compact(recording: dict[str, Any]) -> dict[str, Any]:
+    """The recording with the output of a plain `postconf` (1,100 lines) as differences to that of an untouched Postfix of the same
+    version, which is kept once, in tests/fixtures/postconf-<version>.txt. `restore` is the inverse."""
+    for entry in recording["run"]:
+        if _lists_parameters(entry) and "stdout" in entry:
+            lines = [line for line in entry.pop("stdout").splitlines() if not line.startswith("process_id =")]
+            version = next(line.partition(" = ")[2] for line in lines if line.startswith("mail_version"))
+            base = FIXTURES / f"postconf-{version}.txt"
+            if not base.exists():
+                base.write_text("\n".join(lines) + "\n")
+            usual = base.read_text().splitlines()
+            entry["stdout_of"] = base.name
+            entry["without"] = [line for line in usual if line not in set(lines)]
+            entry["with"] = [line for line in lines if line not in set(usual)]
+    return recording
+
+
+def restore(recording: dict[str, Any]) -> dict[str, Any]:
+    """A recording as `Replay` wants it."""
+    for entry in recording["run"]:
+        if "stdout_of" in entry:
+            without = set(entry.pop("without"))
+            usual = (FIXTURES / entry.pop("stdout_of")).read_text().splitlines()
+            entry["stdout"] = "\n".join([line for line in usual if line not in without] + entry.pop("with")) + "\n"
+    return recording
+
+
+def _lists_parameters(entry: dict[str, Any]) -> bool:
+    return entry["argv"][0] == "postconf" and "-M" not in entry["argv"] and entry.get("returncode") == 0
 
 
 def site_from(data: dict[str, Any]) -> Site:
@@ -110,7 +136,7 @@ def save(control: str, verdict: str, scenario: str, recording: dict[str, Any], s
         "findings": [_short(f) for f in findings if f.control == control],
         "other_failures": others,
     }
-    (directory / "recording.json").write_text(json.dumps(recording, indent=1, sort_keys=True) + "\n")
+    (directory / "recording.json").write_text(json.dumps(compact(recording), indent=1, sort_keys=True) + "\n")
     (directory / "expect.json").write_text(json.dumps(expect, indent=2) + "\n")
     return directory
 
