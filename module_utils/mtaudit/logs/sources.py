@@ -65,8 +65,8 @@ def read_journal(runner: Runner, since: float, max_bytes: int, timeout_s: float)
     except ReadError as exc:
         return Reading(reason=str(exc))
     if not done.stdout:
-        said = f"journalctl failed: {printable(done.stderr.strip(), 200)}" if done.returncode else "the journal holds no mail since then"
-        return Reading(source="journal", reason=said)
+        failed = f"journalctl failed: {printable(done.stderr.strip(), 200)}"
+        return Reading(source="journal", reason=failed if done.returncode else "the journal holds no mail log since then")
     log = done.stdout.encode()
     cut = log.count(b"\n") >= most
     return Reading(log, "journal", f"only the newest {most} lines of the journal were read" if cut else "")

@@ -16,7 +16,8 @@ STRANGERS = tuple(
     for a in ("192.0.2.66", "203.0.113.66", "198.51.100.66", "2001:db8:ffff::66", "3fff:fff::66")
 )
 LOCALHOST = ipaddress.ip_address("127.0.0.1")
-MAX_CLIENTS = 16
+MAX_CLIENTS = 20
+MAX_RANGES = 4
 
 # For a site that declares no canary: names that cannot exist (RFC 6761 6.4), in case anything is ever looked up.
 FOREIGN_RECIPIENT = "canary@mtaudit.invalid"
@@ -79,7 +80,7 @@ def clients(
     """A stranger of each family, a neighbour on each link, each gateway, localhost.
 
     `own`, `links` and `gateways` are the host's; whom the site declares as `trusted` is left out, because relaying for them is
-    no hole. Each range of `mynetworks` that strangers can have and that holds none of these clients adds a client of its own: a
+    no hole. Each range of `mynetworks` that strangers can have and that holds none of these strangers adds a client of its own: a
     range of half the Internet must not be missed because the one stranger asked is in the other half.
     """
     own, links, gateways, trusted = tuple(own), tuple(links), tuple(gateways), tuple(trusted)
@@ -89,10 +90,16 @@ def clients(
         if address is not None:
             found.append(Client("neighbour", address))
     found += [Client("gateway", g) for g in gateways if not contains(trusted, g)]
-    for network in mynetworks:
-        if not any(contains([network], client.address) for client in found):
-            found += [Client("stranger", _member(part), str(network)) for part in routed_parts(network, (*links, *trusted))[:1]]
+    found += list(_in_ranges(mynetworks, found, (*links, *trusted)))
     return [*found[: MAX_CLIENTS - 1], Client("local", LOCALHOST)]
+
+
+def _in_ranges(mynetworks: Iterable[Network], known: Sequence[Client], near: Sequence[Network]) -> Iterator[Client]:
+    """A client in each of the widest ranges that no stranger of `known` is in."""
+    strangers = [client.address for client in known if client.vantage == "stranger"]
+    missed = [network for network in mynetworks if not any(contains([network], address) for address in strangers)]
+    for network in sorted(missed, key=lambda n: n.prefixlen)[:MAX_RANGES]:
+        yield from (Client("stranger", _member(part), str(network)) for part in routed_parts(network, near)[:1])
 
 
 def _strangers(not_in: Sequence[Network]) -> Iterator[Client]:

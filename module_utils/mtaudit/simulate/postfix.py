@@ -231,7 +231,7 @@ class _Dialogue:
             raise SessionEnded(f"smtpd does not take XCLIENT: {_quoted(reply)}")
         for line in (f"EHLO {envelope.helo}", f"MAIL FROM:<{envelope.sender}>", f"RCPT TO:<{envelope.recipient}>"):
             if not reply.accepted:
-                return False, reply  # `smtpd_delay_reject = no`: refused before the recipient is named
+                return False, reply
             self._in_transaction = self._in_transaction or line.startswith("MAIL")
             reply = self._session.command(line)
         if would_queue(reply):

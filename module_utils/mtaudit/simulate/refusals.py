@@ -13,7 +13,7 @@ NO_POLICY = (500, 501, 502, 503, 504)
 _BAD_ADDRESS = ("5.1.3", "5.1.7")  # 501: this way to write an address is refused
 _UNKNOWN_USER = re.compile(r"(?i)recipient address rejected: (user unknown|undeliverable)")
 
-# Refusals that hold whatever their first digit: `soft_bounce` and `access_map_defer_code` make 4xx of them (postconf(5)).
+# Refusals that hold whatever their first digit: `access_map_reject_code` and its like may be 4xx (postconf(5)).
 _FINAL = re.compile(r"(?i)\brejected: access denied\b")
 
 # Refusals that say nothing about relaying, and what they say instead; the words are those of Postfix's smtpd_check.c.
