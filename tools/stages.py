@@ -95,8 +95,10 @@ def _integration(logs: Path, full: bool) -> Stage:
 
 def _molecule(root: Path, logs: Path) -> Stage:
     """One command per scenario: one that fails hides no other. The lab is not taken down between them."""
+    # A directory of its own for each: molecule would let all scenarios, and all clones of one name, share theirs.
     checks = tuple(
         Check(name, (_tool(root, "molecule"), "test", "-s", name, "--destroy=never"), logs / f"molecule-{name}.log",
+              env={"MOLECULE_EPHEMERAL_DIRECTORY": str(root / ".cache/molecule" / name), "MOLECULE_COMMAND_BORDERS": "false"},
               problem=without_hosts)
         for name in scenarios(root)
     )
@@ -109,8 +111,8 @@ def scenarios(root: Path) -> list[str]:
 
 
 def without_hosts(done: Done) -> str | None:
-    """molecule calls a run successful whose plays found no host; it proves nothing."""
-    if re.search(r"^\S+\s+: ok=\d+", done.output(), re.MULTILINE):
+    """molecule calls a run successful whose plays found no host; it proves nothing. localhost alone is no host of the lab."""
+    if re.search(r"^(?!localhost\s)\S+\s+: ok=[1-9]", done.output(), re.MULTILINE):
         return None
     return "no play ran on any host"
 

@@ -155,6 +155,8 @@ def test_last_line_of_an_empty_log(tmp_path: Path) -> None:
     ("PLAY RECAP ***\nmx1   : ok=3    changed=0\n", None),
     ("\x1b[0;32mmx1\x1b[0m   : \x1b[0;32mok=3\x1b[0m    changed=0\n", None),
     ("PLAY [x] ***\nskipping: no hosts matched\n\nPLAY RECAP ***\n", "no play ran on any host"),
+    ("PLAY RECAP ***\nlocalhost   : ok=3    changed=0\n", "no play ran on any host"),
+    ("PLAY RECAP ***\nmx1   : ok=0    changed=0\n", "no play ran on any host"),
 ])
 def test_a_scenario_without_hosts_proves_nothing(tmp_path: Path, text: str, problem: str | None) -> None:
     check = command(tmp_path, "scenario", f"print({text!r})", problem=without_hosts)
