@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Runs on the controller, once. Reads all of C(checks/), refuses it with every error that it holds (file, line, what to do), and
     returns what the hosts need of the controls that the profile selects.
-  - Checks what the inventory declares about the hosts before anything runs on them, and names host and variable of every error.
+  - Checks what the inventory declares about the hosts before anything runs on them, and says for every host what is wrong.
 author: mtaudit contributors (@mtaudit)
 extends_documentation_fragment: [action_common_attributes]
 attributes:
@@ -94,6 +94,13 @@ version:
   returned: success
   type: str
   sample: 0.1.0
+refused:
+  description: >-
+    The hosts whose inventory variables cannot be used, each with a line for everything that is wrong. They should not be audited; the
+    report says why.
+  returned: success
+  type: dict
+  sample: {mx1: ["mta_audit_kidn is not a variable of mtaudit: did you mean mta_audit_kind?"]}
 problems:
   description: Everything that is wrong, one line each.
   returned: failure
@@ -114,8 +121,9 @@ try:
     from ansible.module_utils.mtaudit.catalogue import CatalogueError
     from ansible.module_utils.mtaudit.catalogue import load_catalogue
     from ansible.module_utils.mtaudit.selection import InventoryError
-    from ansible.module_utils.mtaudit.selection import check_inputs
+    from ansible.module_utils.mtaudit.selection import check_run
     from ansible.module_utils.mtaudit.selection import for_report
+    from ansible.module_utils.mtaudit.selection import refused_hosts
     from ansible.module_utils.mtaudit.selection import selection
 except ImportError:
     YAML_IMPORT_ERROR = traceback.format_exc()
@@ -143,11 +151,11 @@ def main() -> None:
     profile, tunables = params["profile"], params["tunables"]
     try:
         catalogue = load_catalogue(params["path"])
-        check_inputs(catalogue, profile, tunables, params["hosts"], params["known_variables"])
+        check_run(catalogue, profile, tunables)
     except CatalogueError as exc:
         module.fail_json(msg=f"The catalogue has errors:\n{exc}", problems=[str(p) for p in exc.problems])
     except InventoryError as exc:
-        module.fail_json(msg=f"The inventory has errors:\n{exc}", problems=list(exc.problems))
+        module.fail_json(msg=f"The inputs of the run have errors:\n{exc}", problems=list(exc.problems))
     changed = False
     if params["run_directory"] and not module.check_mode:
         path = Path(params["run_directory"]) / "catalogue.json"
@@ -158,7 +166,12 @@ def main() -> None:
         changed = True
     chosen = selection(catalogue, profile, tunables)
     module.exit_json(
-        changed=changed, selection=chosen, controls=len(chosen), digest=catalogue.digest, version=__version__
+        changed=changed,
+        selection=chosen,
+        controls=len(chosen),
+        digest=catalogue.digest,
+        version=__version__,
+        refused=refused_hosts(catalogue, params["hosts"], params["known_variables"]),
     )
 
 

@@ -36,6 +36,10 @@ options:
     type: list
     elements: dict
     default: []
+  refused:
+    description: Hosts that were not audited because their inventory variables cannot be used, each with what is wrong.
+    type: dict
+    default: {}
   probes:
     description: What M(mta_relay_probe) returned, by the vantage's inventory name.
     type: dict
@@ -92,6 +96,7 @@ def main() -> None:
             "run": {"type": "dict"},
             "hosts": {"type": "list", "elements": "str", "default": []},
             "results": {"type": "list", "elements": "dict", "default": []},
+            "refused": {"type": "dict", "default": {}},
             "probes": {"type": "dict", "default": {}},
             "traces": {"type": "dict", "default": {}},
             "declared": {"type": "dict", "default": {}},
@@ -102,16 +107,18 @@ def main() -> None:
     try:
         if params["run"]:
             begin(directory, params["run"])
-        answers = list(keep_hosts(directory, params["hosts"], params["results"]))
+        answers = list(keep_hosts(directory, params["hosts"], params["results"], params["refused"]))
         for vantage, result in params["probes"].items():
             kept = result if "listeners" in result else {"vantage": result.get("vantage", ""), "error": failure(result)}
             keep(directory, "probes", vantage, kept)
         for host, result in params["traces"].items():
             keep(directory, "traces", host, result if "traces" in result else {"error": failure(result), "traces": []})
     except OSError as exc:
-        module.fail_json(msg=f"Could not write the run directory {directory}: {exc.strerror}. Set mta_report_directory to one that can be written.")
+        advice = "set mta_report_directory to one that can be written"
+        module.fail_json(msg=f"Could not write the run directory {directory}: {exc.strerror}; {advice}")
+    usable = {host: about for host, about in params["declared"].items() if host not in params["refused"]}
     estates = {a["host"]: a["estate"] for a in answers if a["estate"]}
-    module.exit_json(changed=True, targets=targets(estates, params["declared"]), tokens=tokens_of(params["probes"].values()))
+    module.exit_json(changed=True, targets=targets(estates, usable), tokens=tokens_of(params["probes"].values()))
 
 
 if __name__ == "__main__":

@@ -45,10 +45,12 @@ def begin(directory: Path, run: Mapping[str, Any]) -> None:
     write_json(directory / "run.json", run)
 
 
-def keep_hosts(directory: Path, names: Iterable[str], results: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def keep_hosts(
+    directory: Path, names: Iterable[str], results: Iterable[Mapping[str, Any]], refused: Mapping[str, Iterable[str]]
+) -> Iterator[dict[str, Any]]:
     """Write what `mta_audit` returned on each host (an empty mapping where it never ran), and yield it."""
     for name, result in zip(names, results):
-        answer = host_answer(name, result)
+        answer = _failed(name, "inventory: " + "; ".join(refused[name])) if name in refused else host_answer(name, result)
         write_json(directory / "hosts" / f"{file_name(name)}.json", answer)
         yield answer
 
@@ -58,10 +60,9 @@ def host_answer(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
     if result.get("unreachable"):
         return {"host": name, "status": "unreachable", "reason": _first_line(result.get("msg")), "findings": [], "estate": {}}
     if not result:
-        reason = "the run ended for this host before it was audited; the output above says why"
-        return {"host": name, "status": "failed", "reason": reason, "findings": [], "estate": {}}
+        return _failed(name, "the run ended for this host before it was audited; the output above says why")
     if result.get("failed") or "findings" not in result:
-        return {"host": name, "status": "failed", "reason": failure(result), "findings": [], "estate": {}}
+        return _failed(name, failure(result))
     return {
         "host": name,
         "status": "ok",
@@ -71,6 +72,10 @@ def host_answer(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
         "spawns": result.get("spawns", 0),
         "simulation_spawns": result.get("simulation_spawns", 0),
     }
+
+
+def _failed(name: str, reason: str) -> dict[str, Any]:
+    return {"host": name, "status": "failed", "reason": reason, "findings": [], "estate": {}}
 
 
 def failure(result: Mapping[str, Any]) -> str:

@@ -58,7 +58,9 @@ def _source_truth(run: RunData, host: HostRun, traces: Mapping[str, Trace]) -> I
     sessions = []
     for vantage, listener in _listeners(run, host):
         source = _address(listener.get("source_address"))
-        if vantage in _OWN_ADDRESS and source:
+        # A listener that believes what clients assert logs what our own probe asserted.
+        believes = (listener.get("classes") or {}).get(Hole.IDENTITY.value, {}).get("verdict") not in (None, "closed")
+        if vantage in _OWN_ADDRESS and source and not believes:
             sessions += [Connection(str(t), _name(host, listener), vantage, (source,)) for t in listener.get("tokens") or ()]
     here = Surroundings(
         own=tuple(filter(None, map(_address, host.estate.get("addresses") or ()))),

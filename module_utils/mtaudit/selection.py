@@ -23,30 +23,36 @@ _TYPED = tuple(Tunable(name, kind, [], "") for name, kind in (
 
 
 class InventoryError(Exception):
-    """The inventory says something that cannot be used. `problems` holds one line each: host, variable, what to do."""
+    """The run as a whole cannot start. `problems` holds one line each: variable, what to do."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
 
-def check_inputs(
-    catalogue: Catalogue, profile: str, tunables: Any, hosts: Mapping[str, Any], known_variables: Collection[str] = ()
-) -> None:
-    """Raises InventoryError with everything in the run's and the hosts' inputs that does not fit the catalogue.
+def check_run(catalogue: Catalogue, profile: str, tunables: Any) -> None:
+    """Raises InventoryError with everything in the run's own inputs that does not fit the catalogue."""
+    problems = [PREFIX + text for text in _problems(catalogue, {"profile": profile, "tunables": tunables})]
+    if problems:
+        raise InventoryError(problems)
+
+
+def refused_hosts(catalogue: Catalogue, hosts: Mapping[str, Any], known_variables: Collection[str] = ()) -> dict[str, list[str]]:
+    """The hosts whose inventory variables cannot be used, each with a line for everything that is wrong; the others can be audited.
 
     `hosts` maps a host's name to what the inventory declares about it (`host` in schema.json); what is empty counts as not
     declared. `known_variables` are the names that a host's `variables` may list; without them those are not looked at.
     """
-    problems = [PREFIX + text for text in _problems(catalogue, {"profile": profile, "tunables": tunables})]
-    for name, declared in hosts.items():
-        if not isinstance(declared, dict):
-            problems.append(f"host {name}: must map variables to values")
-            continue
-        problems.extend(f"host {name}: {PREFIX}{text}" for text in _problems(catalogue, given(declared)))
-        problems.extend(f"host {name}: {text}" for text in _unknown_variables(declared.get("variables"), known_variables))
-    if problems:
-        raise InventoryError(problems)
+    found = {name: list(_host_problems(catalogue, declared, known_variables)) for name, declared in hosts.items()}
+    return {name: problems for name, problems in found.items() if problems}
+
+
+def _host_problems(catalogue: Catalogue, declared: Any, known_variables: Collection[str]) -> Iterator[str]:
+    if not isinstance(declared, dict):
+        yield "must map variables to values"
+        return
+    yield from (PREFIX + text for text in _problems(catalogue, given(declared)))
+    yield from _unknown_variables(declared.get("variables"), known_variables)
 
 
 def given(declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,13 +43,17 @@ def test_check_mode_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_inventory_is_told_in_full(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_wrong_hosts_are_refused_and_told_in_full(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     waiver = {"id": "RELAY-99", "reason": "r", "owner": "o", "expires": "never"}
-    hosts = {"mx1": {"kind": "mailer"}, "mx2": {"waivers": [waiver]}}
+    hosts = {"mx1": {"kind": "mailer"}, "mx2": {"waivers": [waiver]}, "mx3": {"kind": "mx"}}
     result = run(capsys, hosts=hosts, run_directory=str(tmp_path / "run"))
-    begin = "The inventory has errors:\nhost mx1: mta_audit_kind: must be one of mx, "
-    assert result["failed"] and result["msg"].startswith(begin)
-    assert len(result["problems"]) == 3
+    assert {host: len(problems) for host, problems in result["refused"].items()} == {"mx1": 1, "mx2": 2}
+    assert result["refused"]["mx1"][0].startswith("mta_audit_kind: must be one of mx, ")
+
+
+def test_wrong_inputs_of_the_run_stop_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    result = run(capsys, profile="paranoid", run_directory=str(tmp_path / "run"))
+    assert result["failed"] and result["msg"].startswith("The inputs of the run have errors:\nmta_audit_profile: there is no profile")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.mtaudit.address import parse_network
 from ansible.module_utils.mtaudit.catalogue import Catalogue, load_catalogue
-from ansible.module_utils.mtaudit.selection import InventoryError, check_inputs, for_report
+from ansible.module_utils.mtaudit.selection import InventoryError, check_run, for_report, refused_hosts
 from ansible.module_utils.mtaudit.tunable import Tunable, typed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,12 +24,7 @@ def catalogue() -> Catalogue:
 
 def told(catalogue: Catalogue, declared: Any, known: tuple[str, ...] = ()) -> list[str]:
     """What is said about one host that declares this."""
-    try:
-        check_inputs(catalogue, "baseline", {}, {"mx1": declared}, known)
-    except InventoryError as exc:
-        assert str(exc) == "\n".join(exc.problems)
-        return list(exc.problems)
-    return []
+    return [f"host {name}: {text}" for name, texts in refused_hosts(catalogue, {"mx1": declared}, known).items() for text in texts]
 
 
 @pytest.mark.parametrize("declared", [
@@ -82,13 +77,17 @@ def test_a_wrong_declaration_is_told_once(catalogue: Catalogue, declared: dict[s
     assert found[0].startswith(f"host mx1: mta_audit_{message}")
 
 
-def test_all_errors_of_all_hosts_at_once(catalogue: Catalogue) -> None:
-    hosts = {"mx1": {"kind": "x", "ports": [0]}, "mx2": {"waivers": [{"id": "RELAY-77"}]}, "mx3": "nothing", "mx4": {}}
+def test_all_errors_of_the_run_at_once(catalogue: Catalogue) -> None:
     with pytest.raises(InventoryError) as caught:
-        check_inputs(catalogue, "base", {"RELAY-15": {"x": 1}}, hosts)
-    begins = [text.split(":")[0] for text in caught.value.problems]
-    assert begins[:2] == ["mta_audit_profile", "mta_audit_tunables.RELAY-15.x"]
-    assert begins[2:] == ["host mx1"] * 2 + ["host mx2"] * 4 + ["host mx3"]
+        check_run(catalogue, "base", {"RELAY-15": {"x": 1}})
+    assert [text.split(":")[0] for text in caught.value.problems] == ["mta_audit_profile", "mta_audit_tunables.RELAY-15.x"]
+    assert str(caught.value) == "\n".join(caught.value.problems)
+
+
+def test_a_wrong_host_does_not_stop_the_others(catalogue: Catalogue) -> None:
+    hosts = {"mx1": {"kind": "x", "ports": [0]}, "mx2": {"waivers": [{"id": "RELAY-77"}]}, "mx3": "nothing", "mx4": {}}
+    found = refused_hosts(catalogue, hosts)
+    assert {host: len(problems) for host, problems in found.items()} == {"mx1": 2, "mx2": 4, "mx3": 1}
 
 
 def test_a_misspelt_variable_is_told_with_the_right_name(catalogue: Catalogue) -> None:

@@ -1,0 +1,158 @@
+"""Plant faults in copies of the lab's hosts, ask an independent oracle what they do, audit them; batch by batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "molecule" / "lab"))
+
+from lab import Lab  # noqa: E402
+from mtalab.config import Host  # noqa: E402
+from mtalab.faults import Fault, Session, copy_name, plant  # noqa: E402
+from mtalab.inventory import host_variables  # noqa: E402
+
+BIN = Path(sys.executable).parent
+BATCH = 24  # copies at a time: about 2 GB
+# The clients of faults.yml: which vantage, and over which family.
+CLIENTS = {"stranger4": ("stranger", 4), "neighbour": ("neighbour", 4), "stranger6": ("stranger", 6)}
+
+
+@dataclass
+class Outcome:
+    """What became of one fault: what the oracle saw, and what the audit found."""
+
+    fault: Fault
+    sees: dict[str, str] = field(default_factory=dict)
+    plain: dict[str, str] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    problem: str = ""
+
+    def failing(self) -> set[tuple[str, str]]:
+        """The controls and subjects that fail."""
+        return {(f["control"], f["subject"]["name"]) for f in self.findings if f["status"] == "fail"}
+
+
+def run(lab: Lab, faults: Sequence[Fault], directory: Path, base: str = "") -> dict[str, Outcome]:
+    """Every fault, planted in a copy of its base, or of `base`; by name."""
+    outcomes: dict[str, Outcome] = {}
+    for start in range(0, len(faults), BATCH):
+        batch = faults[start : start + BATCH]
+        print(f"faults {start + 1} to {start + len(batch)} of {len(faults)}", file=sys.stderr, flush=True)
+        outcomes.update(_batch(lab, batch, directory / str(start), base))
+    return outcomes
+
+
+def _batch(lab: Lab, faults: Sequence[Fault], directory: Path, base: str) -> dict[str, Outcome]:
+    outcomes = {fault.name: Outcome(fault) for fault in faults}
+    names = [copy_name(fault, base) for fault in faults]
+    lab.remove(*names)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            hosts = dict(zip(outcomes, pool.map(lambda fault: plant(lab, fault, base), faults), strict=True))
+        _ask_oracle(lab, hosts, outcomes)
+        _audit(lab, hosts, outcomes, directory)
+    finally:
+        lab.unpublish()
+        lab.remove(*names)
+    return outcomes
+
+
+def address(host: Host, fault: Fault, family: int, lab: Lab) -> str:
+    """Where clients reach the copy: its own address, or the gateway's when it is published there."""
+    if fault.lan:
+        return lab.host("gateway").ipv4 if family == 4 else ""
+    return host.ipv4 if family == 4 else host.ipv6
+
+
+# The oracle: swaks, on the vantages
+
+
+def _ask_oracle(lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome]) -> None:
+    for client, (vantage, family) in CLIENTS.items():
+        source = lab.host(vantage).ipv4 if family == 4 else lab.host(vantage).ipv6
+        questions: list[tuple[dict[str, str], Outcome, str]] = []
+        for name, outcome in outcomes.items():
+            where = address(hosts[name], outcome.fault, family, lab)
+            domain = hosts[name].mail_domain or ""
+            if client in outcome.fault.sees:
+                session = outcome.fault.session.filled(domain, source)
+                questions.append((outcome.sees, outcome, swaks(where, family, session)))
+            if client in outcome.fault.plain:
+                questions.append((outcome.plain, outcome, swaks(where, family, Session())))
+        script = "\n".join(f"echo '=== {n}'; {command} 2>&1" for n, (_, _, command) in enumerate(questions))
+        done = lab.execute(vantage, "sh", stdin=script, timeout_s=600)
+        for number, text in enumerate(re.split(r"^=== \d+\n", done.stdout, flags=re.M)[1:]):
+            answers, outcome, _ = questions[number]
+            answers[client] = verdict(text)
+            outcome.said[f"{client} {'plain' if answers is outcome.plain else 'session'}"] = text
+
+
+def swaks(where: str, family: int, session: Session) -> str:
+    """The command that asks one RCPT and stops."""
+    words = ["timeout", "25", "swaks", f"-{family}", "--server", where, "--port", str(session.port), "--timeout", "15"]
+    words += ["--from", session.sender or "<>", "--to", session.recipient, "--helo", session.helo, "--quit-after", "RCPT"]
+    if session.xclient:
+        words += ["--xclient", session.xclient]
+    if session.proxy:
+        words += ["--proxy", session.proxy]
+    return shlex.join(words)
+
+
+def verdict(text: str) -> str:
+    """What swaks' transcript says: open, closed, unknown, or down when there was no banner."""
+    rcpt = re.search(r"^\s*-> RCPT TO:.*\n((?:.*\n)*)", text, re.M)
+    reply = re.search(r"^<(?:-|\*\*) +(\d{3})[ -](.*)$", rcpt.group(1), re.M) if rcpt else None
+    if reply and reply.group(1).startswith("2"):
+        return "open"
+    if reply:
+        permanent = reply.group(1).startswith("5") or "Relay access denied" in reply.group(2)
+        return "closed" if permanent else "unknown"
+    if "did not advertise XCLIENT" in text or "XCLIENT not advertised" in text:
+        return "closed"
+    if not re.search(r"^<-  220", text, re.M):
+        return "down"
+    refused = re.search(r"^<\*\* (\d)", text, re.M)
+    return "closed" if refused and refused.group(1) == "5" else "unknown"
+
+
+# The product
+
+
+def _audit(lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome], directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    listed = {}
+    for name, host in hosts.items():
+        fault = outcomes[name].fault
+        variables = {**host_variables(lab.config, host), **fault.variables()}
+        variables["mta_audit_addresses"] = [a for f in (4, 6) if (a := address(host, fault, f, lab))]
+        listed[host.name] = variables
+    inventory = directory / "planted.json"
+    inventory.write_text(json.dumps({"planted": {"hosts": listed}}), encoding="utf-8")
+    command = [
+        str(BIN / "ansible-playbook"), "-i", "inventories/lab", "-i", str(inventory), "playbooks/audit.yml",
+        "-e", "mta_target=planted", "-e", "mta_audit_profile=strict", "-e", f"mta_report_directory={directory}",
+        "-e", "mta_audit_probe_retry_after_s=1",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    )
+    (directory / "ansible.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+    found = sorted(directory.glob("runs/*/findings.json"))
+    by_host = {host.name: name for name, host in hosts.items()}
+    if done.returncode != 0 or not found:
+        for outcome in outcomes.values():
+            outcome.problem = f"the audit ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}"
+    for finding in json.loads(found[-1].read_text(encoding="utf-8"))["findings"] if found else []:
+        outcomes[by_host[finding["host"]]].findings.append(finding)

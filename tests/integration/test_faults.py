@@ -1,0 +1,59 @@
+"""Every planted fault is found, by its one cause, and nothing else is accused; an independent oracle says what is true."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fault_runs import Lab, Outcome, run  # noqa: E402
+from mtalab.faults import Fault, load  # noqa: E402
+
+pytestmark = pytest.mark.lab
+
+FAULTS = load()
+FULL = bool(os.environ.get("MTAUDIT_FULL"))
+# Debian 13 has its own Postfix; the whole matrix runs on it only in the full run.
+OTHER_RELEASE = FAULTS if FULL else [fault for fault in FAULTS if fault.name in ("mynetworks-everybody", "untouched")]
+
+
+def other_base(fault: Fault) -> str:
+    return fault.base.replace("d12", "d13")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Lab:
+    found = Lab()
+    found.up()
+    return found
+
+
+@pytest.fixture(scope="module")
+def outcomes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    return run(lab, FAULTS, tmp_path_factory.mktemp("faults"))
+
+
+@pytest.mark.parametrize("name", [fault.name for fault in FAULTS])
+def test_the_oracle_sees_what_the_fault_says(outcomes: dict[str, Outcome], name: str) -> None:
+    outcome = outcomes[name]
+    assert (outcome.sees, outcome.plain) == (dict(outcome.fault.sees), dict(outcome.fault.plain)), outcome.said
+
+
+@pytest.mark.parametrize("name", [fault.name for fault in FAULTS])
+def test_the_audit_names_the_cause_and_accuses_nobody_else(outcomes: dict[str, Outcome], name: str) -> None:
+    judge(outcomes[name])
+
+
+def judge(outcome: Outcome) -> None:
+    fault = outcome.fault
+    assert not outcome.problem
+    expected = {(fault.control, fault.listener)} if fault.verdict == "fail" else set()
+    shown = [(f["control"], f["subject"]["name"], f["status"], f.get("methods"), f["message"]) for f in outcome.findings
+             if f["status"] not in ("pass", "notapplicable")]
+    assert outcome.failing() == expected, shown
+    own = {f["status"] for f in outcome.findings if f["control"] == fault.control and f["subject"]["name"] == fault.listener}
+    assert fault.verdict in own, shown
