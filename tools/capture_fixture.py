@@ -76,8 +76,8 @@ def _source_only(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
 
 
 def compact(recording: dict[str, Any]) -> dict[str, Any]:
-    """The recording with the output of a plain `postconf` (1,100 lines) as differences to that of an untouched Postfix of the same
-    version, which is kept once, in tests/fixtures/postconf-<version>.txt. `restore` is the inverse."""
+    """The recording with the output of a plain `postconf` (1,100 lines) as differences to that of an untouched Postfix of the
+    same version, which is kept once, in tests/fixtures/postconf-<version>.txt. `restore` is the inverse."""
     for entry in recording["run"]:
         if _lists_parameters(entry) and "stdout" in entry:
             lines = [line for line in entry.pop("stdout").splitlines() if not line.startswith("process_id =")]

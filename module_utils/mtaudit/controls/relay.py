@@ -13,7 +13,7 @@ from ..readers.postfix_syntax import words
 from ..readers.postfix_tables import Table, TableProblem
 from ..redact import redact
 from ..text import printable
-from .relay_paths import Path, paths, pop_before_smtp_tables, stranger
+from .relay_paths import Path, paths, pop_before_smtp_tables, stranger, trusts
 from .relay_walk import Answer, Walk, why_down
 
 PerService = Callable[[SmtpService, Site], Iterator[Finding]]
@@ -23,12 +23,16 @@ def _each_listener(function: PerService) -> Evaluate:
     """Evaluate a control for every SMTP port that others can reach and that works."""
 
     def evaluate(postfix: Postfix, site: Site) -> Iterator[Finding]:
+        if postfix.problem and "mynetworks mask style" in postfix.problem and function is _style:
+            yield unknown(HOST, "mynetworks_style is no style that Postfix knows", postfix.problem)
+            return
         if postfix.problem:
             yield error(HOST, f"the configuration in {postfix.config_directory} could not be read", postfix.problem)
             return
         services = postfix.smtp_services()
         if not services:
-            yield notapplicable(HOST, "Postfix listens for no SMTP", f"no smtpd or postscreen service in {postfix.config_directory}")
+            reason = f"no smtpd or postscreen service in {postfix.config_directory}"
+            yield notapplicable(HOST, "Postfix listens for no SMTP", reason)
         for smtp in services:
             if smtp.loopback_only:
                 yield passed(listener(smtp), "only the host itself reaches this port")
@@ -85,12 +89,15 @@ def _from_paths(control_id: str, closed: str) -> PerService:
     return function
 
 
+_style = _from_paths("RELAY-02", "no neighbour is trusted because of the interface's network")
+
+
 def _path_control(control_id: str, closed: str) -> None:
     control(control_id, "postfix")(_each_listener(_from_paths(control_id, closed)))
 
 
 _path_control("RELAY-01", "mynetworks trusts no stranger")
-_path_control("RELAY-02", "no neighbour is trusted because of the interface's network")
+control("RELAY-02", "postfix")(_each_listener(_style))
 _path_control("RELAY-05", "no pattern makes a foreign domain a local one")
 _path_control("RELAY-06", "no weaker policy than main.cf of the default instance")
 _path_control("RELAY-09", "IPv6 clients may do no more than IPv4 clients")
@@ -166,7 +173,7 @@ def routing_in_the_local_part_is_refused(smtp: SmtpService, site: Site) -> Itera
     shown = [setting(service, "allow_untrusted_routing"), setting(resolver, "relay_domains")]
     broken = next((i for i in relayed if i.problem or i.table and i.table.problem), None)
     # Sender-specified routing is passed on to destinations in relay_domains only (postconf(5)).
-    if any(not i.negated and not i.problem and (i.table is None or i.table.entries or i.table.value is not None) for i in relayed):
+    if any(not i.negated and not i.problem and (i.table is None or i.table.answers) for i in relayed):
         text = "allow_untrusted_routing = yes: user%foreign@relayed and foreign!user@relayed are passed on to the next host"
         yield fail(listener(smtp), text, *shown, conditions=("percent",))
     elif broken:
@@ -204,7 +211,8 @@ def certificates_permit_by_fingerprint(smtp: SmtpService, site: Site) -> Iterato
     asks = service.on("smtpd_tls_ask_ccert") or service.on("smtpd_tls_req_ccert")
     outcome = _walk(smtp).outcome(stranger(smtp, site, certificate=True))
     if outcome.rule and outcome.rule.control == "RELAY-12":
-        shown = [setting(service, n) for n in (outcome.rule.parameter, "smtpd_tls_ask_ccert", "smtpd_tls_CAfile", "smtpd_tls_CApath")]
+        names = (outcome.rule.parameter, "smtpd_tls_ask_ccert", "smtpd_tls_CAfile", "smtpd_tls_CApath")
+        shown = [setting(service, name) for name in names]
         if asks and outcome.answer is Answer.OK:
             text = "permit_tls_all_clientcerts: every certificate of a trusted authority may relay"
             yield fail(listener(smtp), text, *shown, conditions=("client_certificate",))
@@ -218,14 +226,15 @@ def certificates_permit_by_fingerprint(smtp: SmtpService, site: Site) -> Iterato
 
 
 def _fingerprints(smtp: SmtpService) -> Iterator[Finding]:
+    shown = setting(smtp.smtpd, "relay_clientcerts")
     for table in (smtp.smtpd.table(spec) for spec in words(smtp.smtpd.value("relay_clientcerts"))):
         try:
             if table.get(FINGERPRINT) is not None:
                 text = f"relay_clientcerts answers for a fingerprint that nobody registered: {table.where(FINGERPRINT)}"
-                yield fail(listener(smtp), text, setting(smtp.smtpd, "relay_clientcerts"), conditions=("client_certificate",))
+                yield fail(listener(smtp), text, shown, conditions=("client_certificate",))
                 return
         except TableProblem as exc:
-            yield unknown(listener(smtp), "relay_clientcerts could not be read", str(exc), setting(smtp.smtpd, "relay_clientcerts"))
+            yield unknown(listener(smtp), "relay_clientcerts could not be read", str(exc), shown)
             return
     yield passed(listener(smtp), "certificates permit by fingerprint only")
 
@@ -233,7 +242,8 @@ def _fingerprints(smtp: SmtpService) -> Iterator[Finding]:
 @control("RELAY-13", "postfix")
 @_each_listener
 def reading_mail_does_not_permit_relaying(smtp: SmtpService, site: Site) -> Iterator[Finding]:
-    findings = list(_from_paths("RELAY-13", "no table of client addresses that something else writes permits relaying")(smtp, site))
+    closed = "no table of client addresses that something else writes permits relaying"
+    findings = list(_from_paths("RELAY-13", closed)(smtp, site))
     suspects = list(pop_before_smtp_tables(smtp.smtpd))
     if suspects and not any(f.status.value == "fail" for f in findings):
         parameter, table = suspects[0]
@@ -267,8 +277,8 @@ def logins_use_senders_of_the_site(smtp: SmtpService, site: Site) -> Iterator[Fi
 
 def _logins(tables: list[Table]) -> list[str]:
     """Logins to try: one that owns nothing, and those that the maps name, in case one owns everything."""
-    named = [owner for table in tables if not table.problem for value in ([table.value] if table.value else table.entries.values())
-             for owner in words(value or "")]
+    values = [value for table in tables for value in ([table.value] if table.value else table.entries.values())]
+    named = [owner for value in values for owner in words(value)]
     return ["mtaudit-nobody", *list(dict.fromkeys(named))[:20]]
 
 
@@ -293,6 +303,9 @@ def strangers_use_no_local_sender(smtp: SmtpService, site: Site) -> Iterator[Fin
 def _local_recipients(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     """Whether a stranger's mail with a sender of a local domain is taken for a local mailbox."""
     postfix, walk = smtp.smtpd.postfix, _walk(smtp)
+    if trusts(smtp, stranger(smtp, site)):
+        yield informational(listener(smtp), "every client counts as trusted, so no local sender is protected")
+        return
     shown = [setting(smtp.smtpd, n) for n in ("smtpd_sender_restrictions", "smtpd_recipient_restrictions")]
     for domain in dict.fromkeys((*site.local_domains, *postfix.local_domains)):
         outcomes = [walk.outcome(stranger(smtp, site, sender=f"{user}@{domain}", recipient=f"postmaster@{domain}"))

@@ -17,7 +17,7 @@ from ..control import Site
 from ..readers.postfix import Postfix, Service, SmtpService
 from ..readers.postfix_match import Item
 from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
-from ..readers.postfix_tables import Table
+from ..readers.postfix_tables import Table, TableProblem
 from .relay_walk import Answer, Envelope, Rule, Walk
 
 _CANDIDATES_LIMIT = 40
@@ -86,6 +86,14 @@ def stranger(smtp: SmtpService, site: Site, **fields: Any) -> Envelope:
     """The envelope of a client that no network list and no table mentions, with what else is to be true of it."""
     finder = _Finder(smtp.smtpd, smtp.smtpd.postfix.resolver(smtp.smtpd), smtp.families, site)
     return Envelope(finder.stranger(finder.versions[0]), **fields)
+
+
+def trusts(smtp: SmtpService, envelope: Envelope) -> bool:
+    """Whether mynetworks trusts the client. Raises nothing: a table that cannot be read trusts nobody here."""
+    try:
+        return smtp.smtpd.match_list("mynetworks").match_client(envelope.name, str(envelope.address)) is not None
+    except TableProblem:
+        return False
 
 
 def pop_before_smtp_tables(service: Service) -> Iterator[tuple[str, Table]]:

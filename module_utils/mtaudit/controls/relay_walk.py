@@ -196,8 +196,8 @@ class Walk:
             answer, rule = self._restriction(word.lower(), word, argument, envelope, state)
             if answer is Answer.UNKNOWN:
                 state.doubts += [rule] if rule and rule.doubt else []
-                may_permit = may_permit or word.lower() not in _DESTINATION_CHECKS
-                may_reject = may_reject or word.lower() in _DESTINATION_CHECKS or word in self._classes
+                may_permit = may_permit or not _only_rejects(word.lower())
+                may_reject = may_reject or _only_rejects(word.lower()) or word in self._classes or word.lower().endswith("_access")
             elif answer is Answer.OK:
                 return (Answer.UNKNOWN if may_reject else Answer.OK), rule
             elif answer is Answer.REJECT and not warn_only:
@@ -389,6 +389,10 @@ def _statements(restrictions: list[str], parameter: str) -> Iterator[tuple[str, 
             yield word, words_left.pop(0)
         else:
             yield word, ""
+
+
+def _only_rejects(name: str) -> bool:
+    return name.startswith(("reject_", "defer_")) or name == "check_relay_domains"
 
 
 def _takes_argument(word: str) -> bool:

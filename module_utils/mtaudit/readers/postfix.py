@@ -84,7 +84,9 @@ def parse(directory: str, settings: str, services: str, main_text: str, master_t
 def _postconf(runner: Runner, options: list[str]) -> str:
     done = runner.run(["postconf", *options])
     if done.returncode != 0:
-        raise ReadError(f"'postconf{''.join(f' {o}' for o in options)}' failed: {done.stderr.strip() or 'no message'}")
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        fatal = next((line for line in lines if "fatal:" in line), lines[-1])
+        raise ReadError(f"'postconf{''.join(f' {o}' for o in options)}' failed: {fatal}")
     return done.stdout
 
 

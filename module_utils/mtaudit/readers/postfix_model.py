@@ -175,8 +175,14 @@ class Postfix:
 
     @property
     def local_domains(self) -> tuple[str, ...]:
-        """Domains that this instance receives mail for, as far as they are written out, without the names of the loopback."""
-        return tuple(d for d in literal_domains(self.main) if d not in ("localhost", "localdomain", "localhost.localdomain"))
+        """Domains whose mail ends here, as far as they are written out, without the names of the loopback."""
+        found = literal_domains(self.main, ("mydestination", "virtual_mailbox_domains", "virtual_alias_domains"))
+        return tuple(d for d in found if d not in ("localhost", "localdomain", "localhost.localdomain"))
+
+    @property
+    def relayed_domains(self) -> tuple[str, ...]:
+        """Domains whose mail is passed on, as far as they are written out."""
+        return tuple(literal_domains(self.main, ("relay_domains",)))
 
     def style_networks(self, style: str) -> tuple[Network, ...]:
         """What mynetworks_style makes of the host's own addresses (own_inet_addr.c, mynetworks.c)."""
@@ -267,10 +273,10 @@ def _disabled(entry: MasterEntry, disabled: list[str]) -> bool:
     return False
 
 
-def literal_domains(service: Service) -> list[str]:
-    """The domains that the four classes of local and relayed domains name, also as keys of tables that can be listed."""
+def literal_domains(service: Service, names: tuple[str, ...]) -> list[str]:
+    """The domains that lists of domains name, also as keys of tables that can be listed."""
     found: dict[str, None] = {}
-    for name in ("mydestination", "virtual_mailbox_domains", "virtual_alias_domains", "relay_domains"):
+    for name in names:
         for item in service.match_list(name).items:
             if item.table and not item.table.sampled and not item.negated:
                 found.update((key, None) for key in list(item.table.entries)[:200] if "@" not in key and "." in key.strip("."))

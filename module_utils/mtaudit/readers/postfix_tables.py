@@ -83,6 +83,11 @@ class Table:
     def indexed(self) -> bool:
         return self.kind in INDEXED
 
+    @property
+    def answers(self) -> bool:
+        """Whether it is known to have an answer to anything."""
+        return bool(not self.problem and (self.entries or self.rules or self.value is not None))
+
     def get(self, key: str) -> Optional[str]:
         """The table's answer. Raises TableProblem."""
         if self.problem:

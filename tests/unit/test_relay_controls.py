@@ -1,0 +1,77 @@
+"""Relay controls on recordings of real Postfix hosts: every fixture's directory names the verdict it must get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.mtaudit.control import REGISTRY
+from ansible.module_utils.mtaudit.finding import Finding
+from ansible.module_utils.mtaudit.readers import postfix
+from ansible.module_utils.mtaudit.runner import Replay
+from capture_fixture import evaluate, restore, site_from
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+CONTROLS = sorted(control for control, component in REGISTRY if component == "postfix")
+SCENARIOS = sorted(path.parent for path in FIXTURES.glob("*/*/recording.json") if path.parent.parent.name in CONTROLS)
+
+
+def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    recording = restore(json.loads((directory / "recording.json").read_text()))
+    return recording, json.loads((directory / "expect.json").read_text())
+
+
+def short(finding: Finding) -> dict[str, Any]:
+    return {"subject": str(finding.subject), "status": finding.status.value, "message": finding.message,
+            "conditions": list(finding.conditions)}
+
+
+@pytest.mark.parametrize("directory", SCENARIOS, ids=lambda d: f"{d.parent.name}-{d.name}")
+def test_the_verdict_is_the_one_in_the_name(directory: Path) -> None:
+    control, verdict = directory.parent.name, directory.name.partition("-")[0]
+    recording, expected = load(directory)
+    findings = evaluate(recording, site_from(expected["site"]))
+    own = [f for f in findings if f.control == control]
+    failing = {f.control for f in findings if f.status.value == "fail"}
+    assert [short(f) for f in own] == expected["findings"]
+    assert sorted(failing - {control}) == expected["other_failures"]
+    statuses = {f.status.value for f in own}
+    if verdict == "pass":
+        assert not statuses & {"fail", "unknown", "error"}
+    else:
+        assert verdict in statuses
+
+
+@pytest.mark.parametrize("directory", SCENARIOS, ids=lambda d: f"{d.parent.name}-{d.name}")
+def test_one_root_cause_fails_one_control(directory: Path) -> None:
+    assert load(directory)[1]["other_failures"] == []
+
+
+@pytest.mark.parametrize("directory", SCENARIOS, ids=lambda d: f"{d.parent.name}-{d.name}")
+def test_what_is_not_a_pass_says_why_and_where(directory: Path) -> None:
+    recording, expected = load(directory)
+    for finding in evaluate(recording, site_from(expected["site"])):
+        if finding.status.value == "fail":
+            assert finding.evidence, finding
+        if finding.status.value in ("unknown", "error", "notapplicable"):
+            assert finding.reason, finding
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("verdict", ["pass", "fail", "unknown"])
+def test_every_control_has_a_fixture_of_each_verdict(control: str, verdict: str) -> None:
+    assert any(d.parent.name == control and d.name.startswith(f"{verdict}-") for d in SCENARIOS)
+
+
+@pytest.mark.parametrize("directory", SCENARIOS, ids=lambda d: f"{d.parent.name}-{d.name}")
+def test_reading_one_instance_takes_few_programs(directory: Path) -> None:
+    replay = Replay(load(directory)[0])
+    instances = postfix.read(replay)
+    tables = sum(1 for i in instances for t in i.tables.values() if t.indexed or t.sampled)
+    assert replay.spawns <= 2 * len(instances) + tables <= 5 * len(instances)
+
+
+def test_all_relay_controls_are_there() -> None:
+    assert CONTROLS == [f"RELAY-{n:02}" for n in range(1, 15)] + ["SENDER-03"]
