@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/unit/report"))
 
 import factory  # noqa: E402
-from ansible.module_utils.mtaudit.report.produce import FORMATS, Options, make, write_reports  # noqa: E402
 
 LIGHT, DARK = 1, 0  # Blink's numbers for preferredColorScheme
 ALLOWED = r"(?:#[\w-]+|data:,?|report-hosts/\d{4}\.html|\d{4}\.html|\.\./report\.html)"
@@ -154,11 +153,7 @@ def report(tmp_path: Path, hosts: list[factory.Host], earlier: list[list[factory
     """The report of a run, after earlier ones."""
     for day, before in enumerate([*(earlier or []), hosts], 1):
         directory = factory.write_run(tmp_path, before, f"2026-11-{day:02d}T02:00:00Z")
-        options = Options(**{
-            "run_directory": str(directory), "history_directory": str(directory.parent), "formats": FORMATS,
-            "template_directory": str(ROOT / "roles/mta_report/templates"), "title": "Mail server audit", "keep_runs": 365,
-            "fail_on": "none", "fail_on_incomplete": 0.0, "hosts_per_page": 200, **more})
-        write_reports(options, make(options), dry_run=False)
+        factory.report(directory, **more)
     return directory / "report.html"
 
 
@@ -208,7 +203,7 @@ def test_the_first_words_answer_the_question(tmp_path: Path) -> None:
     text = render(report(tmp_path, CASES["realistic"]), tmp_path)["look"]["text"]
     start = text[:1500]
     for words in ("Can our servers be used to send spam?", "Yes. 2 of", "mail-old.example.org",
-                  "Proven: a stranger's test message", "What to do first", "RELAY-01 on mail-old.example.org"):
+                  "Proven: a test message from a stranger", "What to do first", "RELAY-01 on mail-old.example.org"):
         assert words in start, words
 
 
@@ -257,9 +252,7 @@ def test_many_hosts_get_a_page_each(tmp_path: Path) -> None:
 def test_pages_of_hosts_that_are_gone_are_removed(tmp_path: Path) -> None:
     index = report(tmp_path, CASES["realistic"], hosts_per_page=5)
     (index.parent / "report-hosts/0999.html").write_text("stale")
-    options = Options(str(index.parent), str(index.parent.parent), str(ROOT / "roles/mta_report/templates"), ("html",), "t", 365,
-                      "none", 0.0, 5)
-    write_reports(options, make(options), dry_run=False)
+    factory.report(index.parent, hosts_per_page=5)
     assert not (index.parent / "report-hosts/0999.html").exists()
 
 

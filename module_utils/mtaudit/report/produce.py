@@ -13,6 +13,7 @@ from ..proof import parse_proofs, proofs_of
 from ..seen import findings as seen_findings
 from . import csv_report, history, html, json_report, junit, markdown, metrics, sarif, terminal, verdict
 from .complete import complete
+from .dialogue import with_dialogues
 from .files import differs, write
 from .gate import gate
 from .run import load_run
@@ -58,7 +59,8 @@ def make(options: Options) -> Made:
     run = load_run(options.run_directory)
     earlier = history.earlier_records(options.history_directory, run)
     proofs = proofs_of(run, parse_proofs(history.last_proofs(earlier)))
-    findings, problems = complete(run, join_run(run, [*proof_findings(run, proofs), *seen_findings(run)]))
+    joined = join_run(run, [*proof_findings(run, proofs), *seen_findings(run)])
+    findings, problems = complete(run, with_dialogues(run, joined))
     run = replace(run, problems=(*run.problems, *problems))
     comparable = [record for record in earlier if record.profile == run.profile]
     findings = history.dated(history.compare(findings, comparable), run.started)

@@ -20,10 +20,8 @@ UNKNOWN = "unknown"
 NO = "no"
 SERIOUS = ("critical", "high")  # a failure of these lets somebody send; lesser ones weaken a defence
 
-_PROOF = (
-    ("proven_open", "a stranger's test message was delivered"),
-    ("accepts", "it accepted a stranger's message for another domain; delivery was not tried"),
-)
+_PROOF = ("proven_open", "accepts")
+_FROM = {"inside": "from the inside", "neighbour": "from a neighbour"}  # else from a stranger
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def build(title: str, run: RunData, findings: Sequence[JoinedFinding], gate: Gat
 def proof_rank(finding: JoinedFinding) -> int:
     """0 proven by delivery, 1 accepted, 2 the program's own word, 3 read from the configuration."""
     words = finding.methods.values()
-    for rank, (word, _text) in enumerate(_PROOF):
+    for rank, word in enumerate(_PROOF):
         if word in words:
             return rank
     return 2 if finding.methods.get("simulation") == Status.FAIL.value else 3
@@ -125,10 +123,11 @@ def proof_rank(finding: JoinedFinding) -> int:
 def proof(finding: JoinedFinding) -> str:
     """How a failure is known, in words."""
     rank = proof_rank(finding)
+    sender = next((words for place, words in _FROM.items() if place in finding.conditions), "from a stranger")
     if rank == 0:
-        return f"Proven: {_PROOF[0][1]}"
+        return f"Proven: a test message {sender} was delivered"
     if rank == 1:
-        return f"Unconfirmed: {_PROOF[1][1]}"
+        return f"Unconfirmed: a message {sender} was accepted for another domain; delivery was not tried"
     return "Simulated: the server's own program says it would" if rank == 2 else "Read from the effective configuration"
 
 

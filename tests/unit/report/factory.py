@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.mtaudit.finding import Evidence, Finding, Method, Status, Subject
+from ansible.module_utils.mtaudit.report.produce import FORMATS, Made, Options, make, write_reports
 from ansible.module_utils.mtaudit.run_directory import file_name
+
+TEMPLATES = Path(__file__).resolve().parents[3] / "roles/mta_report/templates"
 
 CONTROLS = (
     ("RELAY-01", "critical", "Trusted client networks are not wider than the hosts that really submit",
@@ -171,3 +174,14 @@ def write_run(root: Path, hosts: list[Host], started: str = "2026-11-21T20:45:00
 
 def _write(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, ensure_ascii=True), encoding="utf-8")
+
+
+def report(directory: Path, **more: Any) -> Made:
+    """Read a run directory and write its reports; `more` are options."""
+    options = Options(**{
+        "run_directory": str(directory), "history_directory": str(directory.parent), "template_directory": str(TEMPLATES),
+        "formats": FORMATS, "title": "Mail server audit", "keep_runs": 365, "fail_on": "none", "fail_on_incomplete": 0.0,
+        "hosts_per_page": 200, **more})
+    made = make(options)
+    write_reports(options, made, dry_run=False)
+    return made

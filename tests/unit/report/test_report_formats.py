@@ -31,10 +31,10 @@ def case(name: str) -> list[factory.Host]:
     }[name]
 
 
-@pytest.fixture(params=["realistic", "hostile", "empty", "unreachable", "all good"])
-def run(request: pytest.FixtureRequest, tmp_path: Path, reported: Any) -> tuple[Path, Any]:
-    directory = factory.write_run(tmp_path, case(request.param))
-    return directory, reported(directory)
+@pytest.fixture(scope="module", params=["realistic", "hostile", "empty", "unreachable", "all good"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    directory = factory.write_run(tmp_path_factory.mktemp("run"), case(request.param))
+    return directory, factory.report(directory)
 
 
 def text(run: tuple[Path, Any], name: str) -> str:

@@ -80,6 +80,15 @@ def test_how_it_is_known(methods: dict[str, str], words: str, tmp_path: Path, re
     assert proof(replace(report.hosts[0].findings[0], methods=methods)).startswith(words)
 
 
+@pytest.mark.parametrize(("conditions", "words"), [
+    ((), "from a stranger"), (("ipv6", "neighbour"), "from a neighbour"), (("inside",), "from the inside"),
+])
+def test_where_the_proof_came_from(conditions: tuple[str, ...], words: str, tmp_path: Path, reported: Any) -> None:
+    report = reported(factory.write_run(tmp_path, [factory.proven_open("mx1")])).report
+    found = replace(report.hosts[0].findings[0], conditions=conditions)
+    assert proof(found) == f"Proven: a test message {words} was delivered"
+
+
 @pytest.mark.parametrize("fail_on", ["none", "critical", "high", "medium", "low"])
 @pytest.mark.parametrize(("control", "severity"), [("RELAY-01", "critical"), ("RELAY-02", "high"), ("RELAY-10", "medium"),
                                                    ("RELAY-12", "low")])
