@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Optional
 
@@ -130,8 +130,9 @@ def fill(forms: Sequence[Form], names: Names) -> list[Form]:
     for form in forms:
         if form.name == "local_domain" and not names.L:
             continue
-        ready = replace(
-            form, sender=form.sender.format(**values), recipient=form.recipient.format(**values), helo=form.helo.format(**values)
+        ready = Form(
+            form.name, form.hole, form.sender.format(**values), form.recipient.format(**values), form.conditions, form.nmap, form.pilot,
+            form.may_be_local, form.helo.format(**values), form.tls, form.identity,
         )
         key = (ready.sender, ready.recipient, ready.helo, ready.tls, ready.identity)
         if key not in filled:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import imaplib
 import os
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -44,6 +40,9 @@ def canary_from(check: Mapping[str, Any]) -> Ask:
 
 
 def _at_url(template: str, token: str) -> bool:
+    import urllib.error  # 8 ms of start-up that only this way of asking needs
+    import urllib.request
+
     url = template.replace("{token}", token)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the sink is ours: never through a proxy of the environment
     try:
@@ -89,6 +88,9 @@ def _imap(value: Any) -> Ask:
 
 
 def _in_imap(imap: Mapping[str, Any], token: str) -> bool:
+    import imaplib
+    import ssl
+
     where = f"IMAP mailbox of {imap['user']} at {imap['host']}"
     context = ssl.create_default_context()
     if not imap.get("verify", True):

@@ -58,6 +58,7 @@ class Mission:
     tag: str = "mtaudit"
     retry_after_s: float = 60.0
     limits: Limits = field(default_factory=Limits)
+    forms: tuple[Form, ...] = FORMS
 
 
 class Listener:
@@ -132,7 +133,9 @@ class Listener:
     async def _work(self, helping: bool = False) -> None:
         while self._more() and not self.seen.gave_up:
             if helping:
-                if not self.servers.try_take(self.target.name):
+                # A second connection is worth its cost only while there is more to ask than the first can carry.
+                worth_it = self.plan is None or self.plan.left > self.mission.limits.errors_per_connection
+                if not worth_it or not self.servers.try_take(self.target.name):
                     return
             else:
                 await self.servers.take(self.target.name)
@@ -235,7 +238,7 @@ class Listener:
             local, domain, canary_local, canary_domain, name, literal(self.endpoint.address),
             (mailbox_domain if at_home else "") or next(iter(self.target.local_domains), ""), mailbox if at_home else "postmaster",
         )
-        self.plan = Plan(fill(FORMS, self.names))
+        self.plan = Plan(fill(self.mission.forms, self.names))
         if session.secure or not session.offers("STARTTLS"):
             self.plan.skip(["inside_tls"])
 

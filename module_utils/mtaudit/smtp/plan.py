@@ -146,6 +146,11 @@ class Plan:
         self._in_flight = {name: form for name, form in self._in_flight.items() if name not in gone}
 
     @property
+    def left(self) -> int:
+        """How many forms wait to be asked."""
+        return len(self._pending)
+
+    @property
     def waiting(self) -> bool:
         """Whether something is left to ask."""
         return not self.paused and any(not self._deferred(form) for form in self._pending.values())

@@ -99,7 +99,7 @@ def listener_result(
             sender=listener.sender,
             helo=listener.mission.helo,
             costs=asdict(listener.costs),
-            dialogue=list(listener.transcript.lines),
+            dialogue=listener.transcript.lines,
         )
     return result
 

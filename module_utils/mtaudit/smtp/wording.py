@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from .reply import Reply
 
@@ -55,19 +56,23 @@ def meaning(reply: Reply) -> Meaning:
     """
     if reply.accepted or reply.code == 354:
         return Meaning.ACCEPTED
-    text = re.sub(r"<[^<>]*>", "<>", reply.text)
+    return _refusal(reply.code, re.sub(r"<[^<>]*>", "<>", reply.text))
+
+
+@lru_cache(maxsize=1024)
+def _refusal(code: int, text: str) -> Meaning:
     if _BLOCKED.search(text):
         return Meaning.BLOCKED
-    if reply.code == 421:
+    if code == 421:
         return Meaning.OVERLOADED
-    if reply.code in (530, 538, 523) and _TLS_REQUIRED.search(text) or re.search(r"\bmust issue a starttls\b|\bstarttls (?:is )?(?:required|first)", text, re.I):
+    if code in (530, 538, 523) and _TLS_REQUIRED.search(text) or re.search(r"\bmust issue a starttls\b|\bstarttls (?:is )?(?:required|first)", text, re.I):
         return Meaning.TLS_REQUIRED
     # 454 4.7.1 "Relay access denied" is the permanent answer of Debian's Postfix (defer_unauth_destination), not greylisting.
     if _RELAY_DENIED.search(text):
         return Meaning.RELAY_DENIED
     # 530 is "Authentication required" (RFC 4954, 6); 550, 553 and 503 are used with the same words.
-    if reply.code >= 500 and (reply.code == 530 or _AUTH_REQUIRED.search(text)):
+    if code >= 500 and (code == 530 or _AUTH_REQUIRED.search(text)):
         return Meaning.AUTH_REQUIRED
-    if reply.code < 500:
+    if code < 500:
         return Meaning.OVERLOADED if _OVERLOADED.search(text) else Meaning.TEMPORARY
     return Meaning.REFUSED
