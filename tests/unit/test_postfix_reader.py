@@ -235,7 +235,9 @@ def test_a_table_with_a_problem_answers_nothing() -> None:
 class Answers:
     """A runner with canned answers, to see what the reader makes of tools that fail."""
 
-    def __init__(self, run: dict[str, Any], tools: tuple[str, ...] = ("postconf", "postfix"), files: dict[str, str] | None = None):
+    def __init__(
+        self, run: dict[str, Any], tools: tuple[str, ...] = ("postconf", "postfix"), files: dict[str, str] | None = None
+    ) -> None:
         self.spawns, self._run, self._tools = 0, run, tools
         self._files = {"/etc/postfix/main.cf": "", "/etc/postfix/master.cf": ""} if files is None else files
 

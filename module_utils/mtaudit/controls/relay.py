@@ -84,9 +84,23 @@ def _from_paths(control_id: str, closed: str) -> PerService:
         if elsewhere and not own:
             yield informational(listener(smtp), f"reported as RELAY-06: {elsewhere.message}")
         elif not own:
-            yield passed(listener(smtp), closed)
+            yield passed(listener(smtp), closed + _partially(control_id, smtp))
 
     return function
+
+
+def _partially(control_id: str, smtp: SmtpService) -> str:
+    """What a pass rests on samples for: tables that can be asked but not listed."""
+    walk = _walk(smtp)
+    lists = {
+        "RELAY-01": [smtp.smtpd.match_list("mynetworks")],
+        "RELAY-04": [walk.resolver.match_list("relay_domains")],
+        "RELAY-05": [walk.resolver.match_list(name) for name in ("virtual_alias_domains", "virtual_mailbox_domains")],
+    }.get(control_id, [])
+    tables = [item.table for matches in lists for item in matches.items if item.table]
+    tables += [table for _, table in walk.tables()] if control_id == "RELAY-03" else []
+    sampled = list(dict.fromkeys(table.spec for table in tables if table.sampled))
+    return f" (partially evaluated: {', '.join(sampled)} can only be asked for samples)" if sampled else ""
 
 
 _style = _from_paths("RELAY-02", "no neighbour is trusted because of the interface's network")

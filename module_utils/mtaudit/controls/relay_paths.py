@@ -18,12 +18,17 @@ from ..readers.postfix import Postfix, Service, SmtpService
 from ..readers.postfix_match import Item
 from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
 from ..readers.postfix_tables import Table, TableProblem
+from .relay_keys import (
+    CANDIDATES_LIMIT,
+    address_at,
+    host_in,
+    mentioned_networks,
+    permitted_keys,
+    permitted_names,
+    permitted_networks,
+)
 from .relay_walk import Answer, Envelope, Rule, Walk
 
-_CANDIDATES_LIMIT = 40
-_HARMLESS = re.compile(
-    r"(?i)(REJECT|DEFER|DEFER_IF_\w+|DUNNO|DISCARD|HANGUP|INFO|WARN|FILTER|HOLD|REDIRECT|BCC|PREPEND)\b|[45]\d\d\s"
-)
 # Tables that daemons of this kind write; poprelayd, DRAC, relay-ctrl, whoson, pop-before-smtp and what panels call them.
 _POP_BEFORE_SMTP = re.compile(r"(?i)pop[-_]?(?:before|b4|relay|auth|ip)|\bdrac\b|relay-?ctrl|whoson|imap[-_]?before|tcp\.smtp")
 # Names that the public DNS does not have: a domain of one label among these opens nothing.
@@ -149,7 +154,7 @@ class _Finder:
                 yield from self._trusting(wide, "RELAY-02")
         for item in trusted.names:
             if re.search(r"[a-z]", item.text) and not item.text.startswith("/"):
-                yield from self._walked(Envelope(self.stranger(4), name=_host_in(item.text)), ("client_name",),
+                yield from self._walked(Envelope(self.stranger(4), name=host_in(item.text)), ("client_name",),
                                         f"mynetworks trusts clients by name: {item.text}")
         for reason, item in trusted.doubts:
             yield from self._doubtful_networks(reason, item)
@@ -172,7 +177,7 @@ class _Finder:
         used = []
         rule = None
         for network, item in sorted(wide, key=lambda pair: (pair[0].prefixlen - (96 if pair[0].version == 6 else 0))):
-            if rule is None or len(used) < _CANDIDATES_LIMIT:
+            if rule is None or len(used) < CANDIDATES_LIMIT:
                 outcome = self.walk.outcome(Envelope(self._inside(network)))
                 if outcome.answer is Answer.OK and outcome.rule and outcome.rule.control == "RELAY-01":
                     used.append((network, item))
@@ -229,13 +234,13 @@ class _Finder:
         for word, table in self.walk.tables():
             if word != "check_client_access":
                 continue
-            for network in list(_permitted_networks(table))[:_CANDIDATES_LIMIT]:
+            for network in list(permitted_networks(table))[:CANDIDATES_LIMIT]:
                 if network.version not in self.versions or not routed_parts(network, self.allowed):
                     continue
                 address = self._inside(network)
                 for path in self._walked(Envelope(address), ("client_network",), ""):
                     yield self._client_path(path, table, network)
-            for name in _permitted_names(table):
+            for name in permitted_names(table):
                 yield from self._walked(Envelope(self.stranger(self.versions[0]), name=name), ("client_name",), "")
 
     def _client_path(self, path: Path, table: Table, network: Network) -> Path:
@@ -257,24 +262,24 @@ class _Finder:
                 yield from self._walked(Envelope(stranger, sender=sender), ("local_sender",), "")
             yield from self._walked(Envelope(stranger, helo=domain), ("helo",), "")
         for word, table in self.walk.tables():
-            for key in list(_permitted_keys(table))[:_CANDIDATES_LIMIT]:
+            for key in list(permitted_keys(table))[:CANDIDATES_LIMIT]:
                 yield from self._by_key(word, key, stranger)
 
     def _by_key(self, word: str, key: str, stranger: Address) -> Iterator[Path]:
         # A client table may hand some networks over to a table on senders: combine with a client that it lets in.
         for address in (stranger, *self._delegated()):
             if word == "check_helo_access":
-                yield from self._walked(Envelope(address, helo=_host_in(key)), ("helo",), "")
+                yield from self._walked(Envelope(address, helo=host_in(key)), ("helo",), "")
             elif word == "check_sender_access":
-                sender = _address_at(key)
+                sender = address_at(key)
                 local = sender.rpartition("@")[2] in self.local_domains or bool(self.walk.accepts(sender)) and bool(sender)
                 yield from self._walked(Envelope(address, sender=sender), ("local_sender" if local else "sender",), "")
-            elif word == "check_recipient_access" and not self.walk.accepts(_address_at(key)):
-                yield from self._walked(Envelope(address, recipient=_address_at(key)), ("recipient",), "")
+            elif word == "check_recipient_access" and not self.walk.accepts(address_at(key)):
+                yield from self._walked(Envelope(address, recipient=address_at(key)), ("recipient",), "")
 
     def _delegated(self) -> list[Address]:
         return [self._inside(network) for word, table in self.walk.tables() if word == "check_client_access"
-                for network in list(_permitted_networks(table))[:3] if routed_parts(network, self.allowed)]
+                for network in list(permitted_networks(table))[:3] if routed_parts(network, self.allowed)]
 
     # helpers
 
@@ -298,7 +303,7 @@ class _Finder:
         """A client that nothing mentions; any, when everything is mentioned."""
         mentioned = [n for n, _ in self.service.match_list("mynetworks").trusted().networks]
         for word, table in self.walk.tables():
-            mentioned += [] if word != "check_client_access" or table.sampled else list(_mentioned_networks(table))
+            mentioned += [] if word != "check_client_access" or table.sampled else list(mentioned_networks(table))
         mentioned = [n for n in mentioned if n.prefixlen] + [*self.allowed, *self.service.postfix.links]
         fitting = [a for a in STRANGERS if a.version == version] or list(STRANGERS)
         return next((a for a in fitting if not contains(mentioned, a)), fitting[0])
@@ -336,6 +341,8 @@ def _what_it_is(address: Address, site: Site) -> str:
 
 
 def _through(item: Item) -> str:
+    if item.table and item.table.sampled:
+        return f" through {item.text}, of which only samples are known"
     return f" through {item.text}" if item.table else f" through {item.where}" if item.where else ""
 
 
@@ -344,61 +351,3 @@ def _explain(rule: Rule) -> str:
         "RELAY-04": f"{rule.text} makes foreign domains relay destinations: anybody may send to them",
         "RELAY-05": f"{rule.text} answers for every domain: foreign recipients count as ours",
     }.get(rule.control, f"{rule.text} in {rule.parameter} permits before anything rejects")
-
-
-def _permissive(value: str) -> bool:
-    return not _HARMLESS.match(value.strip())
-
-
-def _permitted_networks(table: Table) -> Iterator[Network]:
-    """Client addresses that an access table says something other than no or nothing about."""
-    for rule in table.rules:
-        if _permissive(rule.value):
-            yield from rule.networks()
-    for key, value in table.entries.items():
-        if _permissive(value):
-            yield from _network_of(key, table.partial_keys)
-
-
-def _mentioned_networks(table: Table) -> Iterator[Network]:
-    for rule in table.rules:
-        yield from rule.networks()
-    for key in table.entries:
-        yield from _network_of(key, table.partial_keys)
-
-
-def _network_of(key: str, partial: bool) -> Iterator[Network]:
-    """`192.0.2.66`, and in tables with partial keys `192.0.2` or `2001:db8:19` (access(5))."""
-    try:
-        if ":" in key and partial and key.count(":") < 7 and "::" not in key:
-            yield ipaddress.ip_network((int(ipaddress.IPv6Address(key + "::")), 16 * (key.count(":") + 1)))
-        elif partial and re.fullmatch(r"\d+(?:\.\d+){0,2}", key):
-            octets = key.split(".")
-            yield ipaddress.ip_network(f"{'.'.join([*octets, '0', '0', '0'][:4])}/{8 * len(octets)}")
-        else:
-            yield ipaddress.ip_network(key)
-    except ValueError:
-        return
-
-
-def _permitted_names(table: Table) -> Iterator[str]:
-    for key in list(_permitted_keys(table))[:_CANDIDATES_LIMIT]:
-        if "@" not in key and re.search(r"[a-z]", key) and ":" not in key and key != "unknown":
-            yield _host_in(key)
-
-
-def _permitted_keys(table: Table) -> Iterator[str]:
-    return (key for key, value in table.entries.items() if _permissive(value))
-
-
-def _host_in(key: str) -> str:
-    return f"host{key}" if key.startswith(".") else key
-
-
-def _address_at(key: str) -> str:
-    """An envelope address that finds the key."""
-    if key == "<>":
-        return ""
-    if key.endswith("@"):
-        return f"{key}{FOREIGN_DOMAINS[0]}"
-    return key if "@" in key and not key.startswith("@") else f"probe@{_host_in(key.lstrip('@'))}"

@@ -7,7 +7,6 @@ counted as a barrier.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -19,6 +18,7 @@ from ..readers.postfix_match import Item
 from ..readers.postfix_samples import FOREIGN_RECIPIENT, FOREIGN_SENDER, HELO, STRANGERS
 from ..readers.postfix_syntax import unbraced, words
 from ..readers.postfix_tables import Table, TableProblem
+from .relay_keys import address_keys, domain_keys, mail_keys
 
 _RECURSION_LIMIT = 100
 
@@ -196,8 +196,9 @@ class Walk:
             answer, rule = self._restriction(word.lower(), word, argument, envelope, state)
             if answer is Answer.UNKNOWN:
                 state.doubts += [rule] if rule and rule.doubt else []
-                may_permit = may_permit or not _only_rejects(word.lower())
-                may_reject = may_reject or _only_rejects(word.lower()) or word in self._classes or word.lower().endswith("_access")
+                only_rejects = word.lower().startswith(("reject_", "defer_")) or word.lower() == "check_relay_domains"
+                may_permit = may_permit or not only_rejects
+                may_reject = may_reject or only_rejects or word in self._classes or word.lower().endswith("_access")
             elif answer is Answer.OK:
                 return (Answer.UNKNOWN if may_reject else Answer.OK), rule
             elif answer is Answer.REJECT and not warn_only:
@@ -336,19 +337,19 @@ class Walk:
         partial = self.service.table(spec).partial_keys
         parents = "smtpd_access_maps" in words(self.service.value("parent_domain_matches_subdomains"))
         if name == "check_client_access":
-            yield from _domain_keys(envelope.name, partial, parents)
-            yield from _address_keys(str(envelope.address), partial)
+            yield from domain_keys(envelope.name, partial, parents)
+            yield from address_keys(str(envelope.address), partial)
         elif name == "check_reverse_client_hostname_access":
-            yield from _domain_keys(envelope.name, partial, parents)
+            yield from domain_keys(envelope.name, partial, parents)
         elif name == "check_helo_access":
-            yield from _domain_keys(envelope.helo, partial, parents)
+            yield from domain_keys(envelope.helo, partial, parents)
         elif name == "check_sender_access":
             if not envelope.sender:
                 yield self.service.value("smtpd_null_access_lookup_key") or "<>"
             else:
-                yield from _mail_keys(envelope.sender, partial, parents)
+                yield from mail_keys(envelope.sender, partial, parents)
         elif name == "check_recipient_access":
-            yield from _mail_keys(envelope.recipient, partial, parents)
+            yield from mail_keys(envelope.recipient, partial, parents)
 
     def _login_mismatch(self, name: str, envelope: Envelope) -> Answer:
         """The reject_*_sender_login_mismatch family; without SASL Postfix ignores it with a warning."""
@@ -391,10 +392,6 @@ def _statements(restrictions: list[str], parameter: str) -> Iterator[tuple[str, 
             yield word, ""
 
 
-def _only_rejects(name: str) -> bool:
-    return name.startswith(("reject_", "defer_")) or name == "check_relay_domains"
-
-
 def _takes_argument(word: str) -> bool:
     name = word.lower()
     return (name.startswith("check_") and name.endswith("_access") or name in _SKIPPED_WITH_ARGUMENT
@@ -413,39 +410,6 @@ def _first(walk: Walk, spec: str, keys: list[str]) -> Optional[tuple[str, str]]:
         if value is not None:
             return key, value
     return None
-
-
-def _domain_keys(name: str, partial: bool, parents: bool) -> Iterator[str]:
-    key = name.lower()
-    yield key
-    try:
-        ipaddress.ip_address(key)
-        return  # no subdomain magic for numerical names
-    except ValueError:
-        pass
-    while partial:
-        dot = key.find(".", 1)
-        if dot < 0:
-            return
-        key = key[dot + 1:] if parents else key[dot:]
-        yield key
-
-
-def _address_keys(address: str, partial: bool) -> Iterator[str]:
-    yield address
-    separator = ":" if ":" in address else "."
-    while partial and separator in address:
-        address = address.rpartition(separator)[0]
-        yield address
-
-
-def _mail_keys(address: str, partial: bool, parents: bool) -> Iterator[str]:
-    yield address.lower()
-    if not partial:
-        return
-    local_part, _, domain = address.lower().rpartition("@")
-    yield from _domain_keys(domain, True, parents)
-    yield f"{local_part}@"
 
 
 def _item_place(service: Service, parameter: str, item: Item, key: str) -> str:

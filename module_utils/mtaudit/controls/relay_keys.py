@@ -1,0 +1,107 @@
+"""Keys of access tables, both ways: what Postfix looks up for a client or an address, and whom a key stands for (access(5))."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from ..address import Network
+from ..readers.postfix_samples import FOREIGN_DOMAINS
+from ..readers.postfix_tables import Table
+
+CANDIDATES_LIMIT = 40
+_HARMLESS = re.compile(
+    r"(?i)(REJECT|DEFER|DEFER_IF_\w+|DUNNO|DISCARD|HANGUP|INFO|WARN|FILTER|HOLD|REDIRECT|BCC|PREPEND)\b|[45]\d\d\s"
+)
+
+
+def domain_keys(name: str, partial: bool, parents: bool) -> Iterator[str]:
+    key = name.lower()
+    yield key
+    try:
+        ipaddress.ip_address(key)
+        return  # no subdomain magic for numerical names
+    except ValueError:
+        pass
+    while partial:
+        dot = key.find(".", 1)
+        if dot < 0:
+            return
+        key = key[dot + 1:] if parents else key[dot:]
+        yield key
+
+
+def address_keys(address: str, partial: bool) -> Iterator[str]:
+    yield address
+    separator = ":" if ":" in address else "."
+    while partial and separator in address:
+        address = address.rpartition(separator)[0]
+        yield address
+
+
+def mail_keys(address: str, partial: bool, parents: bool) -> Iterator[str]:
+    yield address.lower()
+    if not partial:
+        return
+    local_part, _, domain = address.lower().rpartition("@")
+    yield from domain_keys(domain, True, parents)
+    yield f"{local_part}@"
+
+
+def _permissive(value: str) -> bool:
+    return not _HARMLESS.match(value.strip())
+
+
+def permitted_networks(table: Table) -> Iterator[Network]:
+    """Client addresses that an access table says something other than no or nothing about."""
+    for rule in table.rules:
+        if _permissive(rule.value):
+            yield from rule.networks()
+    for key, value in table.entries.items():
+        if _permissive(value):
+            yield from _network_of(key, table.partial_keys)
+
+
+def mentioned_networks(table: Table) -> Iterator[Network]:
+    for rule in table.rules:
+        yield from rule.networks()
+    for key in table.entries:
+        yield from _network_of(key, table.partial_keys)
+
+
+def _network_of(key: str, partial: bool) -> Iterator[Network]:
+    """`192.0.2.66`, and in tables with partial keys `192.0.2` or `2001:db8:19` (access(5))."""
+    try:
+        if ":" in key and partial and key.count(":") < 7 and "::" not in key:
+            yield ipaddress.ip_network((int(ipaddress.IPv6Address(key + "::")), 16 * (key.count(":") + 1)))
+        elif partial and re.fullmatch(r"\d+(?:\.\d+){0,2}", key):
+            octets = key.split(".")
+            yield ipaddress.ip_network(f"{'.'.join([*octets, '0', '0', '0'][:4])}/{8 * len(octets)}")
+        else:
+            yield ipaddress.ip_network(key)
+    except ValueError:
+        return
+
+
+def permitted_names(table: Table) -> Iterator[str]:
+    for key in list(permitted_keys(table))[:CANDIDATES_LIMIT]:
+        if "@" not in key and re.search(r"[a-z]", key) and ":" not in key and key != "unknown":
+            yield host_in(key)
+
+
+def permitted_keys(table: Table) -> Iterator[str]:
+    return (key for key, value in table.entries.items() if _permissive(value))
+
+
+def host_in(key: str) -> str:
+    return f"host{key}" if key.startswith(".") else key
+
+
+def address_at(key: str) -> str:
+    """An envelope address that finds the key."""
+    if key == "<>":
+        return ""
+    if key.endswith("@"):
+        return f"{key}{FOREIGN_DOMAINS[0]}"
+    return key if "@" in key and not key.startswith("@") else f"probe@{host_in(key.lstrip('@'))}"
