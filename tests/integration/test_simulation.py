@@ -189,7 +189,9 @@ ROWS: dict[str, tuple[str, dict[str, list[tuple[str, ...]]]]] = {
         set_(NO_SENDER_CHECK, "smtpd_recipient_restrictions=check_sender_access inline:{DOMAIN=OK}"), CLOSED),
     "the null sender": (set_(NULL_OK), {RELAY: [("fail", "null_sender")]}),
     "a HELO table": (set_(HELO_OK), {RELAY: [("fail", "helo_local")]}),
-    "relay_domains of everything": (set_("relay_domains=static:all"), {RELAY: [("fail",)]}),
+    "relay_domains of everything": (
+        set_(NO_SENDER_CHECK, "relay_domains=static:all"),
+        {RELAY: [("fail",)], SENDER: [("fail", "local_sender")], ROUTING: [("unknown",)]}),
     "virtual aliases of everything": (
         "echo '/^(.*)$/ ${1}' >/etc/postfix/v; " + set_("virtual_alias_maps=regexp:/etc/postfix/v"), {RELAY: [("fail",)]}),
     "mydestination of everything": (

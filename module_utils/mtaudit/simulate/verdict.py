@@ -55,16 +55,18 @@ def findings(listener: str, answers: Sequence[Answer], trusted: Sequence[Network
 
 
 def _telling(hole: Hole, answers: Sequence[Answer]) -> tuple[list[Answer], str]:
-    """The answers of a class that tell something, or why there are none.
+    """The answers of a class that tell something, and why some do not.
 
-    Whoever may relay outright succeeds with every trick and every sender: one hole, not three.
+    With an open relay every routing trick succeeds too, so tricks are judged by the clients that may not relay outright.
     """
     mine = [a for a in answers if a.envelope.hole is hole]
+    if not mine:
+        return [], "no envelope of this kind could be tried"
+    if hole is not Hole.ROUTING:
+        return mine, ""
     relayed = {a.client for a in answers if a.allowed and a.envelope.hole is Hole.PLAIN and not a.envelope.condition}
-    others = [a for a in mine if a.client not in relayed]
-    if hole is Hole.PLAIN or not relayed or (hole is Hole.LOCAL_SENDER and not others):
-        return mine, "" if mine else "no envelope of this kind could be tried"
-    return others, "" if others else "relays for these clients outright, so tricks cannot be told apart"
+    anybody = any(client.vantage == "stranger" and not client.network for client in relayed)
+    return [a for a in mine if a.client not in relayed], "relays for strangers, so tricks cannot be told apart" if anybody else ""
 
 
 def _narrowest(opened: Iterable[Answer]) -> Iterator[Answer]:
