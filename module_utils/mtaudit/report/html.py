@@ -12,8 +12,8 @@ from typing import Any
 
 from ..finding import Evidence, Status
 from ..joined import FIXED, NEW, SEVERITIES, STILL_OPEN, UNDECIDED, JoinedFinding
-from . import svg
-from .verdict import HostAnswer, Report, proof
+from . import advice, svg
+from .verdict import HostAnswer, Report, Step, proof
 
 INDEX = "report.html"
 PAGES = "report-hosts"
@@ -99,6 +99,20 @@ def host_part(host: HostAnswer) -> HostPart:
     return HostPart(host, blocks, passed, not_applicable)
 
 
+@dataclass(frozen=True)
+class FirstStep:
+    """What to do first, on the first screen: `more` when the hint says more than is shown."""
+
+    step: Step
+    blocks: tuple[advice.Block, ...]
+    more: bool
+
+    @classmethod
+    def of(cls, step: Step) -> FirstStep:
+        shown = advice.first_step(step.fix_hint or step.title)
+        return cls(step, shown, len(shown) < len(advice.blocks(step.fix_hint)))
+
+
 def write_pages(report: Report, template_directory: str, hosts_per_page: int) -> Iterator[tuple[str, Iterator[str]]]:
     """File names, relative to the run directory, and their text in pieces. Raises jinja2.TemplateError, ImportError."""
     environment = _environment(template_directory)
@@ -144,7 +158,8 @@ def _environment(template_directory: str) -> Any:
     )
     environment.filters.update(
         proof=proof, status_word=lambda s: STATUS_WORDS.get(s, s), method_word=lambda m: METHOD_WORDS.get(m, m),
-        condition=condition_words, by_method=by_method, marks=marks, day=lambda since: since[:10], short=svg.short,
+        condition=condition_words, by_method=by_method, marks=marks,
+        advice=advice.blocks, day=lambda since: since[:10], short=svg.short,
     )
     return environment
 
@@ -164,7 +179,6 @@ def _index(report: Report) -> dict[str, Any]:
         "bad_hosts": [h for h in report.hosts if h.answer == "yes"],
         "unknown_hosts": [h for h in report.hosts if h.answer == "unknown"],
         "rows_first_screen": ROWS_FIRST_SCREEN,
-        "steps_first_screen": STEPS_FIRST_SCREEN,
         "listed": LISTED,
         "bars": svg.severity_bars(findings),
         "status_bar": svg.status_bar(report.counts),
@@ -175,7 +189,8 @@ def _index(report: Report) -> dict[str, Any]:
         "cell": svg.CELL,
         "changes": changes,
         "waived": [f for f in findings if f.waiver],
-        "by_number": {host.name: host for host in report.hosts},
+        "first_steps": [FirstStep.of(step) for step in report.steps[:STEPS_FIRST_SCREEN]],
+        "by_name": {host.name: host for host in report.hosts},
     }
 
 

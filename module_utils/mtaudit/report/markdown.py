@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from ..finding import Status
 from ..joined import UNDECIDED, JoinedFinding
+from . import advice
 from .verdict import HostAnswer, Report, proof
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
+# CommonMark 2.4. An underscore within a word and a sign within a line mean nothing: left alone, so that the text stays readable.
+_SPECIAL = re.compile(r"([\\`*{}\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[-+#>=]|(?<=^\d)[.)])")
 _COLUMNS = (Status.FAIL, Status.ERROR, Status.UNKNOWN, Status.NOTCHECKED, Status.WAIVED, Status.FIXED, Status.PASS)
 _SHOWN = (Status.FAIL, Status.WAIVED, *sorted(UNDECIDED))
 UNDECIDED_LIMIT = 200
@@ -64,10 +66,11 @@ def _failure(finding: JoinedFinding) -> str:
     if finding.waiver:
         waiver = finding.waiver
         lines.append(f"- Waiver: {text(waiver.owner)}, until {text(waiver.expires)}: {text(waiver.reason)}")
-    if finding.fix_hint:
-        lines.append(f"- Fix: {text(finding.fix_hint)}")
     if finding.evidence:
         lines.append("\n" + _fenced("\n".join(f"[{e.method.value}] {e.where}\n{e.text}" for e in finding.evidence)))
+    if finding.fix_hint:
+        lines.append("\nWhat to do:\n")
+        lines.extend(f"{_fenced(b.text) if b.is_command else text(b.text)}\n" for b in advice.blocks(finding.fix_hint))
     return "\n".join(lines) + "\n"
 
 

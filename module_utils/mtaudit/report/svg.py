@@ -13,7 +13,7 @@ from .run import ControlEntry
 from .verdict import HostAnswer
 
 CELL = 20  # pixels, one cell with its gap
-LABEL_LIMIT = 22
+LABEL_LIMIT = 20
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ..finding import Status
 from ..joined import JoinedFinding
+from . import advice
 from .complete import severity_rank
 from .verdict import NO, UNKNOWN, YES, HostAnswer, Report, proof, proof_rank
 
@@ -104,7 +105,9 @@ def _steps(report: Report) -> Iterator[str]:
     first = next((step for step in report.steps if step.fix_hint), None)
     if first is not None:
         where = f"{len(first.hosts)} {'host' if len(first.hosts) == 1 else 'hosts'}"
-        yield from _wrapped(f"DO FIRST: {first.control} ({where}): {' '.join(first.fix_hint.split())}")
+        paragraph, *commands = advice.first_step(first.fix_hint)
+        yield from _wrapped(f"DO FIRST: {first.control} ({where}): {paragraph.plain}")
+        yield from (f"    {line}" for block in commands for line in block.text.splitlines())
         yield ""
 
 
