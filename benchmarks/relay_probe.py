@@ -33,7 +33,7 @@ SENDER, CANARY, SINK_PORT = "probe@stranger.test", "canary@canary.test", 2525
 
 @dataclass
 class Outcome:
-    """One run of one tool: wall and processor seconds of the whole process; by address, the numbers of nmap's forms that passed."""
+    """One run of one tool: seconds of the whole process; by address, the numbers of nmap's forms that passed."""
 
     wall_s: float
     cpu_s: float
@@ -54,8 +54,17 @@ def timed(command: Sequence[str]) -> tuple[float, float, str]:
 def product(addresses: Sequence[str], port: int, domain: str, concurrency: int) -> Outcome:
     """The engine as a process of its own."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump({"addresses": list(addresses), "port": port, "domain": domain, "concurrency": concurrency, "sender": SENDER,
-                   "canary": CANARY}, file)
+        json.dump(
+            {
+                "addresses": list(addresses),
+                "port": port,
+                "domain": domain,
+                "concurrency": concurrency,
+                "sender": SENDER,
+                "canary": CANARY,
+            },
+            file,
+        )
         file.flush()
         wall, cpu, text = timed([sys.executable, "-I", str(ENGINE), file.name])
     passed, answered = {}, {}
@@ -72,16 +81,33 @@ def nmap(addresses: Sequence[str], port: int) -> Outcome:
     with tempfile.NamedTemporaryFile("w") as file:
         file.write("\n".join(addresses))
         file.flush()
-        wall, cpu, text = timed([
-            "nmap", "-n", "-Pn", "-T4", "-vv", "-p", str(port), "--script", "+smtp-open-relay", "--script-args",
-            f"smtp-open-relay.domain={domain},smtp-open-relay.to={local},smtp-open-relay.from=probe", "-iL", file.name, "-oN", "-",
-        ])
+        wall, cpu, text = timed(
+            [
+                "nmap",
+                "-n",
+                "-Pn",
+                "-T4",
+                "-vv",
+                "-p",
+                str(port),
+                "--script",
+                "+smtp-open-relay",
+                "--script-args",
+                f"smtp-open-relay.domain={domain},smtp-open-relay.to={local},smtp-open-relay.from=probe",
+                "-iL",
+                file.name,
+                "-oN",
+                "-",
+            ]
+        )
     passed, answered = {}, {}
     for part in text.split("Nmap scan report for ")[1:]:
         address = part.split()[0]
         finished = "smtp-open-relay:" in part and ("all tests failed" in part or "is an open relay" in part)
         answered[address] = 16 if finished else 0
-        passed[address] = tuple(sorted(_number(line, local, domain) for line in re.findall(r"MAIL FROM:<.*> -> RCPT TO:<.*>", part)))
+        passed[address] = tuple(
+            sorted(_number(line, local, domain) for line in re.findall(r"MAIL FROM:<.*> -> RCPT TO:<.*>", part))
+        )
     return Outcome(wall, cpu, passed, answered)
 
 
@@ -89,12 +115,29 @@ def _number(line: str, local: str, domain: str) -> int:
     """Which of nmap's 16 forms an envelope is."""
     sender, _arrow, recipient = line.partition(" -> ")
     sender, recipient = sender[11:-1], recipient[9:-1]
-    shape = re.sub(r"\[[^\]]*\]", "[I]", recipient).replace(f"{local}@{domain}", "T").replace(f"{local}%{domain}", "P").replace(f"{domain}!{local}", "B")
+    shape = (
+        re.sub(r"\[[^\]]*\]", "[I]", recipient)
+        .replace(f"{local}@{domain}", "T")
+        .replace(f"{local}%{domain}", "P")
+        .replace(f"{domain}!{local}", "B")
+    )
     if shape == "T":
         return 1 if not sender else 2 if sender.endswith(f"@{domain}") else 4 if "[" in sender else 3
     shape = re.sub(r"(?<=@)[\w.-]+\Z|(?<=@)[\w.-]+(?=:)", "S", shape)
-    return {"P@[I]": 5, "P@S": 6, '"T"': 7, '"P"': 8, "T@[I]": 9, '"T"@[I]': 10, "T@S": 11, "@[I]:T": 12, "@S:T": 13, "B": 14,
-            "B@[I]": 15, "B@S": 16}[shape]
+    return {
+        "P@[I]": 5,
+        "P@S": 6,
+        '"T"': 7,
+        '"P"': 8,
+        "T@[I]": 9,
+        '"T"@[I]': 10,
+        "T@S": 11,
+        "@[I]:T": 12,
+        "@S:T": 13,
+        "B": 14,
+        "B@[I]": 15,
+        "B@S": 16,
+    }[shape]
 
 
 def compare(addresses: Sequence[str], port: int, domain: str, rounds: int, concurrency: int) -> dict[str, Any]:
@@ -105,15 +148,25 @@ def compare(addresses: Sequence[str], port: int, domain: str, rounds: int, concu
         ours, theirs = product(addresses, port, domain, concurrency), nmap(addresses, port)
         problem = differences(addresses, ours, theirs)
         state = f"void: {problem}" if problem else f"ratio {theirs.wall_s / ours.wall_s:.0f}"
-        print(f"round {number + 1}: mtaudit {ours.wall_s:.3f} s ({ours.cpu_s:.3f} s CPU), nmap {theirs.wall_s:.2f} s; {state}", flush=True)
+        print(
+            f"round {number + 1}: mtaudit {ours.wall_s:.3f} s ({ours.cpu_s:.3f} s CPU), nmap {theirs.wall_s:.2f} s; {state}",
+            flush=True,
+        )
         if not problem:
             pairs.append((ours, theirs))
     ratios = [theirs.wall_s / ours.wall_s for ours, theirs in pairs]
     return {
-        "listeners": len(addresses), "rounds": rounds, "valid_pairs": len(pairs), "load": os.getloadavg()[0], "cores": os.cpu_count(),
-        "mtaudit_wall_s": _median([ours.wall_s for ours, _theirs in pairs]), "mtaudit_cpu_s": _median([ours.cpu_s for ours, _theirs in pairs]),
-        "nmap_wall_s": _median([theirs.wall_s for _ours, theirs in pairs]), "ratio": _median(ratios),
-        "ratio_min": min(ratios, default=None), "ratio_max": max(ratios, default=None),
+        "listeners": len(addresses),
+        "rounds": rounds,
+        "valid_pairs": len(pairs),
+        "load": os.getloadavg()[0],
+        "cores": os.cpu_count(),
+        "mtaudit_wall_s": _median([ours.wall_s for ours, _theirs in pairs]),
+        "mtaudit_cpu_s": _median([ours.cpu_s for ours, _theirs in pairs]),
+        "nmap_wall_s": _median([theirs.wall_s for _ours, theirs in pairs]),
+        "ratio": _median(ratios),
+        "ratio_min": min(ratios, default=None),
+        "ratio_max": max(ratios, default=None),
     }
 
 
@@ -184,7 +237,11 @@ def many(listeners: int, delay_ms: float, rounds: int) -> dict[str, Any]:
 
 def overhead(host: str, address: str, inventory: str, domain: str, rounds: int) -> dict[str, Any]:
     """The whole `ansible` command with the probe as its task, for the share that is Ansible's."""
-    target = {"host": address, "known_recipient": f"postmaster@{domain}" if domain else "", "local_domains": [domain] if domain else []}
+    target = {
+        "host": address,
+        "known_recipient": f"postmaster@{domain}" if domain else "",
+        "local_domains": [domain] if domain else [],
+    }
     arguments = json.dumps({"targets": [target], "sender": SENDER, "canary": CANARY, "deliver": False})
     os.environ.update(ANSIBLE_LIBRARY=str(ROOT / "library"), ANSIBLE_MODULE_UTILS=str(ROOT / "module_utils"))
     ansible = shutil.which("ansible", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or "ansible"

@@ -10,11 +10,12 @@ module: mta_relay_probe
 short_description: Find out from outside whether mail servers relay for strangers, and prove it
 version_added: 0.1.0
 description:
-  - Talks SMTP to every listener of the targets, from the host that the task runs on, and tries more than twenty envelopes that open
-    relays accept. A listener that accepts one is sent one message to the canary; only its arrival is proof.
-  - Recipients are only the canary, the declared known recipients, and random mailboxes at the declared local domains. No message is
-    sent to anybody but the canary.
-  - At most 8 errors a connection and 2 connections at a time to one server; a class of hole stops at its first accepted recipient.
+  - Talks SMTP to every listener of the targets, from the host that the task runs on, and tries more than twenty envelopes that
+    open relays accept. A listener that accepts one is sent one message to the canary; only its arrival is proof.
+  - Recipients are only the canary, the declared known recipients, and random mailboxes at the declared local domains. No message
+    is sent to anybody but the canary.
+  - At most 8 errors a connection and 2 connections at a time to one server; a class of hole stops at its first accepted
+    recipient.
   - C(docs/verdicts.md) says what each verdict means and when it is given.
 author: mtaudit contributors (@mtaudit)
 extends_documentation_fragment: [action_common_attributes]
@@ -26,7 +27,7 @@ attributes:
   platform: {platforms: posix}
 options:
   targets:
-    description: The servers to probe. One entry for each address or name to connect to; entries with the same name are one server.
+    description: The servers to probe, one entry for each address or name to connect to; those with the same name are one server.
     type: list
     elements: dict
     required: true
@@ -56,8 +57,9 @@ options:
         default: ""
       local_domains:
         description: >-
-          Domains that the server accepts mail for. Without one, no random mailbox is tried, so a server that accepts everything is
-          not told from an open relay unless a message is delivered, and only the server's own name and address serve as local senders.
+          Domains that the server accepts mail for. Without one, no random mailbox is tried, so a server that accepts everything
+          is not told from an open relay unless a message is delivered, and only the server's own name and address serve as local
+          senders.
         type: list
         elements: str
         default: []
@@ -77,8 +79,8 @@ options:
     required: true
   canary_check:
     description: >-
-      How to ask the sink whether a token arrived: exactly one of the ways below. Without it no message is sent, and an open relay is
-      V(accepts), unconfirmed.
+      How to ask the sink whether a token arrived: exactly one of the ways below. Without it no message is sent, and an open relay
+      is V(accepts), unconfirmed.
     type: dict
     suboptions:
       url:
@@ -122,7 +124,10 @@ options:
       target: {description: The name of the target., type: str, required: true}
       username: {description: The login., type: str, required: true}
       password: {description: Its password., type: str, required: true}
-      sender: {description: The login's own address. Made from the username and the first local domain when empty., type: str, default: ""}
+      sender:
+        description: The login's own address. Made from the username and the first local domain when empty.
+        type: str
+        default: ""
       other_sender: {description: Another user's address at the same server., type: str, default: ""}
       cleartext: {description: Send the password even without TLS., type: bool, default: false}
   allow_foreign_senders:
@@ -207,9 +212,16 @@ listeners:
     reason: {description: Why, where the verdict needs it., type: str, returned: always}
     classes: {description: Verdict, conditions and reason by class of hole., type: dict, returned: always}
     passed: {description: Names of the forms that were accepted., type: list, elements: str, returned: always}
-    forms: {description: Every envelope that has an answer, with code, enhanced code and text., type: list, elements: dict, returned: always}
+    forms:
+      description: Every envelope that has an answer, with code, enhanced code and text.
+      type: list
+      elements: dict
+      returned: always
     unanswered: {description: Names of the forms without an answer., type: list, elements: str, returned: always}
-    controls: {description: The answers for the known recipient (positive) and the random mailbox (negative)., type: dict, returned: always}
+    controls:
+      description: The answers for the known recipient (positive) and the random mailbox (negative).
+      type: dict
+      returned: always
     deliveries: {description: The messages that were sent and what became of them., type: list, elements: dict, returned: always}
     troubles: {description: Sessions that ended early., type: list, elements: str, returned: always}
     tokens: {description: What to look for in the server's log and at the sink., type: list, elements: str, returned: always}

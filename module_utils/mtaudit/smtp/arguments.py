@@ -34,8 +34,17 @@ def request_from(params: Mapping[str, Any]) -> Request:
         ask, reason = _canary(_given(params.get("canary_check")))
     mission = Mission(sender, canary, params.get("helo") or own_name(), _tag(params["tag"]), float(params["retry_after_s"]))
     return Request(
-        tuple(orders), mission, params["vantage"], ask, reason, float(params["canary_wait_s"]), int(params["concurrency"]),
-        int(params["per_server"]), float(params["timeout_s"]), float(params["target_timeout_s"]), bool(params["allow_foreign_senders"]),
+        tuple(orders),
+        mission,
+        params["vantage"],
+        ask,
+        reason,
+        float(params["canary_wait_s"]),
+        int(params["concurrency"]),
+        int(params["per_server"]),
+        float(params["timeout_s"]),
+        float(params["target_timeout_s"]),
+        bool(params["allow_foreign_senders"]),
     )
 
 
@@ -91,7 +100,9 @@ def _order(raw: Mapping[str, Any], index: int, logins: Mapping[str, Any]) -> Ord
     where = f"targets[{index}]"
     unknown = set(raw) - _TARGET_FIELDS
     if unknown:
-        raise ArgumentError(f"{where} does not know {', '.join(sorted(map(str, unknown)))}; it takes {', '.join(sorted(_TARGET_FIELDS))}")
+        raise ArgumentError(
+            f"{where} does not know {', '.join(sorted(map(str, unknown)))}; it takes {', '.join(sorted(_TARGET_FIELDS))}"
+        )
     host = raw.get("host")
     if not isinstance(host, str) or not host.strip():
         raise ArgumentError(f"{where}: host, a name or an address, is missing")
@@ -110,7 +121,9 @@ def _order(raw: Mapping[str, Any], index: int, logins: Mapping[str, Any]) -> Ord
 def _texts(value: Any, where: str) -> tuple[str, ...]:
     if value is None:
         return ()
-    if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) and v and v.isascii() and not set(v) & set("<> \r\n{}@") for v in value):
+    if not isinstance(value, (list, tuple)) or not all(
+        isinstance(v, str) and v and v.isascii() and not set(v) & set("<> \r\n{}@") for v in value
+    ):
         raise ArgumentError(f"{where} takes a list of domain names")
     return tuple(value)
 

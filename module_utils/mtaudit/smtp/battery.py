@@ -38,8 +38,9 @@ CONTROLS = {
 class Form:
     """One envelope. `conditions` is what it takes if it is the one that passes.
 
-    `pilot` forms of a class are asked one at a time; the others, which are further spellings of the same tricks, together once every
-    pilot was refused. `may_be_local`: the server may take the recipient for a mailbox of its own, so only an arrival proves relaying.
+    `pilot` forms of a class are asked one at a time; the others, which are further spellings of the same tricks, together once
+    every pilot was refused. `may_be_local`: the server may take the recipient for a mailbox of its own, so only an arrival proves
+    relaying.
     """
 
     name: str
@@ -78,10 +79,16 @@ _FOREIGN, _CANARY, _LITERAL = "{f}@{F}", "{t}@{D}", "{f}@[{I}]"
 def _routing(
     name: str, recipient: str, condition: str, nmap: int = 0, pilot: Optional[bool] = None, may_be_local: bool = False
 ) -> Form:
-    # nmap's routing forms all come from the server's own literal; ours from the foreign sender, which a sender policy may like better.
+    # nmap's routing forms all come from the server's own literal; ours from the foreign sender, in case it is refused.
     return Form(
-        name, Hole.ROUTING, _LITERAL if nmap else _FOREIGN, recipient, (condition,), nmap,
-        not nmap if pilot is None else pilot, may_be_local,
+        name,
+        Hole.ROUTING,
+        _LITERAL if nmap else _FOREIGN,
+        recipient,
+        (condition,),
+        nmap,
+        not nmap if pilot is None else pilot,
+        may_be_local,
     )
 
 
@@ -131,8 +138,17 @@ def fill(forms: Sequence[Form], names: Names) -> list[Form]:
         if form.name == "local_domain" and not names.L:
             continue
         ready = Form(
-            form.name, form.hole, form.sender.format(**values), form.recipient.format(**values), form.conditions, form.nmap, form.pilot,
-            form.may_be_local, form.helo.format(**values), form.tls, form.identity,
+            form.name,
+            form.hole,
+            form.sender.format(**values),
+            form.recipient.format(**values),
+            form.conditions,
+            form.nmap,
+            form.pilot,
+            form.may_be_local,
+            form.helo.format(**values),
+            form.tls,
+            form.identity,
         )
         key = (ready.sender, ready.recipient, ready.helo, ready.tls, ready.identity)
         if key not in filled:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Callable
 
-TOKEN_HEADER = "X-Mtaudit-Token"  # noqa: S105 - a header's name
+TOKEN_HEADER = "X-Mtaudit-Token"
 ASK_TIMEOUT_S = 10.0
 _HEAD_BYTES = 64 * 1024
 
@@ -20,13 +20,15 @@ Ask = Callable[[str], bool]
 
 
 def canary_from(check: Mapping[str, Any]) -> Ask:
-    """A function that says whether a token has arrived, from the `canary_check` argument. Raises ValueError on anything it does not know.
+    """A function that says whether a token has arrived, from the `canary_check` argument. Raises ValueError if it does not fit.
 
     `{url: "http://sink/token/{token}"}` (200 arrived, 404 not yet), `{maildir: path}` or
     `{imap: {host, user, password, port, tls, folder, verify}}`.
     """
     if len(check) != 1 or next(iter(check)) not in ("url", "maildir", "imap"):
-        raise ValueError(f"canary_check takes exactly one of url, maildir and imap, not: {', '.join(map(str, check)) or 'nothing'}")
+        raise ValueError(
+            f"canary_check takes exactly one of url, maildir and imap, not: {', '.join(map(str, check)) or 'nothing'}"
+        )
     kind, value = next(iter(check.items()))
     if kind == "imap":
         return _imap(value)
@@ -44,7 +46,9 @@ def _at_url(template: str, token: str) -> bool:
     import urllib.request
 
     url = template.replace("{token}", token)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the sink is ours: never through a proxy of the environment
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({})
+    )  # the sink is ours: never through a proxy of the environment
     try:
         with opener.open(url, timeout=ASK_TIMEOUT_S) as response:
             if response.status == 200:
@@ -79,7 +83,9 @@ def _holds(path: str, wanted: bytes) -> bool:
 
 
 def _imap(value: Any) -> Ask:
-    if not isinstance(value, Mapping) or not all(isinstance(value.get(k), str) and value.get(k) for k in ("host", "user", "password")):
+    if not isinstance(value, Mapping) or not all(
+        isinstance(value.get(k), str) and value.get(k) for k in ("host", "user", "password")
+    ):
         raise ValueError("canary_check: imap takes host, user, password and optionally port, tls, folder, verify")
     surplus = set(value) - {"host", "user", "password", "port", "tls", "folder", "verify"}
     if surplus:

@@ -11,34 +11,15 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional, cast
 
-from ..redact import MASK, redact
-from ..text import printable
+from ..redact import MASK
+from .evidence import Costs, Limits, Transcript
 from .reply import Reply, ReplyParser
 
 SESSION_LIMIT_BYTES = 1024 * 1024
 UNREAD_LIMIT_REPLIES = 500
-_MAY_BE_SECRET = ("pass", "secret", "key", "token", "pw", "://", "auth", "-----")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long to wait for what, and how much of a server's patience one connection may use.
-
-    Postfix waits 1 s before every reply from the 10th error of a connection on (smtpd_soft_error_limit), hence 8.
-    """
-
-    connect_s: float = 10.0
-    banner_s: float = 20.0
-    reply_s: float = 20.0
-    message_s: float = 60.0
-    quit_s: float = 2.0
-    backoff_s: float = 1.0
-    errors_per_connection: int = 8
-    dialogue_lines: int = 240
-    line_characters: int = 240
 
 
 @dataclass(frozen=True)
@@ -49,49 +30,6 @@ class Endpoint:
     port: int
     tls: bool = False
     source: str = ""
-
-
-@dataclass
-class Costs:
-    """What the probe cost a server. `accepted_recipients` are those of envelopes that were given up; a sent message counts apart."""
-
-    started: int = 0
-    connections: int = 0
-    errors: int = 0
-    worst_connection_errors: int = 0
-    accepted_recipients: int = 0
-    messages: int = 0
-    bytes_sent: int = 0
-
-
-@dataclass
-class Transcript:
-    """The dialogue as evidence: a bounded number of lines, the secrets blanked. `number` tells the connections apart."""
-
-    limits: Limits = field(default_factory=Limits)
-    secrets: tuple[str, ...] = ()
-    _said: list[tuple[int, str, str]] = field(default_factory=list)
-
-    def add(self, who: str, text: str, number: int = 0) -> None:
-        if len(self._said) <= self.limits.dialogue_lines:
-            self._said.append((number, who, text))
-
-    @property
-    def lines(self) -> list[str]:
-        """What was said, fit for a report."""
-        lines = [f"{number or ''}{who} {self.clean(text)}" for number, who, text in self._said[: self.limits.dialogue_lines]]
-        return lines if len(self._said) <= self.limits.dialogue_lines else [*lines, "... (cut)"]
-
-    def clean(self, text: str) -> str:
-        """Text from a server, fit for a report."""
-        limit = self.limits.line_characters
-        if not text.isprintable() or len(text) > limit:
-            text = printable(text, limit)
-        for secret in self.secrets:
-            text = text.replace(secret, MASK)
-        lower = text.lower()
-        # Most lines hold none of what redact() looks for; asking first saves 5 ms of patterns for each listener.
-        return redact(text) if any(word in lower for word in _MAY_BE_SECRET) else text
 
 
 class SessionEnded(Exception):
@@ -215,7 +153,10 @@ class Session:
         try:
             await asyncio.wait_for(
                 loop.create_connection(
-                    lambda: self._wire, self.endpoint.address, self.endpoint.port, local_addr=source,
+                    lambda: self._wire,
+                    self.endpoint.address,
+                    self.endpoint.port,
+                    local_addr=source,
                     ssl=_shared_context() if self.endpoint.tls and not preface else None,
                     server_hostname="" if self.endpoint.tls and not preface else None,
                 ),
@@ -405,4 +346,3 @@ class Session:
         """Close at once."""
         if self._wire.transport is not None:
             self._wire.transport.abort()
-

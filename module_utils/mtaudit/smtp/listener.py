@@ -10,19 +10,20 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from .battery import FORMS, Form, Hole, Names, fill, literal
-from .dialogue import Costs, Endpoint, Limits, Session, SessionEnded, Transcript
+from .dialogue import Endpoint, Session, SessionEnded
+from .evidence import Costs, Limits, Transcript
 from .plan import Plan
 from .reply import Reply
 from .servers import Servers
+from .transaction import POSITIVE, Transaction, answer_to
 from .verdict import Answer, Observations
-from .wording import Meaning, meaning
+from .wording import Meaning
 
 CONNECTIONS_LIMIT = 60
 FRUITLESS_LIMIT = 3  # sessions in a row that bring no answer
 SUBMISSION_PORTS = (465, 587)
 _NAME = re.compile(r"([a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?)(?=[\s,;]|$)", re.I)
 
-POSITIVE = Form("known_recipient", Hole.PLAIN, "", "")
 NEGATIVE = Form("random_mailbox", Hole.PLAIN, "", "")
 
 
@@ -83,8 +84,8 @@ class Listener:
         self._helper: Optional[asyncio.Task[None]] = None
         self._random_mailbox = f"{mission.tag}-{secrets.token_hex(8)}@{target.local_domains[0]}" if target.local_domains else ""
 
-    # The sender carries the token: servers log it with a refusal, so that the log can be searched for our own connection. It is the
-    # same in a retry, because greylisting remembers client, sender and recipient together.
+    # The sender carries the token: servers log it with a refusal, so that the log can be searched for our own connection. It is
+    # the same in a retry, because greylisting remembers client, sender and recipient together.
     @property
     def sender(self) -> str:
         local, _at, domain = self.mission.sender.rpartition("@")
@@ -96,7 +97,11 @@ class Listener:
             await self.ask_everything()
             # Two rounds: a form that was first asked in the retry may be greylisted itself.
             for _round in range(2):
-                if self.plan is None or self.seen.gave_up or not self.plan.retry("foreign_sender" if self._control_was_put_off() else ""):
+                if (
+                    self.plan is None
+                    or self.seen.gave_up
+                    or not self.plan.retry("foreign_sender" if self._control_was_put_off() else "")
+                ):
                     break
                 self.transcript.add("*", f"put off: again in {self.mission.retry_after_s:g} s")
                 await asyncio.sleep(self.mission.retry_after_s)
@@ -183,7 +188,7 @@ class Listener:
         self.preface = proxy_header(self.source_address, self.endpoint.address, self.port)
 
     async def greet(self, session: Session, preface: Optional[bytes] = None) -> Reply:
-        """Connect, read the banner, say EHLO, and STARTTLS where the server wants it. Raises SessionEnded unless all were accepted."""
+        """Connect, read the banner, say EHLO, and STARTTLS where the server wants it. Raises SessionEnded otherwise."""
         try:
             banner = await session.connect(self.preface if preface is None else preface)
         finally:
@@ -229,14 +234,25 @@ class Listener:
         return upgraded
 
     def _make_plan(self, session: Session, hello: Reply) -> None:
-        name = self.target.helo_name or (_server_name(session.banner) if session.banner else "") or _server_name(hello) or self.target.name
+        name = (
+            self.target.helo_name
+            or (_server_name(session.banner) if session.banner else "")
+            or _server_name(hello)
+            or self.target.name
+        )
         local, _at, domain = self.sender.rpartition("@")
         canary_local, _at, canary_domain = self.mission.canary.rpartition("@")
         mailbox, _at, mailbox_domain = self.target.known_recipient.rpartition("@")
         at_home = mailbox_domain.lower() in self.seen.local_domains
         self.names = Names(
-            local, domain, canary_local, canary_domain, name, literal(self.endpoint.address),
-            (mailbox_domain if at_home else "") or next(iter(self.target.local_domains), ""), mailbox if at_home else "postmaster",
+            local,
+            domain,
+            canary_local,
+            canary_domain,
+            name,
+            literal(self.endpoint.address),
+            (mailbox_domain if at_home else "") or next(iter(self.target.local_domains), ""),
+            mailbox if at_home else "postmaster",
         )
         self.plan = Plan(fill(self.mission.forms, self.names))
         if session.secure or not session.offers("STARTTLS"):
@@ -245,7 +261,7 @@ class Listener:
     async def _converse(self, session: Session) -> None:
         """Ask batch after batch on this connection."""
         assert self.plan is not None
-        transaction = _Transaction(session)
+        transaction = Transaction(session)
         asked = False
         while True:
             controls = self._controls(first=not asked)
@@ -272,7 +288,9 @@ class Listener:
             found.append((NEGATIVE, self._random_mailbox))
         return found
 
-    async def _ask(self, session: Session, transaction: _Transaction, controls: Sequence[tuple[Form, str]], batch: Sequence[Form]) -> None:
+    async def _ask(
+        self, session: Session, transaction: Transaction, controls: Sequence[tuple[Form, str]], batch: Sequence[Form]
+    ) -> None:
         assert self.plan is not None
         forms = sorted(batch, key=lambda form: form.sender != self.sender)  # one transaction with the controls
         items = [(form, self.sender, recipient) for form, recipient in controls] + [(f, f.sender, f.recipient) for f in forms]
@@ -296,7 +314,7 @@ class Listener:
                 self.plan.tls_only = False
                 raise SessionEnded("tls", "wants STARTTLS but does not do it")
 
-    async def _prepare(self, session: Session, transaction: _Transaction, form: Form, left: list[Form]) -> None:
+    async def _prepare(self, session: Session, transaction: Transaction, form: Form, left: list[Form]) -> None:
         """Bring the session into the state that the form needs: TLS, HELO name."""
         assert self.plan is not None
         if form.tls and not session.secure:
@@ -341,60 +359,6 @@ class Listener:
 
     def _wake(self) -> None:
         self._changed.set()
-
-
-class _Transaction:
-    """The open mail transaction of a session, and the envelopes asked in it."""
-
-    def __init__(self, session: Session) -> None:
-        self.sender: Optional[str] = None
-        self._session = session
-        self._dirty = False
-        self._asked: list[tuple[str, Optional[Form]]] = []
-
-    def reset(self) -> None:
-        """EHLO or STARTTLS ended the transaction."""
-        self.sender, self._dirty = None, False
-
-    async def ask(self, items: Sequence[tuple[Form, str, str]]) -> list[tuple[Form, Answer]]:
-        """Ask (form, sender, recipient) in order, with as few MAIL commands as that allows."""
-        self._asked = []
-        for form, sender, recipient in items:
-            if sender != self.sender:
-                if self._dirty:
-                    self._asked.append(("RSET", None))
-                self._asked.append((f"MAIL FROM:<{sender}>", None))
-                self.sender, self._dirty = sender, True
-            self._asked.append((f"RCPT TO:<{recipient}>", form))
-        replies = await self._session.commands([command for command, _form in self._asked])
-        found = self.answered(replies)
-        if any(answer.meaning is Meaning.ACCEPTED and form is not POSITIVE for form, answer in found) or self._mail_refused(replies):
-            self.sender = None  # the next envelope begins with RSET
-        return found
-
-    def _mail_refused(self, replies: Sequence[Reply]) -> bool:
-        return any(c.startswith("MAIL") and not r.accepted for (c, _form), r in zip(self._asked, replies))
-
-    def answered(self, replies: Sequence[Reply]) -> list[tuple[Form, Answer]]:
-        """The answers that the replies so far give. When MAIL was refused, that is the answer to its envelopes."""
-        found = []
-        mail: Optional[Reply] = None
-        for (command, form), reply in zip(self._asked, replies):
-            if form is None:
-                mail = reply if command.startswith("MAIL") else mail
-                continue
-            refused = mail is not None and not mail.accepted
-            decided = mail if refused and mail is not None else reply
-            found.append((form, answer_to(form, decided, "MAIL" if refused else "RCPT", self._session.transcript, self._session.secure)))
-        return found
-
-
-def answer_to(form: Form, reply: Reply, stage: str, transcript: Transcript, in_tls: bool) -> Answer:
-    """A reply as an answer to a form."""
-    path = re.search(r"<([^<>\s]+@[^<>\s]+)>", reply.text) if reply.code in (251, 551) else None
-    return Answer(
-        form, meaning(reply), reply.code, reply.enhanced, transcript.clean(reply.text), stage, in_tls, path.group(1) if path else ""
-    )
 
 
 def _server_name(reply: Reply) -> str:

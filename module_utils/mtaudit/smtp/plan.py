@@ -1,7 +1,7 @@
 """Decide which envelope forms are asked next on a connection: no I/O, only what was asked and answered.
 
-The rules that keep a probe gentle stand here: a class of hole stops at its first accepted recipient, its pilot forms are asked one
-at a time, and a batch never risks more errors than the connection has left.
+The rules that keep a probe gentle stand here: a class of hole stops at its first accepted recipient, its pilot forms are asked
+one at a time, and a batch never risks more errors than the connection has left.
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ class Plan:
         senders = set(known_senders)
         waiting = False
         for form in list(self._pending.values()):
-            if self._deferred(form) or self._wants_other_session(form, upgraded) or (batch and (form.helo, form.tls) != (batch[0].helo, batch[0].tls)):
+            if (
+                self._deferred(form)
+                or self._wants_other_session(form, upgraded)
+                or (batch and (form.helo, form.tls) != (batch[0].helo, batch[0].tls))
+            ):
                 continue
             cost = 1 + (form.sender not in senders)  # a refused MAIL makes its RCPT an error, too
             if cost > room:
@@ -70,7 +74,9 @@ class Plan:
         return batch if batch or waiting and self._in_flight else None
 
     def _deferred(self, form: Form) -> bool:
-        """Greylisting remembers sender and recipient: while the plain envelope is put off, its variants would only show that time passed."""
+        """Greylisting remembers sender and recipient: until the plain envelope is decided, its variants would only show that
+        time passed.
+        """
         main = self._main
         same = main is not None and form is not main and (form.sender, form.recipient) == (main.sender, main.recipient)
         return same and main is not None and self.answers.get(main.name) in LATE
@@ -122,11 +128,17 @@ class Plan:
         return bool(self._pending)
 
     def retry(self, also: str = "") -> bool:
-        """Make the forms that were put off (4xx), and the one named, ready for another round: each form once. False when there are none."""
+        """Make the forms that were put off (4xx), and the one named, ready for another round. False when there are none.
+
+        Each form gets one such retry.
+        """
         again = [
-            form for form in self._forms
+            form
+            for form in self._forms
             # The plain envelope again even if another form of its class passed: that one's condition may not be needed.
-            if form.name in self.answers and form.name not in self._retried and (form.hole not in self._stopped or form is self._main)
+            if form.name in self.answers
+            and form.name not in self._retried
+            and (form.hole not in self._stopped or form is self._main)
             and (self.answers[form.name] in LATE or form.name == also)
         ]
         for form in again:

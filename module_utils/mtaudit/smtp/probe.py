@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from ..finding import Finding
+from .battery import Hole
 from .canary import Ask, CanaryError
 from .dialogue import Endpoint
 from .listener import Listener, Mission, Target
@@ -19,14 +20,13 @@ from .prove import LoginBudget, Prover
 from .results import findings_of, listener_result
 from .servers import Servers
 from .verdict import Conclusion, Observations, Place, conclude, with_place
-from .battery import Hole
 
 Dial = Callable[[str, int], "tuple[str, int]"]
 
 
 @dataclass(frozen=True)
 class Order:
-    """A target and where to look for it: a host name or address, and ports. Ports in `tls_ports` speak TLS from the first byte."""
+    """A target and where to look for it: a host name or address, and ports. Those in `tls_ports` speak TLS from the start."""
 
     target: Target
     host: str
@@ -38,8 +38,9 @@ class Order:
 class Request:
     """One call of the probe.
 
-    `ask` is None when no message may be sent. `concurrency` bounds the listeners at a time, `per_server` the connections at a time to one server.
-    `dial` maps a listener to where it really is (tests); `sources` are own addresses to connect from, by IP version.
+    `ask` is None when no message may be sent. `concurrency` bounds the listeners at a time, `per_server` the connections at a
+    time to one server. `dial` maps a listener to where it really is (tests); `sources` are own addresses to connect from, by IP
+    version.
     """
 
     orders: tuple[Order, ...]
@@ -81,7 +82,7 @@ class _Job:
 
 
 def run(request: Request) -> dict[str, Any]:
-    """Probe and return `{"findings": [...], "listeners": [...], "notes": [...], "worst_connections_at_a_time": n}`, plain data."""
+    """Probe and return plain data: `findings`, `listeners`, `notes` and `worst_connections_at_a_time`."""
     return asyncio.run(probe(request))
 
 
@@ -105,7 +106,9 @@ async def probe(request: Request) -> dict[str, Any]:
     listeners: list[dict[str, Any]] = []
     for job, classes in placed:
         source = job.listener.source_address if job.listener else ""
-        found: Iterable[Finding] = findings_of(job.address, job.port, source, classes, request.vantage, request.allow_foreign_senders)
+        found: Iterable[Finding] = findings_of(
+            job.address, job.port, source, classes, request.vantage, request.allow_foreign_senders
+        )
         findings += [{**finding.to_dict(), "target": job.order.target.name} for finding in found]
         tokens = job.prover.tokens if job.prover else []
         listeners.append(listener_result(job.order.target.name, job.address, job.port, job.seen, classes, job.listener, tokens))

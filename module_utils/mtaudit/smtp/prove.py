@@ -13,7 +13,8 @@ from typing import Optional
 from .battery import IDENTITY_FORMS, Form, Hole, authenticated_forms, fill
 from .canary import TOKEN_HEADER, Ask, CanaryError, arrived
 from .dialogue import Session, SessionEnded
-from .listener import Listener, answer_to, proxy_header
+from .listener import Listener, proxy_header
+from .transaction import answer_to
 from .verdict import Answer, Delivery, Outcome
 from .wording import Meaning
 
@@ -30,7 +31,7 @@ class LoginBudget:
 
 
 class Prover:
-    """What follows the battery on one listener. `ask` is None when no message is to be sent, `no_delivery_reason` then says why."""
+    """What follows the battery on one listener. `ask` is None when no message is to be sent."""
 
     def __init__(self, listener: Listener, ask: Optional[Ask], wait_s: float, logins: LoginBudget) -> None:
         self.tokens: list[str] = []
@@ -59,12 +60,17 @@ class Prover:
         tried = {delivery.form.name for delivery in self._seen.deliveries}
         for answer in self._seen.answers.values():
             elsewhere = answer.forward_path and answer.forward_path.lower() != answer.form.recipient.lower()
-            if answer.form.hole is hole and answer.meaning is Meaning.ACCEPTED and answer.form.name not in tried and not elsewhere:
+            if (
+                answer.form.hole is hole
+                and answer.meaning is Meaning.ACCEPTED
+                and answer.form.name not in tried
+                and not elsewhere
+            ):
                 return answer.form
         return None
 
     async def _went_on(self) -> bool:
-        """A recipient that was only a local mailbox stops nothing: ask the other tricks of its class. True when one was accepted."""
+        """A recipient that was only a local mailbox stops nothing: ask its class's other tricks. True when one was accepted."""
         listener = self._listener
         assert listener.plan is not None
         local = [d.form for d in self._seen.deliveries if d.outcome is Outcome.MISSING and d.form.may_be_local]
@@ -109,7 +115,10 @@ class Prover:
         """XCLIENT only where it is offered, a PROXY header only where the listener wants one: both are told by how it greets."""
         listener = self._listener
         assert listener.names is not None
-        wanted = {"xclient": any(c.split(" ")[0].upper() == "XCLIENT" for c in listener.capabilities), "proxy": bool(listener.preface)}
+        wanted = {
+            "xclient": any(c.split(" ")[0].upper() == "XCLIENT" for c in listener.capabilities),
+            "proxy": bool(listener.preface),
+        }
         for form in fill(IDENTITY_FORMS, listener.names):
             if not wanted[form.identity] or self._passed(Hole.IDENTITY):
                 continue
@@ -152,11 +161,16 @@ class Prover:
         try:
             came = await arrived(self._ask, token, self._wait_s)
         except CanaryError as exc:
-            return Delivery(delivery.form, Outcome.UNASKED, f"the canary could not be asked: {exc}", delivery.without_local_sender)
+            return Delivery(
+                delivery.form, Outcome.UNASKED, f"the canary could not be asked: {exc}", delivery.without_local_sender
+            )
         return Delivery(delivery.form, Outcome.ARRIVED if came else Outcome.MISSING, "", delivery.without_local_sender)
 
     async def _send(self, session: Session, form: Form, token: str) -> Delivery:
-        """MAIL, RCPT, DATA and the message. A routing form of nmap's is first tried with the foreign sender, to see whether it takes a local one."""
+        """MAIL, RCPT, DATA and the message.
+
+        A routing form of nmap's is first tried with the foreign sender, to see whether it really takes a local one.
+        """
         session.delivering = True
         foreign = self._listener.sender
         answer: Optional[Answer] = None
@@ -181,26 +195,30 @@ class Prover:
             reply = await session.message(self._content(form, sender, token))
             where = "after the message"
             if reply.accepted:
-                return Delivery(form, Outcome.UNASKED, "sent; time was up before the canary could say", sender == self._listener.sender)
+                return Delivery(
+                    form, Outcome.UNASKED, "sent; time was up before the canary could say", sender == self._listener.sender
+                )
         permanent = 500 <= reply.code < 600
         return Delivery(form, Outcome.REFUSED if permanent else Outcome.PUT_OFF, f"{where}: {clean(str(reply))}")
 
     def _content(self, form: Form, sender: str, token: str) -> str:
         mission = self._listener.mission
         domain = mission.sender.rpartition("@")[2]
-        return "\r\n".join([
-            f"From: mtaudit <{mission.sender}>",
-            f"To: <{mission.canary}>",
-            "Subject: mtaudit relay test",
-            f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}",
-            f"Message-ID: <{token}@{domain}>",
-            f"{TOKEN_HEADER}: {token}",
-            "Auto-Submitted: auto-generated",
-            "",
-            "This message tests whether a mail server relays for strangers. It was sent by the server's owner with mtaudit.",
-            f"Server: {self._listener.target.name}, port {self._listener.port}. Form: {form.name}.",
-            "",
-        ])
+        return "\r\n".join(
+            [
+                f"From: mtaudit <{mission.sender}>",
+                f"To: <{mission.canary}>",
+                "Subject: mtaudit relay test",
+                f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}",
+                f"Message-ID: <{token}@{domain}>",
+                f"{TOKEN_HEADER}: {token}",
+                "Auto-Submitted: auto-generated",
+                "",
+                "This message tests whether a mail server relays for strangers. It was sent by the server's owner with mtaudit.",
+                f"Server: {self._listener.target.name}, port {self._listener.port}. Form: {form.name}.",
+                "",
+            ]
+        )
 
     async def _login(self) -> None:
         """One login on this listener; after a failed one the account is left alone."""
@@ -229,7 +247,9 @@ class Prover:
         reply = await session.login(login.username, login.password)
         if reply is None or reply.code != 235:
             self._logins.refused = True
-            self._seen.login_problem = f"the test login failed: {session.transcript.clean(str(reply)) if reply else 'no mechanism in common'}"
+            self._seen.login_problem = (
+                f"the test login failed: {session.transcript.clean(str(reply)) if reply else 'no mechanism in common'}"
+            )
             return
         own = Form(_OWN.name, _OWN.hole, login.sender, listener.mission.canary)
         self._seen.login = await self._envelope(session, own)

@@ -46,8 +46,15 @@ def findings_of(
         if found.form is not None and status is not Status.PASS:
             evidence = (Evidence(Method.PROBE, f"{name} from {source_address}", _line(found.form)),)
         yield Finding(
-            CONTROLS[hole], Subject("listener", name), status, _message(hole, found, vantage), Method.PROBE, evidence,
-            found.conditions, found.reason if status is Status.UNKNOWN else "", found.verdict.value,
+            CONTROLS[hole],
+            Subject("listener", name),
+            status,
+            _message(hole, found, vantage),
+            Method.PROBE,
+            evidence,
+            found.conditions,
+            found.reason if status is Status.UNKNOWN else "",
+            found.verdict.value,
         )
 
 
@@ -70,13 +77,21 @@ def _message(hole: Hole, found: Conclusion, vantage: str) -> str:
 
 
 def listener_result(
-    target: str, address: str, port: int, seen: Observations, classes: Mapping[Hole, Conclusion], listener: Optional[Listener],
+    target: str,
+    address: str,
+    port: int,
+    seen: Observations,
+    classes: Mapping[Hole, Conclusion],
+    listener: Optional[Listener],
     message_tokens: list[str],
 ) -> dict[str, Any]:
     """Everything about one listener as plain data."""
     verdict = overall(classes)
     result: dict[str, Any] = {
-        "name": target, "host": address, "port": port, "listener": listener_name(address, port),
+        "name": target,
+        "host": address,
+        "port": port,
+        "listener": listener_name(address, port),
         **_conclusion(verdict),
         "classes": {hole.value: _conclusion(found) for hole, found in classes.items()},
         "passed": [name for name, answer in seen.answers.items() if answer.meaning is Meaning.ACCEPTED],
@@ -111,13 +126,28 @@ def _conclusion(found: Conclusion) -> dict[str, Any]:
 def _control(answer: Optional[Answer]) -> Optional[dict[str, Any]]:
     if answer is None:
         return None
-    return {"meaning": answer.meaning.value, "stage": answer.stage, "code": answer.code, "enhanced": answer.enhanced, "text": answer.text}
+    return {
+        "meaning": answer.meaning.value,
+        "stage": answer.stage,
+        "code": answer.code,
+        "enhanced": answer.enhanced,
+        "text": answer.text,
+    }
 
 
 def _form(answer: Answer) -> dict[str, Any]:
     form = answer.form
     return {
-        "name": form.name, "class": form.hole.value, "nmap": form.nmap, "mail_from": form.sender, "rcpt_to": form.recipient,
-        "helo": form.helo, "tls": answer.in_tls, "stage": answer.stage, "code": answer.code, "enhanced": answer.enhanced,
-        "text": answer.text, "meaning": answer.meaning.value,
+        "name": form.name,
+        "class": form.hole.value,
+        "nmap": form.nmap,
+        "mail_from": form.sender,
+        "rcpt_to": form.recipient,
+        "helo": form.helo,
+        "tls": answer.in_tls,
+        "stage": answer.stage,
+        "code": answer.code,
+        "enhanced": answer.enhanced,
+        "text": answer.text,
+        "meaning": answer.meaning.value,
     }

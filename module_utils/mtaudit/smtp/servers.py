@@ -16,8 +16,8 @@ class Servers:
     """Slots for connections: `per_server` to each server.
 
     A server is known by the target's name at first, and by the name in its banner as soon as that was read: targets with the same
-    banner share their slots. How many servers may be contacted whose banner is not known yet starts at `per_server` and grows with
-    every name that is new (as TCP's slow start does), so that an address block that is really one host never sees a crowd.
+    banner share their slots. How many servers may be contacted whose banner is not known yet starts at `per_server` and grows
+    with every name that is new (as TCP's slow start does), so that an address block that is really one host never sees a crowd.
     """
 
     def __init__(self, per_server: int) -> None:
@@ -81,7 +81,7 @@ class Servers:
         self._wake(key)
 
     def learn(self, target: str, banner_name: str) -> bool:
-        """A first contact was made. False when the target is a server whose slots are all in use: then hang up and take a slot anew."""
+        """A first contact was made. False when the target is a server whose slots are all in use: hang up and take one anew."""
         if target in self._key:
             return True
         held = f"target {target}"

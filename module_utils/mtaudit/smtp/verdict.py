@@ -125,7 +125,7 @@ def conclude(seen: Observations) -> dict[Hole, Conclusion]:
 
 
 def overall(classes: Mapping[Hole, Conclusion]) -> Conclusion:
-    """The verdict on a listener for clients without a login: that of its worst class; with the fewest conditions, if several share it."""
+    """The verdict on a listener for clients without a login: that of its worst class, with the fewest conditions."""
     found = [classes[hole] for hole in classes if hole is not Hole.AUTHENTICATED]
     worst = min((c.verdict for c in found), key=_GRAVITY.index)
     return min((c for c in found if c.verdict is worst), key=lambda c: len(c.conditions))
@@ -168,15 +168,23 @@ def _accepted(seen: Observations, answer: Answer) -> Conclusion:
     if delivery and delivery.outcome is Outcome.REFUSED:
         return Conclusion(Verdict.CLOSED, (), f"accepted the recipient and refused the message: {delivery.text}", answer)
     if delivery and delivery.outcome is Outcome.PUT_OFF:
-        return Conclusion(Verdict.UNKNOWN, (), f"accepted the recipient, but the message could not be sent: {delivery.text}", answer)
+        return Conclusion(
+            Verdict.UNKNOWN, (), f"accepted the recipient, but the message could not be sent: {delivery.text}", answer
+        )
     if delivery and delivery.outcome is Outcome.MISSING:
         if form.may_be_local:
-            return Conclusion(Verdict.CLOSED, (), "took the recipient for a mailbox of its own; nothing reached the canary", answer)
+            return Conclusion(
+                Verdict.CLOSED, (), "took the recipient for a mailbox of its own; nothing reached the canary", answer
+            )
         return Conclusion(Verdict.ACCEPTS_BUT_DISCARDS, conditions, "took the message, but nothing reached the canary", answer)
     if seen.negative and seen.negative.meaning is Meaning.ACCEPTED:
-        return Conclusion(Verdict.UNKNOWN, (), "accepts everything, a random mailbox as well, so only a delivery would tell", answer)
+        return Conclusion(
+            Verdict.UNKNOWN, (), "accepts everything, a random mailbox as well, so only a delivery would tell", answer
+        )
     if form.may_be_local and not _cannot_be_local(seen, form):
-        return Conclusion(Verdict.UNKNOWN, (), "may have taken the recipient for a mailbox of its own; only a delivery would tell", answer)
+        return Conclusion(
+            Verdict.UNKNOWN, (), "may have taken the recipient for a mailbox of its own; only a delivery would tell", answer
+        )
     why = delivery.text if delivery else seen.no_delivery_reason
     return Conclusion(Verdict.ACCEPTS, conditions, f"delivery not confirmed: {why}" if why else "delivery was not tried", answer)
 
@@ -199,11 +207,15 @@ def _refused(seen: Observations, hole: Hole, answers: Sequence[Answer], some_acc
         return refusing_all
     put_off = next((a for a in answers if a.meaning in (Meaning.TEMPORARY, Meaning.OVERLOADED, Meaning.TLS_REQUIRED)), None)
     if put_off:
-        kind = {Meaning.OVERLOADED: "overloaded", Meaning.TLS_REQUIRED: "wants TLS first"}.get(put_off.meaning, "still put off after a retry")
+        kind = {Meaning.OVERLOADED: "overloaded", Meaning.TLS_REQUIRED: "wants TLS first"}.get(
+            put_off.meaning, "still put off after a retry"
+        )
         return Conclusion(Verdict.UNKNOWN, (), f"{kind}: {put_off.quote}", put_off)
     missing = [form for form in seen.unanswered if form.hole is hole]
     if missing and not some_accepted:
-        return Conclusion(Verdict.UNKNOWN, (), f"{len(missing)} of {len(missing) + len(answers)} envelopes have no answer: {seen.trouble}")
+        return Conclusion(
+            Verdict.UNKNOWN, (), f"{len(missing)} of {len(missing) + len(answers)} envelopes have no answer: {seen.trouble}"
+        )
     if some_accepted or (seen.positive and seen.positive.meaning is Meaning.ACCEPTED):
         return Conclusion(Verdict.CLOSED, form=answers[0] if answers else None)
     main = seen.answers.get("foreign_sender")
@@ -212,7 +224,9 @@ def _refused(seen: Observations, hole: Hole, answers: Sequence[Answer], some_acc
     if main.meaning in _CONCLUSIVE:
         return Conclusion(Verdict.CLOSED, form=answers[0] if answers else main)
     if seen.positive is None:
-        return Conclusion(Verdict.UNKNOWN, (), f"refuses, but without a known recipient it may refuse everything: {main.quote}", main)
+        return Conclusion(
+            Verdict.UNKNOWN, (), f"refuses, but without a known recipient it may refuse everything: {main.quote}", main
+        )
     return Conclusion(Verdict.UNKNOWN, (), f"the known recipient is put off, too: {seen.positive.quote}", seen.positive)
 
 
@@ -225,8 +239,12 @@ def _refuses_everything(seen: Observations) -> Optional[Conclusion]:
         if positive.meaning is Meaning.AUTH_REQUIRED and main.meaning is Meaning.AUTH_REQUIRED:
             return Conclusion(Verdict.CLOSED, (), f"takes mail only after a login: {main.quote}", main)
         if seen.submission:
-            return Conclusion(Verdict.CLOSED, (), f"a submission service that refuses every client without a login: {main.quote}", main)
-    return Conclusion(Verdict.UNKNOWN, (), f"refuses everything, or the prober is blocked: the known recipient got {positive.quote}", positive)
+            return Conclusion(
+                Verdict.CLOSED, (), f"a submission service that refuses every client without a login: {main.quote}", main
+            )
+    return Conclusion(
+        Verdict.UNKNOWN, (), f"refuses everything, or the prober is blocked: the known recipient got {positive.quote}", positive
+    )
 
 
 def _no_identity(seen: Observations, plain: Conclusion) -> Conclusion:
@@ -295,7 +313,9 @@ def device_hints(view: View) -> list[str]:
     text = view.banner.replace(" ", "")
     if len(text) >= 8 and sum(c in "X*" for c in text) >= 0.5 * len(text):
         hints.append("the banner is overwritten with X or *")
-    if any(len(c) >= 4 and set(c.split(" ")[0]) <= set("X*") | {"A", "B", "C", "D"} and c.count("X") >= 4 for c in view.capabilities):
+    if any(
+        len(c) >= 4 and set(c.split(" ")[0]) <= set("X*") | {"A", "B", "C", "D"} and c.count("X") >= 4 for c in view.capabilities
+    ):
         hints.append("a capability is overwritten with X")
     return hints
 
@@ -305,9 +325,13 @@ def compare_views(outside: View, inside: View) -> list[str]:
     hints = device_hints(outside)
     shown = {c.split(" ")[0].upper() for c in outside.capabilities}
     offered = {c.split(" ")[0].upper() for c in inside.capabilities}
-    hints += [f"{keyword} is offered inside but not outside" for keyword in ("STARTTLS", "PIPELINING") if keyword in offered - shown]
+    hints += [
+        f"{keyword} is offered inside but not outside" for keyword in ("STARTTLS", "PIPELINING") if keyword in offered - shown
+    ]
     if outside.banner and inside.banner and not hints and _name(outside.banner) != _name(inside.banner):
-        hints.append(f"the banner names {_name(outside.banner) or 'nobody'} outside and {_name(inside.banner) or 'nobody'} inside")
+        hints.append(
+            f"the banner names {_name(outside.banner) or 'nobody'} outside and {_name(inside.banner) or 'nobody'} inside"
+        )
     return hints
 
 

@@ -22,41 +22,69 @@ class Meaning(str, Enum):
     REFUSED = "refused"  # any other permanent refusal
 
 
-# Names of blocklists and of what they do. "Client host rejected" alone is not among them: a submission service says it to everybody.
-_BLOCKED = re.compile(
-    r"\b(?:dnsbl|dnswl|rbl|rbls|uribl|blocklist(?:ed|s)?|blacklist(?:ed|s)?|block[- ]list(?:ed)?|black[- ]list(?:ed)?|denylist(?:ed)?"
-    r"|spamhaus|spamcop|sorbs|barracuda\w*|uceprotect\w*|abusix|invaluement|psbl|mailspike|zen|pbl|xbl|sbl|senderscore)\b"
-    r"|\bblocked (?:using|by|due)\b|\blisted (?:at|in|on|by)\b|\b(?:poor|bad|low) reputation\b|\bip (?:address )?(?:is )?(?:banned|blocked)\b"
-    r"|\b(?:banned|blocked) (?:ip|address|host)\b",
-    re.I,
+_ADDRESS = re.compile(r"<[^<>]*>|\S+@\S+")
+
+
+def _any_of(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.I)
+
+
+# Names of blocklists and of what they do. "Client host rejected" is not among them: submission services say it to everybody.
+_BLOCKED = _any_of(
+    r"\b(?:dnsbl|dnswl|rbls?|uribl|(?:block|black|deny)[- ]?list(?:ed|s)?)\b",
+    r"\b(?:spamhaus|spamcop|sorbs|barracuda\w*|uceprotect\w*|abusix|invaluement|psbl|mailspike|pbl|xbl|sbl|senderscore)\b",
+    r"\bblocked (?:using|by|due)\b",
+    r"\blisted (?:at|in|on|by)\b",
+    r"\b(?:poor|bad|low) reputation\b",
+    r"\bip (?:address )?(?:is )?(?:banned|blocked)\b",
+    r"\b(?:banned|blocked) (?:ip|address|host)\b",
 )
-_TLS_REQUIRED = re.compile(r"\bstarttls\b|\b(?:tls|ssl|encrypt(?:ion|ed)?)\b.{0,40}\b(?:required|needed|first|must)\b|\brequires? (?:tls|encryption)", re.I)
-_AUTH_REQUIRED = re.compile(
-    r"\bauth(?:entication|enticate|enticated|orization)?\b.{0,60}\b(?:required|needed|necessary|first|must|mandatory)\b"
-    r"|\b(?:requires?|need|must|please|issue an?)\b.{0,40}\b(?:auth(?:entication|enticate|enticated)?|log ?in)\b|\bnot (?:logged in|authenticated)\b|\bunauthenticated\b",
-    re.I,
+_TLS_REQUIRED = _any_of(
+    r"\bstarttls\b",
+    r"\b(?:tls|ssl|encrypt(?:ion|ed)?)\b.{0,40}\b(?:required|needed|first|must)\b",
+    r"\brequires? (?:tls|encryption)",
+)
+_STARTTLS_FIRST = _any_of(r"\bmust issue a starttls\b", r"\bstarttls (?:is )?(?:required|first)")
+_AUTH_REQUIRED = _any_of(
+    r"\bauth(?:entication|enticate|enticated|orization)?\b.{0,60}\b(?:required|needed|necessary|first|must|mandatory)\b",
+    r"\b(?:requires?|need|must|please|issue an?)\b.{0,40}\b(?:auth(?:entication|enticate|enticated)?|log ?in)\b",
+    r"\bnot (?:logged in|authenticated)\b",
+    r"\bunauthenticated\b",
 )
 # Postfix "Relay access denied", Exim "relay not permitted", Sendmail and Courier "Relaying denied", Exchange "Unable to relay",
 # qmail "not in my list of allowed rcpthosts", Haraka "I cannot deliver mail for", CommuniGate "relaying prohibited",
 # Domino "Relay rejected for policy reasons", hMailServer "Delivery is not allowed to this address", IceWarp "we do not relay".
-_RELAY_DENIED = re.compile(
-    r"\brelay(?:ing|ed)?\b.{0,40}\b(?:denied|not (?:permitted|allowed|supported|authorized|authorised)|prohibited|rejected|refused|forbidden|disallowed|disabled|blocked)\b"
-    r"|\b(?:unable to|cannot|can't|can not|do(?:es)? not|don't|won't|will not|no|not (?:permitted|allowed|authorized) to|refus\w+ to)\b.{0,15}\brelay\b"
-    r"|\bnot (?:an? )?(?:open )?relay\b|\brcpthosts\b|\bcannot deliver mail for\b|\bdelivery is not allowed to this address\b|\bnon-?local (?:recipient|domain|user|address)"
-    r"|\bwe do not relay\b|\b(?:recipient|domain) (?:is )?not (?:hosted|local|handled) (?:here|by)\b|\bnot a gateway\b",
-    re.I,
+_RELAY_DENIED = _any_of(
+    r"\brelay(?:ing|ed)?\b.{0,40}\b(?:denied|prohibited|rejected|refused|forbidden|disallowed|disabled|blocked"
+    r"|not (?:permitted|allowed|supported|authori[sz]ed))\b",
+    r"\b(?:unable to|can(?:no|')t|can not|do(?:es)? not|don't|won't|will not|no|not (?:permitted|allowed|authori[sz]ed) to"
+    r"|refus\w+ to)\b.{0,15}\brelay\b",
+    r"\bnot (?:an? )?(?:open )?relay\b",
+    r"\brcpthosts\b",
+    r"\bcannot deliver mail for\b",
+    r"\bdelivery is not allowed to this address\b",
+    r"\bnon-?local (?:recipient|domain|user|address|e-?mail)",
+    r"\b(?:recipient|domain) (?:is )?not (?:hosted|local|handled) (?:here|by)\b",
+    r"\bnot a gateway\b",
 )
-_OVERLOADED = re.compile(r"\btoo (?:many|much)\b|\brate limit|\btoo busy\b|\boverload|\bthrottl|\bload average|\bresources? (?:temporarily )?unavailable", re.I)
+_OVERLOADED = _any_of(
+    r"\btoo (?:many|much|busy)\b",
+    r"\brate limit",
+    r"\boverload",
+    r"\bthrottl",
+    r"\bload average",
+    r"\bresources? (?:temporarily )?unavailable",
+)
 
 
 def meaning(reply: Reply) -> Meaning:
     """Read a reply to MAIL, RCPT, DATA or the message itself.
 
-    What stands in angle brackets is what we sent, repeated: a canary called rbl@... must not look like a blocklist.
+    Addresses and what stands in angle brackets are what we sent, repeated: a canary at rbl.example is not a blocklist.
     """
     if reply.accepted or reply.code == 354:
         return Meaning.ACCEPTED
-    return _refusal(reply.code, re.sub(r"<[^<>]*>", "<>", reply.text))
+    return _refusal(reply.code, _ADDRESS.sub("<>", reply.text))
 
 
 @lru_cache(maxsize=1024)
@@ -65,7 +93,7 @@ def _refusal(code: int, text: str) -> Meaning:
         return Meaning.BLOCKED
     if code == 421:
         return Meaning.OVERLOADED
-    if code in (530, 538, 523) and _TLS_REQUIRED.search(text) or re.search(r"\bmust issue a starttls\b|\bstarttls (?:is )?(?:required|first)", text, re.I):
+    if (code in (523, 530, 538) and _TLS_REQUIRED.search(text)) or _STARTTLS_FIRST.search(text):
         return Meaning.TLS_REQUIRED
     # 454 4.7.1 "Relay access denied" is the permanent answer of Debian's Postfix (defer_unauth_destination), not greylisting.
     if _RELAY_DENIED.search(text):

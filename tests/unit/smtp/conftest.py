@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from pathlib import Path
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from ansible.module_utils.mtaudit.smtp.dialogue import Limits
+from ansible.module_utils.mtaudit.smtp.evidence import Limits
 from ansible.module_utils.mtaudit.smtp.listener import Login, Mission, Target
 from ansible.module_utils.mtaudit.smtp.probe import Order, Request, probe
 
@@ -26,16 +26,35 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
 def probe_fakes() -> Callable[..., dict[str, Any]]:
     """Probe fakes by (host, declared port) as one target; returns what the probe returns."""
 
-    def run(fakes: Any, known: str = KNOWN, deliver: bool = True, login: Login | None = None, sink: Sink | None = None,
-            limits: Limits = FAST, retry_after_s: float = 0.05, target_timeout_s: float = 20.0, domains: tuple[str, ...] = (LOCAL_DOMAIN,),
-            **more: Any) -> dict[str, Any]:
+    def run(
+        fakes: Any,
+        known: str = KNOWN,
+        deliver: bool = True,
+        login: Login | None = None,
+        sink: Sink | None = None,
+        limits: Limits = FAST,
+        retry_after_s: float = 0.05,
+        target_timeout_s: float = 20.0,
+        domains: tuple[str, ...] = (LOCAL_DOMAIN,),
+        **more: Any,
+    ) -> dict[str, Any]:
         return asyncio.run(_run(fakes, known, deliver, login, sink, limits, retry_after_s, target_timeout_s, domains, more))
 
     return run
 
 
-async def _run(fakes: Any, known: str, deliver: bool, login: Login | None, sink: Sink | None, limits: Limits, retry_after_s: float,
-               target_timeout_s: float, domains: tuple[str, ...], more: dict[str, Any]) -> dict[str, Any]:
+async def _run(
+    fakes: Any,
+    known: str,
+    deliver: bool,
+    login: Login | None,
+    sink: Sink | None,
+    limits: Limits,
+    retry_after_s: float,
+    target_timeout_s: float,
+    domains: tuple[str, ...],
+    more: dict[str, Any],
+) -> dict[str, Any]:
     where: dict[tuple[str, int], Fake] = {("127.0.0.1", 25): fakes} if isinstance(fakes, Fake) else fakes
     sink = sink or next(iter(where.values())).sink
     for (host, _port), fake in where.items():
@@ -46,8 +65,13 @@ async def _run(fakes: Any, known: str, deliver: bool, login: Login | None, sink:
     orders = tuple(Order(target, host, tuple(port for h, port in where if h == host)) for host in hosts)
     mission = Mission("probe@stranger.test", CANARY, "probe.stranger.test", retry_after_s=retry_after_s, limits=limits)
     request = Request(
-        orders, mission, ask=sink.ask if deliver else None, canary_wait_s=0.15, target_timeout_s=target_timeout_s,
-        dial=lambda host, port: (host, where[(host, port)].port), **more,
+        orders,
+        mission,
+        ask=sink.ask if deliver else None,
+        canary_wait_s=0.15,
+        target_timeout_s=target_timeout_s,
+        dial=lambda host, port: (host, where[(host, port)].port),
+        **more,
     )
     try:
         return await probe(request)

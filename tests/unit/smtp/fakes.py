@@ -12,7 +12,6 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
 
 LOCAL_DOMAIN = "good.test"
 KNOWN = "root@good.test"
@@ -47,7 +46,7 @@ class Client:
     login: str = ""
     pretended: str = ""
     helo: str = ""
-    sender: Optional[str] = None
+    sender: str | None = None
     recipients: list[str] = field(default_factory=list)
     errors: int = 0
     accepted: int = 0
@@ -61,7 +60,11 @@ def local_only(client: Client, rcpt: str) -> str:
     """A well configured server: its known mailbox, and nothing else."""
     if rcpt.lower() == KNOWN:
         return OK
-    return UNKNOWN_USER if rcpt.lower().endswith("@" + LOCAL_DOMAIN) and "%" not in rcpt and "!" not in rcpt and '"' not in rcpt else DENIED
+    return (
+        UNKNOWN_USER
+        if rcpt.lower().endswith("@" + LOCAL_DOMAIN) and "%" not in rcpt and "!" not in rcpt and '"' not in rcpt
+        else DENIED
+    )
 
 
 def open_when(condition: Callable[[Client, str], bool]) -> Rule:
@@ -80,13 +83,13 @@ class Fake:
     rcpt: Rule = local_only
     mail: Callable[[Client, str], str] = lambda client, sender: "250 2.1.0 Ok"
     name: str = "mx.good.test"
-    banner: Optional[str] = "220 {name} ESMTP Fake"
+    banner: str | None = "220 {name} ESMTP Fake"
     extensions: tuple[str, ...] = ("PIPELINING", "SIZE 10240000", "ENHANCEDSTATUSCODES", "8BITMIME")
     ehlo: str = ""  # instead of the usual reply
     data: str = "354 End data with <CR><LF>.<CR><LF>"
     dot: str = "250 2.0.0 Ok: queued as 4D3F1"
     relays: bool = True  # messages reach the sink
-    tls: Optional[ssl.SSLContext] = None
+    tls: ssl.SSLContext | None = None
     implicit_tls: bool = False
     needs_tls: bool = False
     logins: dict[str, str] = field(default_factory=dict)
@@ -104,7 +107,7 @@ class Fake:
     worst_at_once: int = 0
     sink: Sink = field(default_factory=Sink)
     port: int = 0
-    _server: Optional[asyncio.AbstractServer] = None
+    _server: asyncio.AbstractServer | None = None
 
     async def start(self, host: str = "127.0.0.1") -> Fake:
         context = self.tls if self.implicit_tls else None
@@ -273,9 +276,26 @@ def self_signed(directory: Path) -> ssl.SSLContext:
     """A server's TLS context with a certificate made on the spot."""
     key, certificate = directory / "key.pem", directory / "certificate.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=mx.good.test", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=mx.good.test",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
+        check=True,
+        capture_output=True,
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

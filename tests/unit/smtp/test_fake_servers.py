@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from ansible.module_utils.mtaudit.smtp.dialogue import Limits
+from ansible.module_utils.mtaudit.smtp.evidence import Limits
 
 from .conftest import FAST
 from .fakes import DENIED, KNOWN, OK, UNKNOWN_USER, Client, Fake, local_only, open_when, plain
@@ -31,7 +32,7 @@ def refusing(text: str) -> Any:
     return lambda client, rcpt: OK if rcpt == KNOWN else text
 
 
-# What other programs say to a stranger (facts observed with Exim 4.96, Sendmail 8.17, OpenSMTPD 7.6; the rest from their manuals).
+# What other programs say to a stranger: observed with Exim 4.96, Sendmail 8.17, OpenSMTPD 7.6; the rest from their manuals.
 CLOSED_WORDS = {
     "postfix-554": DENIED,
     "postfix-454-for-ever": "454 4.7.1 <{rcpt}>: Relay access denied",
@@ -87,7 +88,9 @@ def test_accepts_everything_without_delivery_is_unknown(probe_fakes: Probe) -> N
     assert listener["verdict"] == "unknown" and "accepts everything" in listener["reason"]
 
 
-@pytest.mark.parametrize("fault", [{"data": "554 5.7.1 Refused"}, {"dot": "550 5.7.1 Message refused"}], ids=["at-data", "after-the-dot"])
+@pytest.mark.parametrize(
+    "fault", [{"data": "554 5.7.1 Refused"}, {"dot": "550 5.7.1 Message refused"}], ids=["at-data", "after-the-dot"]
+)
 def test_refuses_late(probe_fakes: Probe, fault: dict[str, str]) -> None:
     assert verdict(only(probe_fakes(Fake(rcpt=ANYBODY, **fault)))) == ("closed", [])
 
@@ -121,7 +124,11 @@ def test_greylists_for_a_while_then_closed(probe_fakes: Probe) -> None:
     state = {"sessions": 0}
 
     def rule(client: Client, rcpt: str) -> str:
-        return local_only(client, rcpt) if client not in fake.dialogue[:1] and len(fake.dialogue) > 2 else "450 4.7.1 Try again later"
+        return (
+            local_only(client, rcpt)
+            if client not in fake.dialogue[:1] and len(fake.dialogue) > 2
+            else "450 4.7.1 Try again later"
+        )
 
     fake = Fake(rcpt=rule)
     assert verdict(only(probe_fakes(fake))) == ("closed", []), state
@@ -138,7 +145,9 @@ def test_greylisted_known_recipient_does_not_hide_a_relay_denial(probe_fakes: Pr
 
 
 BLOCKED = {
-    "rcpt": {"rcpt": lambda client, rcpt: "554 5.7.1 Service unavailable; Client host [198.51.100.66] blocked using zen.spamhaus.org"},
+    "rcpt": {
+        "rcpt": lambda client, rcpt: "554 5.7.1 Service unavailable; Client host [198.51.100.66] blocked using zen.spamhaus.org"
+    },
     "rcpt-553": {"rcpt": lambda client, rcpt: "553 5.3.0 <{rcpt}>... Blocked by PBL"},
     "banner": {"banner": "554 5.7.1 {name} You are on our blocklist"},
     "banner-without-words": {"banner": "554 {name} No SMTP service here"},
@@ -239,7 +248,9 @@ def test_busy_for_ever(probe_fakes: Probe) -> None:
 
 def test_tarpit(probe_fakes: Probe) -> None:
     # 30 s for each reply, in small: every reply takes longer than the probe waits for one.
-    listener = only(probe_fakes(Fake(delay_s=0.3), limits=Limits(connect_s=1, banner_s=0.1, reply_s=0.1, quit_s=0.05, backoff_s=0.01)))
+    listener = only(
+        probe_fakes(Fake(delay_s=0.3), limits=Limits(connect_s=1, banner_s=0.1, reply_s=0.1, quit_s=0.05, backoff_s=0.01))
+    )
     assert listener["verdict"] == "unknown" and "did not answer within" in listener["reason"]
 
 
@@ -354,7 +365,10 @@ def test_digits_in_other_texts(probe_fakes: Probe) -> None:
     closed = Fake(rcpt=refusing("554 5.7.1 <{rcpt}>: 250 Relay access denied; 530 250 2.1.5 Ok id=250530"))
     assert verdict(only(probe_fakes(closed))) == ("closed", [])
     words = open_when(lambda client, rcpt: True)
-    busy = Fake(rcpt=lambda client, rcpt: words(client, rcpt).replace("Ok", "Ok 530 554 Relay access denied"), banner="220 {name} 530 554 ready")
+    busy = Fake(
+        rcpt=lambda client, rcpt: words(client, rcpt).replace("Ok", "Ok 530 554 Relay access denied"),
+        banner="220 {name} 530 554 ready",
+    )
     assert verdict(only(probe_fakes(busy))) == ("proven_open", [])
 
 
@@ -383,7 +397,11 @@ def test_no_banner(probe_fakes: Probe) -> None:
     assert listener["verdict"] == "unknown" and "did not answer" in listener["reason"]
 
 
-@pytest.mark.parametrize("flood", [b"250-more\r\n" * 100, b"250-" + b"x" * 60000, b"x" * 65536, b"250 ok\r\n" * 1000], ids=["lines", "a-long-line", "no-reply", "replies"])
+@pytest.mark.parametrize(
+    "flood",
+    [b"250-more\r\n" * 100, b"250-" + b"x" * 60000, b"x" * 65536, b"250 ok\r\n" * 1000],
+    ids=["lines", "a-long-line", "no-reply", "replies"],
+)
 def test_endless_answers(probe_fakes: Probe, flood: bytes) -> None:
     listener = only(probe_fakes(Fake(endless=flood)))
     assert listener["verdict"] == "unknown"

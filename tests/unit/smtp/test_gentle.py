@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from ansible.module_utils.mtaudit.smtp.dialogue import Session
@@ -86,7 +87,9 @@ def test_many_addresses_of_one_server_share_its_connections(same_name: bool) -> 
             finally:
                 counts["now"] -= 1
 
-    result = asyncio.run(_many([Counting(name="mx.good.test" if same_name else f"mx{n}.good.test", delay_s=0.005) for n in range(12)]))
+    result = asyncio.run(
+        _many([Counting(name="mx.good.test" if same_name else f"mx{n}.good.test", delay_s=0.005) for n in range(12)])
+    )
     assert {item["verdict"] for item in result["listeners"]} == {"closed"}
     if same_name:
         assert counts["worst"] <= 2 and result["worst_connections_at_a_time"] <= 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from ansible.module_utils.mtaudit.smtp.listener import Login
@@ -12,7 +13,7 @@ from ansible.module_utils.mtaudit.smtp.listener import Login
 from .fakes import OK, Client, Fake, local_only
 
 Probe = Callable[..., dict[str, Any]]
-PASSWORD = "Basalt-Ferry-31"  # noqa: S105
+PASSWORD = "Basalt-Ferry-31"
 ALICE = Login("alice", PASSWORD, "alice@good.test", "bob@good.test")
 
 

@@ -22,8 +22,17 @@ CASES = {
     b"550 caf\xe9\r\n": [Reply(550, "", ("caf�",))],
 }
 BROKEN = [
-    b"HTTP/1.1 400 Bad Request\r\n", b"\r\n", b"2500 bytes\r\n", b"250OK\r\n", b" 250 Ok\r\n", b"150 Ok\r\n", b"650 Ok\r\n",
-    b"25 Ok\r\n", "２５０ Ok\r\n".encode(), b"x" * (LINE_LIMIT_BYTES + 1), b"250-x\r\n" * (REPLY_LIMIT_LINES + 1),
+    b"HTTP/1.1 400 Bad Request\r\n",
+    b"\r\n",
+    b"2500 bytes\r\n",
+    b"250OK\r\n",
+    b" 250 Ok\r\n",
+    b"150 Ok\r\n",
+    b"650 Ok\r\n",
+    b"25 Ok\r\n",
+    "２５０ Ok\r\n".encode(),
+    b"x" * (LINE_LIMIT_BYTES + 1),
+    b"250-x\r\n" * (REPLY_LIMIT_LINES + 1),
     b"250 " + b"x" * LINE_LIMIT_BYTES + b"\r\n",
 ]
 

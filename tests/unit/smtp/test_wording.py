@@ -20,6 +20,7 @@ WORDS = {
     "550 Relaying is not allowed": Meaning.RELAY_DENIED,
     "554 Relay rejected for policy reasons.": Meaning.RELAY_DENIED,
     "550 5.1.1 <a@rbl.test>: Recipient address rejected: User unknown": Meaning.REFUSED,
+    "550 5.1.1 relay@rbl.test unknown user": Meaning.REFUSED,
     "501 5.1.3 Bad recipient address syntax": Meaning.REFUSED,
     "553 5.1.8 Domain of sender address does not exist": Meaning.REFUSED,
     "550 Invalid recipient": Meaning.REFUSED,
