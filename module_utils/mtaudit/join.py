@@ -16,7 +16,7 @@ from .text import printable
 from .truth import CLOSED, Conclusion, conclude, worst, worst_verdict
 
 IDENTITY = "RELAY-07"  # the control on who may assert another client's address
-EVIDENCE_LIMIT = 12  # lines of evidence of one joined finding
+EVIDENCE_LIMIT = 6  # lines of one method in one joined finding: none crowds out the others
 
 
 def join_run(run: RunData, more: Iterable[tuple[str, Finding]] = ()) -> list[JoinedFinding]:
@@ -110,11 +110,12 @@ def _common_conditions(findings: list[Finding]) -> tuple[str, ...]:
 
 def _evidence(telling: list[Finding], findings: list[Finding]) -> tuple[Evidence, ...]:
     rest = [f for f in findings if f not in telling]
-    seen: dict[Evidence, None] = {}
+    kept: dict[Evidence, None] = {}
     for finding in (*telling, *rest):
         for evidence in finding.evidence:
-            seen[Evidence(evidence.method, printable(evidence.where), printable(evidence.text))] = None
-    return tuple(seen)[:EVIDENCE_LIMIT]
+            if sum(e.method == evidence.method for e in kept) < EVIDENCE_LIMIT:
+                kept[Evidence(evidence.method, printable(evidence.where), printable(evidence.text))] = None
+    return tuple(kept)
 
 
 def _message(finding: Finding, conclusion: Conclusion) -> str:
