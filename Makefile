@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LAB := .venv/bin/python molecule/lab/lab.py
+PLANTED := .cache/planted.json
 AUDIT_LOG := $(CURDIR)/.cache/logs/audit.log
 TESTS := .venv/bin/python tools/run_tests.py
 
@@ -17,16 +18,16 @@ ARGS ?=
 
 help:                ## show this list
 	@echo 'make audit [INVENTORY=path] [LIMIT=hosts] [PROFILE=name] [ARGS=...]'
-	@echo 'Without INVENTORY it builds the lab, a small internet in containers, and audits that.'
+	@echo 'Without INVENTORY it builds the lab, a small internet in containers with good servers and planted faults, and audits that.'
 	@echo
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 audit:               ## audit your inventory, or the lab, and write the report
 	@tools/bootstrap.sh $(if $(INVENTORY),audit,lab)
-	@$(if $(INVENTORY),,$(LAB) up)
+	@$(if $(INVENTORY),,$(LAB) up && $(LAB) plant --shown --inventory $(PLANTED))
 	@mkdir -p .cache/logs && (umask 077 && : > $(AUDIT_LOG))
-	@ANSIBLE_LOG_PATH=$(AUDIT_LOG) ANSIBLE_INVENTORY_UNPARSED_FAILED=true ansible-playbook -i $(or $(INVENTORY),inventories/lab) playbooks/audit.yml \
-	    $(if $(LIMIT),--limit '$(LIMIT)') $(if $(PROFILE),-e mta_audit_profile='$(PROFILE)') $(ARGS); \
+	@ANSIBLE_LOG_PATH=$(AUDIT_LOG) ANSIBLE_INVENTORY_UNPARSED_FAILED=true ansible-playbook $(if $(INVENTORY),-i '$(INVENTORY)',-i inventories/lab -i $(PLANTED)) playbooks/audit.yml \
+	    $(if $(or $(LIMIT),$(if $(INVENTORY),,mail_servers)),--limit '$(or $(LIMIT),mail_servers)') $(if $(PROFILE),-e mta_audit_profile='$(PROFILE)') $(ARGS); \
 	    status=$$?; .venv/bin/python tools/show_report.py $(AUDIT_LOG) || status=$$((status ? status : 1)); exit $$status
 
 test:                ## everything that CI checks

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Bring up, look at and take down the lab: a small internet of mail servers in containers (described by lab.yml).
 
-As a program: lab.py up | down | status | build | exec | clone | remove | publish | unpublish | inventory | doctor | clean
+As a program: lab.py up | down | status | build | exec | clone | plant | remove | publish | unpublish | inventory | doctor | clean
 As a module:  from lab import Lab; Lab().up()
 """
 
@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from mtalab.config import Config, Host, load
 from mtalab.engine import LabError, Podman, Result, locked, missing_tools, say, state_directory, step
+from mtalab.faults import load as load_faults
+from mtalab.faults import plant_all, planted_inventory
 from mtalab.hosts import LABEL_CLONE_OF, Hosts
 from mtalab.images import Images
 from mtalab.inventory import host_variables, inventory, static_inventory_text
@@ -269,6 +271,19 @@ def write_inventory(lab: Lab, check: bool) -> int:
     return 0
 
 
+def plant_faults(lab: Lab, names: Sequence[str], shown: bool, inventory: Path | None) -> None:
+    """Plant the named faults, and with `shown` those that are marked so."""
+    known = {fault.name: fault for fault in load_faults()}
+    if unknown := [name for name in names if name not in known]:
+        raise LabError(f"no such fault in faults.yml: {', '.join(unknown)}")
+    chosen = [fault for fault in known.values() if fault.name in names or (shown and fault.shown)]
+    say(f"planting {len(chosen)} faults in copies of the good hosts ...")
+    planted = planted_inventory(lab, chosen, plant_all(lab, chosen))
+    if inventory:
+        inventory.parent.mkdir(parents=True, exist_ok=True)
+        inventory.write_text(json.dumps(planted, indent=2), encoding="utf-8")
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -286,6 +301,10 @@ def parser() -> argparse.ArgumentParser:
     clone.add_argument("original", metavar="GOODHOST")
     clone.add_argument("name", metavar="NAME")
     clone.add_argument("--lan", action="store_true", help="behind the gateway")
+    planting = commands.add_parser("plant", help="start copies with planted faults (faults.yml)")
+    planting.add_argument("faults", nargs="*", metavar="FAULT")
+    planting.add_argument("--shown", action="store_true", help="those that `make audit` shows")
+    planting.add_argument("--inventory", type=Path, metavar="FILE", help="write an inventory of the copies")
     remove = commands.add_parser("remove", help="remove throw-away copies")
     remove.add_argument("names", nargs="*", metavar="NAME")
     remove.add_argument("--all", action="store_true", help="every copy")
@@ -336,6 +355,8 @@ def run_command(chosen: argparse.Namespace) -> int:
             return lab.hosts.interactive(chosen.host, chosen.words or ["bash"], sys.stdin.isatty())
         case "clone":
             print(json.dumps(host_variables(lab.config, lab.clone(chosen.original, chosen.name, chosen.lan))))
+        case "plant":
+            plant_faults(lab, chosen.faults, chosen.shown, chosen.inventory)
         case "remove":
             lab.remove(*chosen.names)
             if chosen.all:

@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,14 @@ sys.path.insert(0, str(ROOT / "molecule" / "lab"))
 
 from lab import Lab  # noqa: E402
 from mtalab.config import Host  # noqa: E402
-from mtalab.faults import Fault, Session, copy_name, plant  # noqa: E402
-from mtalab.inventory import host_variables  # noqa: E402
+from mtalab.faults import (  # noqa: E402
+    Fault,
+    Session,
+    copy_name,
+    plant_all,
+    planted_inventory,
+    published_address,
+)
 
 BIN = Path(sys.executable).parent
 BATCH = 24  # copies at a time: about 2 GB
@@ -57,23 +62,14 @@ def run(lab: Lab, faults: Sequence[Fault], directory: Path, base: str = "") -> d
 def _batch(lab: Lab, faults: Sequence[Fault], directory: Path, base: str) -> dict[str, Outcome]:
     outcomes = {fault.name: Outcome(fault) for fault in faults}
     names = [copy_name(fault, base) for fault in faults]
-    lab.remove(*names)
     try:
-        with ThreadPoolExecutor(3) as pool:
-            hosts = dict(zip(outcomes, pool.map(lambda fault: plant(lab, fault, base), faults), strict=True))
+        hosts = plant_all(lab, faults, base)
         _ask_oracle(lab, hosts, outcomes)
         _audit(lab, hosts, outcomes, directory)
     finally:
         lab.unpublish()
         lab.remove(*names)
     return outcomes
-
-
-def address(host: Host, fault: Fault, family: int, lab: Lab) -> str:
-    """Where clients reach the copy: its own address, or the gateway's when it is published there."""
-    if fault.lan:
-        return lab.host("gateway").ipv4 if family == 4 else ""
-    return host.ipv4 if family == 4 else host.ipv6
 
 
 # The oracle: swaks, on the vantages
@@ -84,7 +80,7 @@ def _ask_oracle(lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome]) 
         source = lab.host(vantage).ipv4 if family == 4 else lab.host(vantage).ipv6
         questions: list[tuple[dict[str, str], Outcome, str]] = []
         for name, outcome in outcomes.items():
-            where = address(hosts[name], outcome.fault, family, lab)
+            where = published_address(lab, outcome.fault, hosts[name], family)
             domain = hosts[name].mail_domain or ""
             if client in outcome.fault.sees:
                 session = outcome.fault.session.filled(domain, source)
@@ -132,14 +128,9 @@ def verdict(text: str) -> str:
 
 def _audit(lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome], directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    listed = {}
-    for name, host in hosts.items():
-        fault = outcomes[name].fault
-        variables = {**host_variables(lab.config, host), **fault.variables()}
-        variables["mta_audit_addresses"] = [a for f in (4, 6) if (a := address(host, fault, f, lab))]
-        listed[host.name] = variables
     inventory = directory / "planted.json"
-    inventory.write_text(json.dumps({"planted": {"hosts": listed}}), encoding="utf-8")
+    planted = planted_inventory(lab, [outcome.fault for outcome in outcomes.values()], hosts)
+    inventory.write_text(json.dumps(planted), encoding="utf-8")
     command = [
         str(BIN / "ansible-playbook"), "-i", "inventories/lab", "-i", str(inventory), "playbooks/audit.yml",
         "-e", "mta_target=planted", "-e", "mta_audit_profile=strict", "-e", f"mta_report_directory={directory}",

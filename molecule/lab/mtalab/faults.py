@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import yaml
 
 from mtalab.config import Host
 from mtalab.engine import LabError
+from mtalab.inventory import host_variables
 
 if TYPE_CHECKING:
     from lab import Lab
@@ -35,10 +37,8 @@ class Session:
 
     def filled(self, domain: str, client: str) -> Session:
         """With the copy's mail domain and the client's address in their places."""
-        return Session(
-            self.port,
-            *(text.format(domain=domain, client=client) for text in (self.sender, self.recipient, self.helo, self.xclient, self.proxy)),
-        )
+        texts = (self.sender, self.recipient, self.helo, self.xclient, self.proxy)
+        return Session(self.port, *(text.format(domain=domain, client=client) for text in texts))
 
 
 @dataclass(frozen=True)
@@ -95,3 +95,30 @@ def plant(lab: Lab, fault: Fault, base: str = "") -> Host:
     if done.returncode != 0:
         raise LabError(f"{fault.name} could not be planted: {done.stdout}{done.stderr}")
     return host
+
+
+def published_address(lab: Lab, fault: Fault, host: Host, family: int) -> str:
+    """Where clients reach the copy: its own address, or the gateway's where it is published there; empty when they cannot."""
+    if fault.lan:
+        return lab.host("gateway").ipv4 if family == 4 else ""
+    return host.ipv4 if family == 4 else host.ipv6
+
+
+def variables(lab: Lab, fault: Fault, host: Host) -> dict[str, Any]:
+    """The inventory variables of a copy in which the fault was planted."""
+    addresses = [published_address(lab, fault, host, family) for family in (4, 6)]
+    return {**host_variables(lab.config, host), **fault.variables(), "mta_audit_addresses": [a for a in addresses if a]}
+
+
+def plant_all(lab: Lab, faults: Sequence[Fault], base: str = "", at_a_time: int = 3) -> dict[str, Host]:
+    """Every fault in a copy of its own, those of an earlier call made anew; by the fault's name."""
+    lab.remove(*(copy_name(fault, base) for fault in faults))
+    with ThreadPoolExecutor(at_a_time) as pool:
+        hosts = list(pool.map(lambda fault: plant(lab, fault, base), faults))
+    return {fault.name: host for fault, host in zip(faults, hosts, strict=True)}
+
+
+def planted_inventory(lab: Lab, faults: Sequence[Fault], hosts: Mapping[str, Host]) -> dict[str, Any]:
+    """A static inventory of the copies, to be used beside inventories/lab: group `planted`, below mail_servers."""
+    listed = {hosts[fault.name].name: variables(lab, fault, hosts[fault.name]) for fault in faults}
+    return {"mail_servers": {"children": {"planted": {"hosts": listed}}}}
