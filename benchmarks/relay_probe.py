@@ -24,10 +24,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
+
+from pairs import in_turns, median, ratio
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ROOT / "benchmarks/relay_probe_engine.py"
+FULL, SAME, PEER = "mtaudit, whole battery", "mtaudit, nmap's 16 forms", "nmap"
 SENDER, CANARY, SINK_PORT = "probe@stranger.test", "canary@canary.test", 2525
 
 
@@ -40,6 +43,9 @@ class Outcome:
     passed: dict[str, tuple[int, ...]]
     answered: dict[str, int]
 
+    def __str__(self) -> str:
+        return f"{self.wall_s:.3f} s, {self.cpu_s:.3f} s CPU"
+
 
 def timed(command: Sequence[str]) -> tuple[float, float, str]:
     """Wall seconds, CPU seconds and output of a command. Raises RuntimeError when it fails."""
@@ -51,8 +57,8 @@ def timed(command: Sequence[str]) -> tuple[float, float, str]:
     return wall, after.children_user + after.children_system - before.children_user - before.children_system, done.stdout
 
 
-def product(addresses: Sequence[str], port: int, domain: str, concurrency: int) -> Outcome:
-    """The engine as a process of its own."""
+def product(addresses: Sequence[str], port: int, domain: str, concurrency: int, battery: str) -> Outcome:
+    """The engine as a process of its own, with our whole battery (`full`) or with nmap's 16 forms only (`nmap`)."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(
             {
@@ -60,6 +66,7 @@ def product(addresses: Sequence[str], port: int, domain: str, concurrency: int) 
                 "port": port,
                 "domain": domain,
                 "concurrency": concurrency,
+                "battery": battery,
                 "sender": SENDER,
                 "canary": CANARY,
             },
@@ -141,33 +148,24 @@ def _number(line: str, local: str, domain: str) -> int:
 
 
 def compare(addresses: Sequence[str], port: int, domain: str, rounds: int, concurrency: int) -> dict[str, Any]:
-    """Interleaved pairs after one warm-up of the product."""
-    product(addresses[:1], port, domain, concurrency)
-    pairs: list[tuple[Outcome, Outcome]] = []
-    for number in range(rounds):
-        ours, theirs = product(addresses, port, domain, concurrency), nmap(addresses, port)
-        problem = differences(addresses, ours, theirs)
-        state = f"void: {problem}" if problem else f"ratio {theirs.wall_s / ours.wall_s:.0f}"
-        print(
-            f"round {number + 1}: mtaudit {ours.wall_s:.3f} s ({ours.cpu_s:.3f} s CPU), nmap {theirs.wall_s:.2f} s; {state}",
-            flush=True,
-        )
-        if not problem:
-            pairs.append((ours, theirs))
-    ratios = [theirs.wall_s / ours.wall_s for ours, theirs in pairs]
-    return {
-        "listeners": len(addresses),
-        "rounds": rounds,
-        "valid_pairs": len(pairs),
-        "load": os.getloadavg()[0],
-        "cores": os.cpu_count(),
-        "mtaudit_wall_s": _median([ours.wall_s for ours, _theirs in pairs]),
-        "mtaudit_cpu_s": _median([ours.cpu_s for ours, _theirs in pairs]),
-        "nmap_wall_s": _median([theirs.wall_s for _ours, theirs in pairs]),
-        "ratio": _median(ratios),
-        "ratio_min": min(ratios, default=None),
-        "ratio_max": max(ratios, default=None),
+    """Our whole battery with control envelopes, nmap's 16 forms by our engine, and nmap, in turns after a warm-up."""
+    ways = {
+        FULL: lambda: product(addresses, port, domain, concurrency, "full"),
+        SAME: lambda: product(addresses, port, "", concurrency, "nmap"),
+        PEER: lambda: nmap(addresses, port),
     }
+    product(addresses[:1], port, domain, concurrency, "full")
+    found = in_turns(ways, rounds, {})
+    peer = [outcome for outcome in found[PEER] if outcome]
+    figures: dict[str, Any] = {"listeners": len(addresses), "load": round(os.getloadavg()[0], 1), "cores": os.cpu_count()}
+    figures[PEER] = f"{median(outcome.wall_s for outcome in peer):.2f} s"
+    for way in (FULL, SAME):
+        ours = [outcome for outcome in found[way] if outcome]
+        void = [problem for mine, theirs in zip(ours, peer) if (problem := differences(addresses, mine, theirs))]
+        faster = "void: " + void[0] if void else str(ratio([o.wall_s for o in peer], [o.wall_s for o in ours]))
+        wall, cpu = median(o.wall_s for o in ours), median(o.cpu_s for o in ours)
+        figures[way] = f"{wall:.3f} s, {cpu:.3f} s CPU; nmap takes {faster}"
+    return figures
 
 
 def differences(addresses: Sequence[str], ours: Outcome, theirs: Outcome) -> str:
@@ -178,10 +176,6 @@ def differences(addresses: Sequence[str], ours: Outcome, theirs: Outcome) -> str
         if ours.passed[address] != theirs.passed[address]:
             return f"{address}: forms {ours.passed[address]} against {theirs.passed[address]} passed"
     return ""
-
-
-def _median(values: Sequence[float]) -> Optional[float]:
-    return round(statistics.median(values), 3) if values else None
 
 
 class Sink(asyncio.Protocol):
@@ -246,7 +240,7 @@ def overhead(host: str, address: str, inventory: str, domain: str, rounds: int) 
     os.environ.update(ANSIBLE_LIBRARY=str(ROOT / "library"), ANSIBLE_MODULE_UTILS=str(ROOT / "module_utils"))
     ansible = shutil.which("ansible", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or "ansible"
     walls = [timed([ansible, host, "-i", inventory, "-m", "mta_relay_probe", "-a", arguments])[0] for _round in range(rounds)]
-    return {"ansible_wall_s": _median(walls), "rounds": rounds}
+    return {"ansible_wall_s": round(statistics.median(walls), 2), "rounds": rounds}
 
 
 def main() -> None:

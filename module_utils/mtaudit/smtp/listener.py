@@ -137,14 +137,15 @@ class Listener:
 
     async def _work(self, helping: bool = False) -> None:
         while self._more() and not self.seen.gave_up:
-            if helping:
-                # A second connection is worth its cost only while there is more to ask than the first can carry.
-                worth_it = self.plan is None or self.plan.left > self.mission.limits.errors_per_connection
-                if not worth_it or not self.servers.try_take(self.target.name):
-                    return
-            else:
+            # Beside a connection that is still asking, another one is worth its cost only if there is more left than one can carry.
+            alone = not helping and (self._helper is None or self._helper.done())
+            if not alone and self.plan is not None and self.plan.left <= self.mission.limits.errors_per_connection:
+                return
+            if not helping:
                 await self.servers.take(self.target.name)
-            before = len(self.plan.answers) if self.plan else 0
+            elif not self.servers.try_take(self.target.name):
+                return
+            before = self._known()
             session = self.session()
             try:
                 await self.greet(session)
@@ -161,7 +162,7 @@ class Listener:
                 session.abort()
                 self.servers.give_back(self.target.name)
                 self._wake()
-            useful = self.plan is not None and len(self.plan.answers) > before
+            useful = self._known() > before
             self._fruitless = 0 if useful else self._fruitless + 1
             if self._fruitless > 0:
                 await asyncio.sleep(self.mission.limits.backoff_s * self._fruitless)
@@ -292,21 +293,25 @@ class Listener:
         self, session: Session, transaction: Transaction, controls: Sequence[tuple[Form, str]], batch: Sequence[Form]
     ) -> None:
         assert self.plan is not None
-        forms = sorted(batch, key=lambda form: form.sender != self.sender)  # one transaction with the controls
-        items = [(form, self.sender, recipient) for form, recipient in controls] + [(f, f.sender, f.recipient) for f in forms]
-        left = list(forms)
+        ours = [(form, self.sender, recipient) for form, recipient in controls]
+        ours += [(form, form.sender, form.recipient) for form in batch if form.sender == self.sender]
+        others = [(form, form.sender, form.recipient) for form in batch if form.sender != self.sender]
+        # The foreign sender's envelopes share one transaction with the controls, and the next batch can go on in it.
+        items = [*ours, *others] if transaction.sender == self.sender else [*others, *ours]
+        left = list(batch)
+        known_before = self._known()
         try:
-            await self._prepare(session, transaction, forms[0], left)
+            await self._prepare(session, transaction, batch[0], left)
             for form, answer in await transaction.ask(items) if left else ():
                 self._record(form, answer, session, left)
         except SessionEnded as end:
             for form, answer in transaction.answered(end.replies):
                 self._record(form, answer, session, left)
-            if end.kind == "tls" and forms[0].tls:
+            if end.kind == "tls" and batch[0].tls:
                 self.plan.skip(["inside_tls"])  # nobody gets a message through a TLS that does not work
             raise
         finally:
-            self.plan.give_back(left)
+            self.plan.give_back(left, counts=self._known() == known_before)
             self._wake()
         if self.plan.tls_only and not session.secure:
             transaction.reset()
@@ -356,6 +361,10 @@ class Listener:
         self.plan.answer(form, answer.meaning)
         if form.name == "foreign_sender" and answer.meaning is Meaning.OVERLOADED:
             self.plan.paused = True
+
+    def _known(self) -> int:
+        """How much is known: a session that was cut after it told something is no failed attempt."""
+        return len(self.seen.answers) + (self.seen.negative is not None)
 
     def _wake(self) -> None:
         self._changed.set()
