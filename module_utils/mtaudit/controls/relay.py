@@ -16,6 +16,8 @@ from ..text import printable
 from .relay_paths import Path, paths, pop_before_smtp_tables, stranger, trusts
 from .relay_walk import Answer, Walk, why_down
 
+_NOBODY = "mtaudit-nobody"  # a login that owns no sender
+
 PerService = Callable[[SmtpService, Site], Iterator[Finding]]
 
 
@@ -279,8 +281,8 @@ def logins_use_senders_of_the_site(smtp: SmtpService, site: Site) -> Iterator[Fi
     for login in _logins(tables):
         outcome = _walk(smtp).outcome(stranger(smtp, site, login=login, sender=FOREIGN_SENDER))
         if outcome.answer is Answer.OK:
-            rule = outcome.rule.text if outcome.rule else ""
-            why = "smtpd_sender_login_maps is empty" if not tables else f"nothing that checks the sender comes before {rule}"
+            why = "smtpd_sender_login_maps is empty" if not tables else f"the maps give {login} all of them"
+            why = why if login != _NOBODY or not tables else "no list refuses a sender that the login does not own"
             yield fail(listener(smtp), f"a login may send with any foreign sender: {why}", *shown, conditions=("authenticated",))
             return
         if outcome.answer is Answer.UNKNOWN and outcome.rule:
@@ -293,7 +295,7 @@ def _logins(tables: list[Table]) -> list[str]:
     """Logins to try: one that owns nothing, and those that the maps name, in case one owns everything."""
     values = [value for table in tables for value in ([table.value] if table.value else table.entries.values())]
     named = [owner for value in values for owner in words(value)]
-    return ["mtaudit-nobody", *list(dict.fromkeys(named))[:20]]
+    return [_NOBODY, *list(dict.fromkeys(named))[:20]]
 
 
 @control("SENDER-03", "postfix")
