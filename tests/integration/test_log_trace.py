@@ -1,0 +1,149 @@
+"""The server's own log about our sessions: Postfix 3.7 under rsyslog, 3.10 under journald, and a gateway that hides clients."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.mtaudit.controls.source_truth import Connection, Surroundings, source_truth
+from ansible.module_utils.mtaudit.finding import Status
+from ansible.module_utils.mtaudit.logs.postfix import Trace
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "molecule" / "lab"))
+
+from lab import Lab  # noqa: E402
+
+pytestmark = pytest.mark.lab
+
+CANARY = "canary@canary.test"
+SOURCES = "mynetworks=127.0.0.0/8 198.19.0.0/24"
+
+# Arguments: server, token, "send" or "ask". Refused or not, it goes on; prints the address that it used.
+SESSION = """
+import smtplib, sys
+server, token, what = sys.argv[1:]
+client = smtplib.SMTP(server, 25, timeout=20)
+client.ehlo(f"{token}.stranger.test")
+client.mail(f"{token}@stranger.test"); client.rcpt("canary@canary.test")
+if what == "send":
+    print(client.data(f"Subject: {token}\\r\\n\\r\\n"), file=sys.stderr)
+print(client.sock.getsockname()[0])
+client.quit()
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Lab:
+    """The lab, up. Without podman this fails; it never skips."""
+    running = Lab()
+    running.up()
+    return running
+
+
+@pytest.fixture(scope="module", params=["mx-d12", "mx-d13"])
+def host(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = f"t-log-{uuid.uuid4().hex[:8]}"
+    try:
+        lab.clone(request.param, name)
+        yield name
+    finally:
+        lab.remove(name)
+
+
+def token() -> str:
+    return f"mtaudit{uuid.uuid4().hex[:12]}"
+
+
+def session(lab: Lab, server: str, marked: str, what: str = "ask") -> str:
+    done = lab.execute("stranger", "python3", "-c", SESSION, server, marked, what)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def look(lab: Lab, host: str, tmp_path: Path, **arguments: Any) -> dict[str, Any]:
+    """Run the module on the host, over ssh, as a playbook would."""
+    inventory = tmp_path / "hosts.json"
+    inventory.write_text(json.dumps(lab.clone_inventory()))
+    inventories = ["-i", str(ROOT / "inventories" / "lab"), "-i", str(inventory)]
+    command = [sys.executable, "-m", "ansible", "adhoc", *inventories, host, "-m", "mta_log_trace"]
+    environment = {**os.environ, "ANSIBLE_LIBRARY": str(ROOT / "library"), "ANSIBLE_MODULE_UTILS": str(ROOT / "module_utils")}
+    done = subprocess.run(
+        [*command, "-a", json.dumps(arguments)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    _, arrow, said = done.stdout.partition(" => ")
+    assert arrow, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(said)
+    return answer
+
+
+def look_until(lab: Lab, host: str, tmp_path: Path, tokens: list[str], done: Any) -> dict[str, Any]:
+    """Again until `done(answer)`: delivery and logging take a moment."""
+    deadline = time.monotonic() + 30
+    while True:
+        answer = look(lab, host, tmp_path, tokens=tokens, since=str(time.time() - 120))
+        if done(answer) or time.monotonic() > deadline:
+            return answer
+        time.sleep(1)
+
+
+def test_refused_delivered_and_silent_sessions(lab: Lab, host: str, tmp_path: Path) -> None:
+    refused, delivered, silent, other = token(), token(), token(), token()
+    about = lab.host(host)
+    used = {refused: session(lab, about.ipv6, refused)}
+    lab.execute(host, "sh", "-c", f"postconf -e '{SOURCES}'; postfix reload; sleep 1")
+    used[delivered] = session(lab, about.ipv4, delivered, "send")
+    session(lab, about.ipv4, silent)
+
+    answer = look_until(lab, host, tmp_path, [refused, delivered, silent, other], lambda a: a["traces"][1]["deliveries"])
+    assert answer["changed"] is False
+    assert answer["source"] == ("journal" if "d13" in about.image else "/var/log/mail.log")
+    assert answer["lines_read"] > 5
+    traces = {trace["token"]: trace for trace in answer["traces"]}
+    assert [c["address"] for c in traces[refused]["clients"]] == [used[refused]] and traces[refused]["clients"][0]["refused"]
+    assert "Relay access denied" in traces[refused]["lines"][0]
+    assert [c["address"] for c in traces[delivered]["clients"]] == [used[delivered]]
+    assert [(d["recipient"], d["status"]) for d in traces[delivered]["deliveries"]] == [(CANARY, "sent")]
+    # A recipient that was accepted, and then nothing: Postfix logs the address, but neither HELO name nor sender.
+    assert traces[silent]["lines"] == [] and traces[other]["lines"] == []
+    assert "2 of 4 tokens are not in the log" in answer["reason"]
+
+    here = Surroundings(own=(ipaddress.ip_address(about.ipv4),), gateways=(ipaddress.ip_address("198.51.100.254"),))
+    sessions = [Connection(t, "*:25", "stranger", (ipaddress.ip_address(used[t]),)) for t in (refused, delivered)]
+    findings = list(source_truth(sessions, [Trace.from_dict(t) for t in answer["traces"]], here))
+    assert [f.status for f in findings] == [Status.PASS]
+
+
+def test_an_unreadable_time_is_a_clear_message(lab: Lab, host: str, tmp_path: Path) -> None:
+    answer = look(lab, host, tmp_path, tokens=["x"], since="yesterday")
+    assert "neither a number of seconds nor an ISO 8601 time" in answer["msg"]
+
+
+def test_a_gateway_that_hides_clients(lab: Lab, tmp_path: Path) -> None:
+    """A port forwarded with masquerading: the server sees the gateway, which its mynetworks trusts."""
+    name, marked = f"t-log-{uuid.uuid4().hex[:8]}", token()
+    try:
+        lab.clone("mx-d12", name, lan=True)
+        lab.execute(name, "sh", "-c", "postconf -e 'mynetworks=127.0.0.0/8 198.18.0.254/32'; postfix reload; sleep 1")
+        outer = lab.publish(name, hide_clients=True)
+        used = session(lab, outer, marked, "send")
+        answer = look_until(lab, name, tmp_path, [marked], lambda a: a["traces"][0]["deliveries"])
+    finally:
+        lab.unpublish()
+        lab.remove(name)
+    here = Surroundings(
+        gateways=(ipaddress.ip_address("198.18.0.254"),), mynetworks=(ipaddress.ip_network("198.18.0.254/32"),)
+    )
+    session_of_ours = Connection(marked, "*:25", "stranger", (ipaddress.ip_address(used),))
+    (finding,) = source_truth([session_of_ours], [Trace.from_dict(t) for t in answer["traces"]], here)
+    assert finding.status is Status.FAIL, finding
+    assert "198.19.0.66 reaches the server as 198.18.0.254" in finding.message and "198.18.0.254/32" in finding.message
