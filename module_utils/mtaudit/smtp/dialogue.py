@@ -139,6 +139,7 @@ class Session:
         self.esmtp = False
         self.capabilities: tuple[str, ...] = ()
         self.banner: Optional[Reply] = None
+        self.banner_wait_s = 0.0
         self.source_address = ""
         self.transcript = transcript
         self._costs = costs
@@ -179,7 +180,9 @@ class Session:
             self._add("C:", preface.decode("ascii").rstrip())
             if self.endpoint.tls:
                 await self._upgrade()
+        started = loop.time()
         self.banner = await self._reply(self.limits.banner_s)
+        self.banner_wait_s = loop.time() - started
         if self.banner.code != 220:
             self._count(self.banner)
         return self.banner

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from .battery import FORMS, Form, Hole, Names, fill, literal
+from .battery import FORMS, Form, Hole, Names, fill, literal, relayed_domain_forms
 from .dialogue import Endpoint, Session, SessionEnded
 from .evidence import Costs, Limits, Transcript
 from .plan import Plan
@@ -79,6 +79,7 @@ class Listener:
         self.preface = b""  # a PROXY header, on a listener that does not speak without one
         self.plan: Optional[Plan] = None
         self.names: Optional[Names] = None
+        self._told = 0  # answers so far: a session that was cut after it gave one is no failed attempt
         self._fruitless = 0
         self._changed = asyncio.Event()
         self._helper: Optional[asyncio.Task[None]] = None
@@ -137,7 +138,7 @@ class Listener:
 
     async def _work(self, helping: bool = False) -> None:
         while self._more() and not self.seen.gave_up:
-            # Beside a connection that is still asking, another one is worth its cost only if there is more left than one can carry.
+            # Beside a connection that still asks, another one is worth its cost only if there is more left than one can carry.
             alone = not helping and (self._helper is None or self._helper.done())
             if not alone and self.plan is not None and self.plan.left <= self.mission.limits.errors_per_connection:
                 return
@@ -145,7 +146,7 @@ class Listener:
                 await self.servers.take(self.target.name)
             elif not self.servers.try_take(self.target.name):
                 return
-            before = self._known()
+            before = self._told
             session = self.session()
             try:
                 await self.greet(session)
@@ -162,7 +163,7 @@ class Listener:
                 session.abort()
                 self.servers.give_back(self.target.name)
                 self._wake()
-            useful = self._known() > before
+            useful = self._told > before
             self._fruitless = 0 if useful else self._fruitless + 1
             if self._fruitless > 0:
                 await asyncio.sleep(self.mission.limits.backoff_s * self._fruitless)
@@ -178,7 +179,7 @@ class Listener:
             self.plan.single = True  # Postfix under stress cuts after one error (smtpd_hard_error_limit)
         if end.kind in ("refused", "unreachable", "protocol") or (end.kind == "tls" and self.endpoint.tls):
             self.seen.gave_up = sentence
-        elif not self.seen.spoke and session.banner is None and end.kind in ("timeout", "closed"):
+        elif not self.seen.spoke and end.kind in ("timeout", "closed") and _may_want_proxy_header(session):
             self._try_with_proxy_header()
 
     def _try_with_proxy_header(self) -> None:
@@ -255,7 +256,9 @@ class Listener:
             (mailbox_domain if at_home else "") or next(iter(self.target.local_domains), ""),
             mailbox if at_home else "postmaster",
         )
-        self.plan = Plan(fill(self.mission.forms, self.names))
+        further = [domain for domain in self.target.local_domains if domain.lower() != self.names.L.lower()]
+        forms = fill(self.mission.forms, self.names)
+        self.plan = Plan([*forms, *relayed_domain_forms(self.names, further)])
         if session.secure or not session.offers("STARTTLS"):
             self.plan.skip(["inside_tls"])
 
@@ -299,7 +302,7 @@ class Listener:
         # The foreign sender's envelopes share one transaction with the controls, and the next batch can go on in it.
         items = [*ours, *others] if transaction.sender == self.sender else [*others, *ours]
         left = list(batch)
-        known_before = self._known()
+        told_before = self._told
         try:
             await self._prepare(session, transaction, batch[0], left)
             for form, answer in await transaction.ask(items) if left else ():
@@ -311,7 +314,7 @@ class Listener:
                 self.plan.skip(["inside_tls"])  # nobody gets a message through a TLS that does not work
             raise
         finally:
-            self.plan.give_back(left, counts=self._known() == known_before)
+            self.plan.give_back(left, counts=self._told == told_before)
             self._wake()
         if self.plan.tls_only and not session.secure:
             transaction.reset()
@@ -351,6 +354,7 @@ class Listener:
                 self.seen.positive = answer
         elif form is NEGATIVE:
             self.seen.negative = answer
+            self._told += 1
         if form in (POSITIVE, NEGATIVE):
             return
         left.remove(form)
@@ -358,16 +362,18 @@ class Listener:
             self.plan.give_back([form], counts=False)
             return
         self.seen.answers[form.name] = answer
+        self._told += 1
         self.plan.answer(form, answer.meaning)
         if form.name == "foreign_sender" and answer.meaning is Meaning.OVERLOADED:
             self.plan.paused = True
 
-    def _known(self) -> int:
-        """How much is known: a session that was cut after it told something is no failed attempt."""
-        return len(self.seen.answers) + (self.seen.negative is not None)
-
     def _wake(self) -> None:
         self._changed.set()
+
+
+def _may_want_proxy_header(session: Session) -> bool:
+    """No banner; or, from Postfix, 421 after waiting 5 s for the header (smtpd_upstream_proxy_timeout)."""
+    return session.banner is None or (session.banner.code == 421 and session.banner_wait_s > 3)
 
 
 def _server_name(reply: Reply) -> str:

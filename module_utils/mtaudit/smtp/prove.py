@@ -90,8 +90,8 @@ class Prover:
         try:
             preface = None
             if form.identity == "proxy":
-                own = "::1" if ":" in listener.source_address else "127.0.0.1"
-                preface = proxy_header(own, own, listener.port)
+                # Also over IPv6: a header may name another family, and 127.0.0.1 is what servers trust.
+                preface = proxy_header("127.0.0.1", "127.0.0.1", listener.port)
             await listener.greet(session, preface)
             if form.tls and not session.secure:
                 await listener.upgrade(session)

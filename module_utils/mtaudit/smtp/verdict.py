@@ -118,7 +118,7 @@ def conclude(seen: Observations) -> dict[Hole, Conclusion]:
         if plain.is_open and not set(plain.conditions) - {"after_starttls"} and hole in (Hole.ROUTING, Hole.IDENTITY):
             result[hole] = Conclusion(Verdict.UNKNOWN, reason="relays for anybody, so tricks cannot be told apart")
         elif hole is Hole.IDENTITY and not _of(seen, hole):
-            result[hole] = _no_identity(seen, plain)
+            result[hole] = _no_identity(plain)
     if seen.login is not None or seen.login_problem or _of(seen, Hole.AUTHENTICATED):
         result[Hole.AUTHENTICATED] = _authenticated(seen)
     return result
@@ -247,10 +247,10 @@ def _refuses_everything(seen: Observations) -> Optional[Conclusion]:
     )
 
 
-def _no_identity(seen: Observations, plain: Conclusion) -> Conclusion:
-    if plain.verdict is Verdict.CLOSED:
-        return Conclusion(Verdict.CLOSED, reason="offers no XCLIENT and expects no PROXY header")
-    return Conclusion(Verdict.UNKNOWN, reason=plain.reason or "not asked")
+def _no_identity(plain: Conclusion) -> Conclusion:
+    if plain.verdict is Verdict.UNKNOWN:
+        return Conclusion(Verdict.UNKNOWN, reason=plain.reason)
+    return Conclusion(Verdict.CLOSED, reason="offers no XCLIENT and expects no PROXY header")
 
 
 def _authenticated(seen: Observations) -> Conclusion:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible.module_utils.mtaudit.smtp.canary import CanaryError
 from ansible.module_utils.mtaudit.smtp.evidence import Limits
+from ansible.module_utils.mtaudit.smtp.listener import Mission, Target
+from ansible.module_utils.mtaudit.smtp.probe import Order, Request, probe
 
 from .conftest import FAST
-from .fakes import DENIED, KNOWN, OK, UNKNOWN_USER, Client, Fake, local_only, open_when, plain
+from .fakes import DENIED, KNOWN, OK, UNKNOWN_USER, Client, Fake, Sink, local_only, open_when, plain
 
 Probe = Callable[..., dict[str, Any]]
 
@@ -469,3 +473,57 @@ def test_without_pipelining(probe_fakes: Probe) -> None:
 
 
 assert FAST.errors_per_connection == 8
+
+
+def test_trick_at_a_domain_that_is_only_relayed(probe_fakes: Probe) -> None:
+    # As Postfix with allow_untrusted_routing = yes and relay_domains = relayed.test.
+    rule = open_when(lambda client, rcpt: rcpt.endswith("@relayed.test") and "canary" in rcpt)
+    fake = Fake(rcpt=rule)
+    assert verdict(only(probe_fakes(fake, domains=("good.test", "relayed.test")))) == ("proven_open", ["percent"])
+    tricks = [rcpt for client in fake.dialogue for rcpt in client.recipients if rcpt.endswith("@relayed.test")]
+    assert len(tricks) == 2, "one when probing, one of the message"
+
+
+def test_unresolvable_target(probe_fakes: Probe) -> None:
+    order = Order(Target("gone"), "no-such-host.invalid", (25, 587))
+    result = asyncio.run(probe(Request((order,), Mission("probe@stranger.test", "canary@sink.test", "a.stranger.test"))))
+    assert [item["verdict"] for item in result["listeners"]] == ["unknown", "unknown"]
+    assert all("could not be resolved" in item["reason"] for item in result["listeners"])
+    assert {finding["status"] for finding in result["findings"]} == {"unknown"}
+
+
+def test_canary_that_does_not_answer(probe_fakes: Probe) -> None:
+    class Broken(Sink):
+        def ask(self, token: str) -> bool:
+            raise CanaryError("http://sink.test/ could not be asked: connection refused")
+
+    fake = Fake(rcpt=ANYBODY)
+    result = probe_fakes(fake, sink=Broken())
+    assert verdict(only(result)) == ("accepts", []) and "could not be asked" in only(result)["reason"]
+    assert "No message is sent" in result["notes"][0]
+    assert not fake.sink.messages
+
+
+def test_canary_that_says_yes_to_everything(probe_fakes: Probe) -> None:
+    class Gullible(Sink):
+        def ask(self, token: str) -> bool:
+            return True
+
+    assert verdict(only(probe_fakes(Fake(rcpt=ANYBODY, relays=False), sink=Gullible()))) == ("accepts", [])
+
+
+def test_time_limit_of_the_call_gives_partial_results() -> None:
+    async def both() -> dict[str, Any]:
+        slow, quick = await Fake(delay_s=0.3, name="mx1.slow.test").start(), await Fake(name="mx2.quick.test").start()
+        where = {1: slow.port, 2: quick.port}
+        orders = tuple(Order(Target(f"t{n}", KNOWN, ("good.test",)), "127.0.0.1", (n,)) for n in where)
+        mission = Mission("probe@stranger.test", "canary@sink.test", "a.stranger.test")
+        try:
+            return await probe(Request(orders, mission, timeout_s=0.7, dial=lambda host, port: (host, where[port])))
+        finally:
+            slow.stop()
+            quick.stop()
+
+    slow, quick = asyncio.run(both())["listeners"]
+    assert (slow["verdict"], quick["verdict"]) == ("unknown", "closed")
+    assert "time-out" in slow["reason"] and "call" in slow["reason"]
