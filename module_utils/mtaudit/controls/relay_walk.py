@@ -32,6 +32,8 @@ _SKIPPED_WITH_ARGUMENT = ("reject_rbl_client", "reject_rbl", "reject_rhsbl_clien
 _SKIPPED_PREFIXES = ("reject_unknown_", "reject_invalid_", "reject_non_fqdn_", "reject_unlisted_", "reject_unverified_")
 _SKIPPED = ("reject_unauth_pipelining", "reject_plaintext_session", "reject_multi_recipient_bounce", "reject_maps_rbl",
             "defer_if_reject", "permit_tls_clientcerts", "check_recipient_maps")
+# Gone in Postfix 3.9: every client that gets to one of them is answered 451 (unknown restriction).
+_GONE_IN_3_9 = ("permit_naked_ip_address", "check_relay_domains", "reject_maps_rbl")
 _DESTINATION_CHECKS = ("reject_unauth_destination", "defer_unauth_destination", "check_relay_domains")
 # OK from these is refused by Postfix itself: "not allowed for security reasons" (forbid_allowlist()).
 _NO_OK = tuple(f"check_{what}_{kind}_access" for what in ("client", "reverse_client_hostname", "helo", "sender", "recipient")
@@ -100,13 +102,21 @@ class _State:
     depth: int = 0
 
 
+def has_lost_old_names(version: str) -> bool:
+    """Whether this Postfix is 3.9 or newer."""
+    numbers = [int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit()]
+    return numbers >= [3, 9]
+
+
 def why_down(service: Service) -> str:
     """Why smtpd refuses to start with its restrictions, else empty: an outage, not a hole."""
     classes = service.restriction_classes()
     undefined = [name for name, members in classes.items() if not members]
     if undefined:
         return f"restriction class `{undefined[0]}' needs a definition"
-    lists = [words(service.value(n)) for n in ("smtpd_recipient_restrictions", "smtpd_relay_restrictions")]
+    gone = _GONE_IN_3_9 if has_lost_old_names(service.postfix.version) else ()
+    lists = [[w for w in words(service.value(n)) if w not in gone]
+             for n in ("smtpd_recipient_restrictions", "smtpd_relay_restrictions")]
     if not any(_rejects_by_default(members, classes) for members in lists):
         return ("smtpd_relay_restrictions or smtpd_recipient_restrictions must have a working reject_unauth_destination "
                 "or another restriction that rejects")
@@ -223,6 +233,8 @@ class Walk:
             return Answer.UNKNOWN, replace(rule, control=control, doubt=str(exc))
 
     def _simple(self, name: str, word: str, envelope: Envelope, state: _State, rule: Rule) -> tuple[Answer, Optional[Rule]]:
+        if name in _GONE_IN_3_9 and has_lost_old_names(self.service.postfix.version):
+            raise _Deferred
         if name == "permit":
             return Answer.OK, rule
         if name in ("reject", "defer"):
