@@ -58,6 +58,7 @@ class Fault:
     session: Session = Session()
     plain: Mapping[str, str] = field(default_factory=dict)
     shown: bool = False  # part of what `make audit` shows
+    releases: Sequence[str] = ()  # where it comes to this, when not everywhere
 
     def variables(self) -> dict[str, Any]:
         """The inventory variables that say what the site declares."""
