@@ -13,11 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.mtaudit.control import Site
 from ansible.module_utils.mtaudit.finding import Finding, Method, Status
+from ansible.module_utils.mtaudit.readers.postfix_model import Postfix
+from ansible.module_utils.mtaudit.readers.postfix_syntax import master_cf
 from ansible.module_utils.mtaudit.simulate import envelopes as envelopes_module
 from ansible.module_utils.mtaudit.simulate import smtpd
 from ansible.module_utils.mtaudit.simulate.envelopes import Client, clients, envelopes
-from ansible.module_utils.mtaudit.simulate.postfix import Budget, simulate
+from ansible.module_utils.mtaudit.simulate.postfix import Budget, _by_smtpd, _envelopes, from_services, simulate, simulate_all
 from ansible.module_utils.mtaudit.simulate.refusals import undecided, would_queue
 from ansible.module_utils.mtaudit.simulate.restrictions import Outside, deciders, rewritten
 from ansible.module_utils.mtaudit.smtp.reply import Reply
@@ -244,6 +247,44 @@ def test_envelopes_only_go_to_the_canary_or_to_local_domains() -> None:
     assert {e.recipient.rpartition("@")[2] for e in forms} == {"canary.test", "mx.test", "partner.test"}
     assert {e.condition for e in forms if e.at_local_domain} == {"percent", "bang", "quoted", "source_route"}
     assert all(e.sender == "alice@mx.test" for e in forms if e.hole.value == "local_sender")
+
+
+# What the reader's Postfix becomes
+
+MASTER = "smtp inet n - y - - smtpd\n2525 inet n - y - - smtpd\n  -o mynetworks=0.0.0.0/0\n127.0.0.1:10025 inet n - y - - smtpd\n"
+
+
+def read_postfix(**parameters: str) -> Postfix:
+    settings = {"inet_interfaces": "all", "inet_protocols": "all", "mydestination": "mx.test", "queue_directory": "/nonexistent",
+                "daemon_directory": "/usr/lib/postfix/sbin", "mail_owner": pwd.getpwuid(os.getuid()).pw_name, **parameters}
+    return Postfix("/etc/postfix", parameters=settings, entries=tuple(master_cf(MASTER)))
+
+
+def test_each_service_with_its_own_overrides() -> None:
+    services = [from_services(ports) for ports in _by_smtpd(read_postfix())]
+    assert [([at.name for at in s.listeners], s.options) for s in services] == [
+        (["*:25"], ()), (["*:2525"], ("mynetworks=0.0.0.0/0",)),
+    ]
+    assert services[0].config_directory == "/etc/postfix" and services[0].program == "/usr/lib/postfix/sbin/smtpd"
+
+
+def test_what_cannot_be_asked_is_unknown_on_every_listener_that_others_reach() -> None:
+    result = simulate_all([read_postfix()], Site(), None)
+    assert {(f.subject.name, f.status) for f in result.findings} == {("*:25", Status.UNKNOWN), ("*:2525", Status.UNKNOWN)}
+    assert result.spawns == 0 and all(f.reason for f in result.findings)
+
+
+def test_tricks_are_tried_at_relay_domains() -> None:
+    found = _envelopes(read_postfix(relay_domains="partner.test"), Site(), "c@canary.test", "p@stranger.test", "")
+    assert {"c%canary.test@mx.test", "c%canary.test@partner.test"} <= {e.recipient for e in found}
+    assert not any(e.at_local_domain for e in found if e.recipient.endswith("@partner.test"))
+
+
+def test_relay_domains_without_a_name_leave_a_gap() -> None:
+    open_to_tricks = read_postfix(relay_domains=".partner.test", allow_untrusted_routing="yes")
+    assert "could not be tried" in from_services(_by_smtpd(open_to_tricks)[0]).routing_gap
+    for harmless in (read_postfix(relay_domains=".partner.test"), read_postfix(allow_untrusted_routing="yes")):
+        assert from_services(_by_smtpd(harmless)[0]).routing_gap == ""
 
 
 # What a refusal says

@@ -108,6 +108,7 @@ def from_services(ports: Sequence[SmtpService]) -> SmtpdInvocation:
         daemon_directory=main.value("daemon_directory"),
         mail_owner=main.value("mail_owner"),
         options=tuple(f"{name}={value}" for name, value in smtpd.overrides.items()),
+        routing_gap=_routing_gap(smtpd),
         parameters={**classes, **{name: smtpd.value(name) for name in names(classes)}},
     )
 
@@ -119,10 +120,20 @@ def _clients(smtpd: Service, site: Site, network: Optional[HostNetwork]) -> list
 
 
 def _envelopes(postfix: Postfix, site: Site, recipient: str, sender: str, known_recipient: str) -> list[Envelope]:
-    relayed = {item.text for item in postfix.main.match_list("relay_domains").items}
-    domains = [*postfix.local_domains, *site.local_domains]
-    local = [domain for domain in domains if domain not in relayed]
-    return envelopes(recipient, sender, local, [domain for domain in domains if domain in relayed], known_recipient)
+    relayed = _relayed(postfix)
+    local = [domain for domain in [*postfix.local_domains, *site.local_domains] if domain not in relayed]
+    return envelopes(recipient, sender, local, relayed, known_recipient)
+
+
+def _relayed(postfix: Postfix) -> list[str]:
+    """The relay domains that are known by name: `.partner.test` and tables that cannot be listed name none."""
+    return [domain for domain in postfix.relayed_domains if not domain.startswith(".")]
+
+
+def _routing_gap(smtpd: Service) -> str:
+    """Where `allow_untrusted_routing` lets tricks pass at relay domains, a list of which no name is known hides the answer."""
+    hidden = smtpd.on("allow_untrusted_routing") and smtpd.match_list("relay_domains").items and not _relayed(smtpd.postfix)
+    return "no domain of relay_domains is known by name, so routing tricks could not be tried there" if hidden else ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +161,7 @@ def simulate(
     answers, stopped = _ask_all(service, present, envelopes, _Limits(budget, timeout_s), contact_policy_services)
     for listener in service.listeners:
         reachable = [answer for answer in answers if _family(answer.client) in listener.families]
-        yield from findings(listener.name, reachable, trusted, stopped)
+        yield from findings(listener.name, reachable, trusted, stopped, service.routing_gap)
 
 
 def _family(client: Client) -> str:

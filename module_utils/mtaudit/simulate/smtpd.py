@@ -67,7 +67,8 @@ class SmtpdInvocation:
     """One smtpd service of one Postfix instance, as its master would start it, and where it can be reached.
 
     `options` are the service's own `-o name=value` from master.cf (of the `pass` service behind postscreen). `parameters` holds
-    the effective values, with every `$name` expanded, of the restriction lists and restriction classes.
+    the effective values, with every `$name` expanded, of the restriction lists and restriction classes. `routing_gap` says why
+    routing tricks cannot be tried wherever they might work.
     """
 
     listeners: tuple[Listening, ...]
@@ -77,6 +78,7 @@ class SmtpdInvocation:
     mail_owner: str
     options: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
+    routing_gap: str = ""
 
     @property
     def program(self) -> str:

@@ -38,10 +38,13 @@ class Answer:
         return (*self.client.conditions, *([self.envelope.condition] if self.envelope.condition else []))
 
 
-def findings(listener: str, answers: Sequence[Answer], trusted: Sequence[Network], stopped: str = "") -> Iterator[Finding]:
+def findings(
+    listener: str, answers: Sequence[Answer], trusted: Sequence[Network], stopped: str = "", routing_gap: str = ""
+) -> Iterator[Finding]:
     """One finding for each class of hole: every distinct way in, else `unknown` when something is undecided, else `pass`.
 
-    `stopped` says why answers are missing. Allowed for localhost or for a `trusted` network is no hole.
+    `stopped` says why answers are missing, `routing_gap` why some tricks were not tried. Allowed for localhost or for a `trusted`
+    network is no hole.
     """
     subject = Subject("listener", listener)
     strangers = [a for a in answers if a.client.vantage != "local" and not contains(trusted, a.client.address)]
@@ -51,7 +54,7 @@ def findings(listener: str, answers: Sequence[Answer], trusted: Sequence[Network
         if opened:
             yield from (_fail(subject, hole, answer) for answer in opened)
         else:
-            yield _not_open(subject, hole, mine, stopped or without)
+            yield _not_open(subject, hole, mine, stopped or without or (routing_gap if hole is Hole.ROUTING else ""))
 
 
 def _telling(hole: Hole, answers: Sequence[Answer]) -> tuple[list[Answer], str]:
