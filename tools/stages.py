@@ -66,7 +66,7 @@ def _pytest(name: str, logs: Path, full: bool, *words: str, timeout_s: float = 1
     """One run of pytest. Tests of the whole matrix carry the marker `full`."""
     junit = logs / f"{name}.xml"
     select = () if full else ("-m", "not full")
-    command = ("python", "-m", "pytest", "-q", "--color=no", f"--junit-xml={junit}", *select, *words)
+    command = ("python", "-m", "pytest", "-q", "--color=no", "--durations=15", f"--junit-xml={junit}", *select, *words)
     return Check(name, command, logs / f"{name}.log", junit, {"MTAUDIT_FULL": "1"} if full else {}, timeout_s)
 
 
@@ -89,7 +89,7 @@ def _lab(root: Path, logs: Path) -> Stage:
 
 
 def _integration(logs: Path, full: bool) -> Stage:
-    check = _pytest("integration", logs, full, "tests/integration", timeout_s=14400.0 if full else 2400.0)
+    check = _pytest("integration", logs, full, "tests/integration", timeout_s=14400.0 if full else 3000.0)
     return Stage("integration", "Python, against the lab", (check,))
 
 
