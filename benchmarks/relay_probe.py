@@ -220,7 +220,7 @@ def addresses_of(listeners: int) -> list[str]:
 
 def many(listeners: int, delay_ms: float, rounds: int) -> dict[str, Any]:
     """The probe and nmap against a sink in a process of its own."""
-    command = [sys.executable, "-I", __file__, "sink", str(listeners), str(delay_ms)]
+    command = [sys.executable, __file__, "sink", str(listeners), str(delay_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout and server.stdout.readline() == "ready\n", "the sink did not start"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ..redact import MASK, redact
 from ..text import printable
 
+# One of these is in everything that redact() blanks out; asking first saves 5 ms of patterns for each listener.
 _MAY_BE_SECRET = ("pass", "secret", "key", "token", "pw", "://", "auth", "-----")
 
 
@@ -56,16 +57,25 @@ class Transcript:
     @property
     def lines(self) -> list[str]:
         """What was said, fit for a report."""
-        lines = [f"{number or ''}{who} {self.clean(text)}" for number, who, text in self._said[: self.limits.dialogue_lines]]
+        said = self._said[: self.limits.dialogue_lines]
+        together = "".join(text for _number, _who, text in said)
+        # Nearly always nothing is to be cleaned: one look at the whole saves one at each line.
+        clean = self.clean if self._wants_cleaning(together, self.limits.dialogue_lines * 80) else str
+        lines = [f"{number or ''}{who} {clean(text)}" for number, who, text in said]
         return lines if len(self._said) <= self.limits.dialogue_lines else [*lines, "... (cut)"]
+
+    def _wants_cleaning(self, text: str, limit: int) -> bool:
+        if self.secrets or not text.isprintable() or len(text) > limit:
+            return True
+        lower = text.lower()
+        return any(word in lower for word in _MAY_BE_SECRET)
 
     def clean(self, text: str) -> str:
         """Text from a server, fit for a report."""
         limit = self.limits.line_characters
-        if not text.isprintable() or len(text) > limit:
-            text = printable(text, limit)
+        if not self._wants_cleaning(text, limit):
+            return text
+        text = printable(text, limit)
         for secret in self.secrets:
             text = text.replace(secret, MASK)
-        lower = text.lower()
-        # Most lines hold none of what redact() looks for; asking first saves 5 ms of patterns for each listener.
-        return redact(text) if any(word in lower for word in _MAY_BE_SECRET) else text
+        return redact(text)

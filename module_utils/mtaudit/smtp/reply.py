@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Optional
 
 # RFC 5321 4.5.3.1.5 allows 512 octets a line; servers send more. Beyond these a server is not answering, it is flooding.
@@ -36,6 +37,19 @@ class Reply:
         return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
 
 
+@lru_cache(maxsize=2048)  # servers say the same few lines over and over
+def _parse(raw: bytes) -> Optional[tuple[int, bool, str, str]]:
+    """Code, whether more lines follow, enhanced code and text of one line; None when it is no line of a reply."""
+    # NULs are dropped as if they were not sent; a CR may be doubled or missing.
+    match = _LINE.match(raw.replace(b"\0", b"").rstrip(b"\r").decode("utf-8", "replace"))
+    if match is None:
+        return None
+    text = match.group(3) or ""
+    found = _ENHANCED.match(text)  # repeated on every line of a reply (RFC 2034, 4)
+    enhanced = found.group(1) if found else ""
+    return int(match.group(1)), match.group(2) == "-", enhanced, text[found.end() :] if found else text
+
+
 class ReplyParser:
     """Takes bytes in pieces of any size and gives complete replies.
 
@@ -48,6 +62,7 @@ class ReplyParser:
         self._buffer = bytearray()
         self._lines: list[str] = []
         self._bytes = 0
+        self._enhanced = ""
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that `data` completes."""
@@ -76,29 +91,19 @@ class ReplyParser:
 
     def _take(self, raw: bytes) -> Optional[Reply]:
         self._bytes += len(raw) + 1
-        # NULs are dropped as if they were not sent; a CR may be doubled or missing.
-        line = raw.replace(b"\0", b"").rstrip(b"\r").decode("utf-8", "replace")
-        match = _LINE.match(line)
-        if match is None:
+        parsed = _parse(raw)
+        if parsed is None:
             self.error = "a line that does not begin with a reply code"
             return None
-        code, separator, text = match.group(1), match.group(2), match.group(3) or ""
+        code, more, enhanced, text = parsed
         self._lines.append(text)
         if len(self._lines) > REPLY_LIMIT_LINES:
             self.error = f"a reply of more than {REPLY_LIMIT_LINES} lines"
         elif self._bytes > REPLY_LIMIT_BYTES:
             self.error = f"a reply of more than {REPLY_LIMIT_BYTES} bytes"
-        if self.error or separator == "-":
+        self._enhanced = self._enhanced or enhanced
+        if self.error or more:
             return None
-        return self._finish(int(code))
-
-    def _finish(self, code: int) -> Reply:
-        enhanced, lines = "", []
-        for text in self._lines:
-            found = _ENHANCED.match(text)  # repeated on every line of a reply (RFC 2034, 4)
-            if found:
-                enhanced = enhanced or found.group(1)
-                text = text[found.end() :]
-            lines.append(text)
-        self._lines, self._bytes = [], 0
-        return Reply(code, enhanced, tuple(lines))
+        reply = Reply(code, self._enhanced, tuple(self._lines))
+        self._lines, self._bytes, self._enhanced = [], 0, ""
+        return reply
