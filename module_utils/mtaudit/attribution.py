@@ -31,7 +31,14 @@ CAUSES = (
 )
 
 # The controls that own a class of hole of unauthenticated clients: docs/architecture.md, "Classes of hole".
-CLASS_OWNERS = frozenset({"RELAY-03", "SENDER-03", "RELAY-10"})
+PLAIN = "RELAY-03"
+CLASS_OWNERS = frozenset({PLAIN, "SENDER-03", "RELAY-10"})
+
+
+# Conditions that every session meets or not without knowing: what its client's address, names and domains happen to be.
+_UNKNOWINGLY_MET = frozenset(
+    {"client_network", "client_name", "helo", "sender", "recipient", "through_gateway", "dns_allowlist"}
+)
 
 
 def attribute(findings: Iterable[Finding]) -> list[Finding]:
@@ -41,24 +48,23 @@ def attribute(findings: Iterable[Finding]) -> list[Finding]:
     for finding in listed:
         if finding.method == Method.CONFIG and finding.status == Status.FAIL and finding.control in CAUSES:
             causes.setdefault(finding.subject, []).append(finding)
-    plainly_open = {
-        f.subject for f in listed if _is_open_answer(f) and f.control == "RELAY-03" and not _needs_more(f, ())
-    }
-    moved = []
-    for finding in listed:
-        if not _is_open_answer(finding):
-            moved.append(finding)
-            continue
-        candidates = [*causes.get(finding.subject, []), *causes.get(HOST, [])]
-        cause = _explaining(finding, candidates)
-        if cause:
-            moved.append(replace(finding, control=cause))
-        elif finding.control != "RELAY-03" and finding.subject in plainly_open:
-            # With an open relay every variant succeeds: one hole, one finding.
-            moved.append(replace(finding, control="RELAY-03"))
-        else:
-            moved.append(finding)
-    return moved
+    return [_attributed(f, [*causes.get(f.subject, []), *causes.get(HOST, [])], listed) if _is_open_answer(f) else f for f in listed]
+
+
+def _attributed(opened: Finding, causes: list[Finding], listed: list[Finding]) -> Finding:
+    cause = _explaining(opened, causes)
+    if cause:
+        return replace(opened, control=cause)
+    if opened.control != PLAIN and any(_is_plain_variant(other, opened) for other in listed):
+        # With an open relay every variant succeeds: one hole, one finding.
+        return _attributed(replace(opened, control=PLAIN), causes, [])
+    return opened
+
+
+def _is_plain_variant(plain: Finding, opened: Finding) -> bool:
+    """Whether the same listener was found open without any trick, to no narrower a set of clients."""
+    same = plain.control == PLAIN and plain.subject == opened.subject
+    return same and _is_open_answer(plain) and not _needs_more(plain, opened.conditions)
 
 
 def _is_open_answer(finding: Finding) -> bool:
@@ -73,9 +79,13 @@ def _needs_more(finding: Finding, given: Iterable[str]) -> bool:
     return bool(set(finding.conditions) - set(given))
 
 
-def _explaining(opened: Finding, candidates: list[Finding]) -> str:
-    """The first cause that needs nothing which the open answer did not have; the answer's own control comes first."""
-    fitting = [c.control for c in candidates if not _needs_more(c, opened.conditions)]
-    if opened.control in fitting:
-        return opened.control
-    return next((control for control in CAUSES if control in fitting), "")
+def _explaining(opened: Finding, causes: list[Finding]) -> str:
+    """The cause that needs nothing which the open answer did not have; what it may have had unknowingly comes second."""
+    for given in (opened.conditions, (*opened.conditions, *_UNKNOWINGLY_MET)):
+        fitting = [c.control for c in causes if not _needs_more(c, given)]
+        if opened.control in fitting:
+            return opened.control
+        for control in CAUSES:
+            if control in fitting:
+                return control
+    return ""

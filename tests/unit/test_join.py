@@ -97,6 +97,31 @@ def test_an_answer_that_needed_ipv6_is_explained_by_the_ipv6_hole():
     assert found[("RELAY-03", "listener *:25")].status == Status.PASS
 
 
+def test_a_real_client_may_meet_a_narrow_condition_unknowingly():
+    cause = config("RELAY-13", Status.FAIL, conditions=("client_network",))
+    answers = [probed("RELAY-03", "proven_open"), probed("SENDER-03", "proven_open", conditions=("local_sender",))]
+    controls = ("RELAY-03", "RELAY-13", "SENDER-03")
+    found = lines(run_of([cause, config("RELAY-03", Status.PASS), config("SENDER-03", Status.PASS)], answers, controls=controls))
+    assert {control: f.status.value for (control, _), f in found.items()} == {
+        "RELAY-13": "fail", "RELAY-03": "pass", "SENDER-03": "pass",
+    }  # fmt: skip
+    assert found[("RELAY-13", "listener *:25")].methods == {"config": "fail", "probe": "proven_open"}
+
+
+def test_a_simulation_that_met_no_narrow_condition_contradicts_nobody():
+    narrow = config("RELAY-03", Status.FAIL, conditions=("helo",))
+    assert len(lines(run_of([narrow, simulated("RELAY-03", Status.PASS)], controls=("RELAY-03",)))) == 1
+    wide = config("RELAY-03", Status.FAIL)
+    assert len(lines(run_of([wide, simulated("RELAY-03", Status.PASS)], controls=("RELAY-03",)))) == 2
+
+
+def test_variants_of_a_hole_that_only_one_vantage_meets_are_the_same_hole():
+    answers = [probed("RELAY-03", "accepts"), probed("SENDER-03", "accepts", conditions=("local_sender",))]
+    helo = config("RELAY-03", Status.FAIL, conditions=("helo",))
+    found = lines(run_of([helo, config("SENDER-03", Status.PASS)], answers, vantage="inside", controls=("RELAY-03", "SENDER-03")))
+    assert {control: f.status.value for (control, _), f in found.items()} == {"RELAY-03": "fail", "SENDER-03": "pass"}
+
+
 def test_with_an_unexplained_open_relay_the_variants_are_the_same_hole():
     answers = [simulated("RELAY-03", Status.FAIL), simulated("SENDER-03", Status.FAIL, conditions=("local_sender",))]
     found = lines(run_of([config("SENDER-03", Status.PASS), *answers]))
