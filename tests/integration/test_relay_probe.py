@@ -1,0 +1,152 @@
+"""The relay probe against real Postfix, from the lab's stranger: verdicts, and what the server's own log says of the cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "molecule" / "lab"))
+
+from lab import Lab  # noqa: E402
+
+pytestmark = pytest.mark.lab
+
+RESTRICTIONS = "smtpd_relay_restrictions=permit_mynetworks, {}, reject_unauth_destination"
+NO_SENDER_CHECK = "smtpd_sender_restrictions="
+STRESS = ["smtpd_hard_error_limit=1", "smtpd_junk_command_limit=1"]
+
+# Settings -> verdict and conditions over IPv4 and over IPv6.
+CASES: dict[str, tuple[list[str], tuple[str, list[str]], tuple[str, list[str]]]] = {
+    "closed": ([], ("closed", []), ("closed", [])),
+    "closed-under-stress": (STRESS, ("closed", []), ("closed", [])),
+    "open-under-stress": ([*STRESS, "mynetworks=0.0.0.0/0"], ("proven_open", []), ("closed", [])),
+    "ipv6": (["mynetworks=127.0.0.0/8 [::]/0"], ("closed", []), ("proven_open", ["ipv6"])),
+    "local-sender": (
+        [NO_SENDER_CHECK, RESTRICTIONS.format("check_sender_access inline:{LOCAL=OK}")],
+        ("proven_open", ["local_sender"]),
+        ("proven_open", ["local_sender"]),
+    ),
+    "null-sender": (
+        [RESTRICTIONS.format("check_sender_access inline:{<>=OK}")],
+        ("proven_open", ["null_sender"]),
+        ("proven_open", ["null_sender"]),
+    ),
+    "helo": (
+        [RESTRICTIONS.format("check_helo_access inline:{HOSTNAME=OK}")],
+        ("proven_open", ["helo_local"]),
+        ("proven_open", ["helo_local"]),
+    ),
+    "xclient": (["smtpd_authorized_xclient_hosts=static:all"], ("proven_open", ["xclient"]), ("proven_open", ["xclient"])),
+    "proxy": (
+        ["smtpd_upstream_proxy_protocol=haproxy", "smtpd_upstream_proxy_timeout=4s"],
+        ("proven_open", ["proxy_header"]),
+        ("proven_open", ["proxy_header"]),
+    ),
+    "tls-first": (
+        ["smtpd_tls_security_level=encrypt", "mynetworks=0.0.0.0/0 [::]/0"],
+        ("proven_open", ["after_starttls"]),
+        ("proven_open", ["after_starttls"]),
+    ),
+    "no-reject": (["smtpd_relay_restrictions=permit_mynetworks, permit"], ("unknown", []), ("unknown", [])),
+}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Lab:
+    """The lab, up. Without podman this fails; it never skips."""
+    running = Lab()
+    running.up()
+    return running
+
+
+@pytest.fixture
+def host(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = f"t-probe-{uuid.uuid4().hex[:8]}"
+    try:
+        lab.clone("mx-d12", name)
+        yield name
+    finally:
+        lab.remove(name)
+
+
+def probe(lab: Lab, host: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
+    """Run the module on the stranger, over ssh, against both addresses of a host."""
+    about = lab.host(host)
+    domain, known = about.mail_domain, f"alice@{about.mail_domain}"
+    targets = [{"name": host, "host": a, "known_recipient": known, "local_domains": [domain]} for a in (about.ipv4, about.ipv6)]
+    sink = lab.host("sink")
+    arguments = {
+        "targets": targets, "sender": "probe@stranger.test", "canary": "canary@canary.test", "helo": "mail.stranger.test",
+        "canary_check": {"url": f"http://{sink.ipv4}:8025/token/{{token}}"}, "retry_after_s": 2, **more,
+    }  # fmt: skip
+    environment = {**os.environ, "ANSIBLE_LIBRARY": str(ROOT / "library"), "ANSIBLE_MODULE_UTILS": str(ROOT / "module_utils")}
+    command = [sys.executable, "-m", "ansible", "adhoc", "-i", str(ROOT / "inventories/lab"), "stranger", "-m", "mta_relay_probe"]
+    done = subprocess.run(
+        [*command, "-a", json.dumps(arguments)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    _, arrow, said = done.stdout.partition(" => ")
+    assert arrow, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(said)
+    assert "listeners" in answer, answer
+    return answer
+
+
+def plant(lab: Lab, host: str, settings: list[str]) -> None:
+    about = lab.host(host)
+    name = lab.execute(host, "postconf", "-h", "myhostname").stdout.strip()
+    ready = [s.replace("LOCAL", str(about.mail_domain)).replace("HOSTNAME", name) for s in settings]
+    done = lab.execute(host, "postconf", "-e", *ready) if ready else None
+    assert done is None or done.returncode == 0, done.stderr
+    assert lab.execute(host, "systemctl", "restart", "postfix").returncode == 0
+    time.sleep(1)
+
+
+def strangers_sessions(log: str) -> list[dict[str, int]]:
+    """Postfix's own count of each session with the stranger: commands and how many of them failed."""
+    found = re.findall(r"disconnect from \S*\[(?:198\.19\.0\.|2001:db8:19:)\S*\] .*commands=(\d+)(?:/(\d+))?", log)
+    return [{"failed": int(total) - int(good) if total else 0} for good, total in found]
+
+
+def most_at_once(log: str) -> int:
+    """By process: after XCLIENT Postfix logs the end of the session under the pretended address."""
+    talking: set[str] = set()
+    most = 0
+    for process, event, address in re.findall(r"smtpd\[(\d+)\]: ((?:dis)?connect) from \S*\[(\S+)\]", log):
+        if event == "disconnect":
+            talking.discard(process)
+        elif address.startswith(("198.19.0.", "2001:db8:19:")):
+            talking.add(process)
+        most = max(most, len(talking))
+    return most
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_verdict_and_cost(lab: Lab, host: str, tmp_path: Path, case: str) -> None:
+    settings, over_ipv4, over_ipv6 = CASES[case]
+    plant(lab, host, settings)
+    answer = probe(lab, host, tmp_path)
+    ipv4, ipv6 = answer["listeners"]
+    assert (ipv4["verdict"], ipv4["conditions"]) == over_ipv4, ipv4["dialogue"]
+    assert (ipv6["verdict"], ipv6["conditions"]) == over_ipv6, ipv6["dialogue"]
+
+    log = lab.mail_log(host)
+    sessions = strangers_sessions(log)
+    assert sessions or case == "no-reject"
+    assert max((s["failed"] for s in sessions), default=0) <= 8
+    assert most_at_once(log) <= 2, "both addresses are one server"
+    open_classes = sum(len({d["form"] for d in item["deliveries"]}) for item in answer["listeners"])
+    assert len(re.findall(r"status=sent", log)) == open_classes <= 4
+    if case == "closed":
+        for token in (ipv4["tokens"][0], ipv6["tokens"][0]):
+            assert re.search(rf"reject: RCPT from \S+ 454 4.7.1 .*{token}", log), "the log shows our own session"
