@@ -96,8 +96,8 @@ version:
   sample: 0.1.0
 refused:
   description: >-
-    The hosts whose inventory variables cannot be used, each with a line for everything that is wrong. They should not be audited; the
-    report says why.
+    The hosts whose inventory variables cannot be used, each with a line for everything that is wrong. They should not be
+    audited; the report says why.
   returned: success
   type: dict
   sample: {mx1: ["mta_audit_kidn is not a variable of mtaudit: did you mean mta_audit_kind?"]}

@@ -48,7 +48,10 @@ def attribute(findings: Iterable[Finding]) -> list[Finding]:
     for finding in listed:
         if finding.method == Method.CONFIG and finding.status == Status.FAIL and finding.control in CAUSES:
             causes.setdefault(finding.subject, []).append(finding)
-    return [_attributed(f, [*causes.get(f.subject, []), *causes.get(HOST, [])], listed) if _is_open_answer(f) else f for f in listed]
+    return [
+        _attributed(f, [*causes.get(f.subject, []), *causes.get(HOST, [])], listed) if _is_open_answer(f) else f
+        for f in listed
+    ]
 
 
 def _attributed(opened: Finding, causes: list[Finding], listed: list[Finding]) -> Finding:

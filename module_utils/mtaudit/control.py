@@ -16,8 +16,8 @@ Evaluate = Callable[[Any, "Site"], Iterator[Finding]]
 class Site:
     """What the inventory declares about a host, and what the host itself knows of its surroundings.
 
-    `tunables` maps a tunable's name to its value, already of the type that the catalogue gives it. `gateways` are the next hops of
-    the host's default routes.
+    `tunables` maps a tunable's name to its value, already of the type that the catalogue gives it. `gateways` are the next
+    hops of the host's default routes.
     """
 
     kind: str = ""

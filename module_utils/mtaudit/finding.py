@@ -11,7 +11,7 @@ from typing import Any
 class Status(str, Enum):
     """Result words of XCCDF 1.2 (NISTIR 7275r4, 6.6.4.2), and `waived`."""
 
-    PASS = "pass"  # noqa: S105 - a status, not a password
+    PASS = "pass"
     FAIL = "fail"
     ERROR = "error"
     UNKNOWN = "unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Optional
 
 from .address import contains, parse_address, parse_network
 from .attribution import CLASS_OWNERS, attribute

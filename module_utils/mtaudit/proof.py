@@ -90,7 +90,8 @@ def _max_age_days(run: RunData) -> int:
 def _judged(digest: str, proof: Optional[Proof], now: str, max_age_days: int) -> Finding:
     if proof is None:
         return _finding(Status.FAIL, "this configuration was never probed from outside")
-    seen = Evidence(Method.CONFIG, "effective configuration", f"{digest} now, {proof.digest} when it was last probed on {proof.at}")
+    digests = f"{digest} now, {proof.digest} when it was last probed on {proof.at}"
+    seen = Evidence(Method.CONFIG, "effective configuration", digests)
     if proof.digest != digest:
         return _finding(Status.FAIL, f"the configuration changed since it was last probed on {proof.at[:10]}", seen)
     age_days = _days(proof.at, now)

@@ -104,7 +104,8 @@ def targets(estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Map
     """What to probe: every address and SMTP port of every host.
 
     `estates` holds what hosts said of themselves, `declared` what the inventory says of them (`addresses`, `ports`,
-    `local_domains`, `known_recipient`); what is declared beats what was found. A listener on loopback only is nobody else's to reach.
+    `local_domains`, `known_recipient`); what is declared beats what was found. A listener on loopback only is nobody else's to
+    reach.
     """
     planned = []
     for name in sorted({*estates, *declared}):
@@ -113,7 +114,8 @@ def targets(estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Map
         if not ports and not estate and about.get("addresses"):
             ports = list(SMTP_PORTS)
         for address in about.get("addresses") or estate.get("addresses") or ():
-            usable = [p for p in ports if _listens(estate, str(address), p) or p in (about.get("ports") or ())] if estate else ports
+            asked_for = about.get("ports") or ()
+            usable = [p for p in ports if not estate or p in asked_for or _listens(estate, str(address), p)]
             if usable:
                 planned.append(
                     {

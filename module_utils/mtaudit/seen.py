@@ -108,7 +108,8 @@ def _devices(run: RunData, host: HostRun) -> Iterator[Finding]:
 def _delivered(run: RunData, host: HostRun, traces: Mapping[str, Trace]) -> Iterator[Finding]:
     """A foreign message that did not reach the canary, though the server's own log says that it went there."""
     for vantage, listener in _listeners(run, host):
-        sent = [d for token in listener.get("tokens") or () if token in traces for d in traces[token].deliveries if d.status == "sent"]
+        found = [traces[token] for token in listener.get("tokens") or () if token in traces]
+        sent = [delivery for trace in found for delivery in trace.deliveries if delivery.status == "sent"]
         for hole, about in (listener.get("classes") or {}).items():
             if sent and about.get("verdict") in ("accepts", "accepts_but_discards") and hole in {h.value for h in Hole}:
                 yield _by_log(CONTROLS[Hole(hole)], _name(host, listener), vantage, about, sent[0])
@@ -116,7 +117,8 @@ def _delivered(run: RunData, host: HostRun, traces: Mapping[str, Trace]) -> Iter
 
 def _by_log(control: str, listener: str, vantage: str, about: Mapping[str, Any], sent: Delivery) -> Finding:
     text = f"the server's own log says that a foreign message was delivered (seen from vantage {vantage})"
-    evidence = Evidence(Method.LOG, f"log of {listener}", printable(f"to=<{sent.recipient}> relay={sent.relay} status=sent ({sent.text})"))
+    line = f"to=<{sent.recipient}> relay={sent.relay} status=sent ({sent.text})"
+    evidence = Evidence(Method.LOG, f"log of {listener}", printable(line))
     return Finding(
         control,
         Subject("listener", listener),

@@ -38,7 +38,7 @@ def check_run(catalogue: Catalogue, profile: str, tunables: Any) -> None:
 
 
 def refused_hosts(catalogue: Catalogue, hosts: Mapping[str, Any], known_variables: Collection[str] = ()) -> dict[str, list[str]]:
-    """The hosts whose inventory variables cannot be used, each with a line for everything that is wrong; the others can be audited.
+    """The hosts whose inventory variables cannot be used, each with a line for everything that is wrong.
 
     `hosts` maps a host's name to what the inventory declares about it (`host` in schema.json); what is empty counts as not
     declared. `known_variables` are the names that a host's `variables` may list; without them those are not looked at.

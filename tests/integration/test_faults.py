@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fault_runs import Lab, Outcome, run  # noqa: E402
-from mtalab.faults import Fault, load  # noqa: E402
+from fault_runs import Lab, Outcome, run
+from mtalab.faults import Fault, load
 
 pytestmark = pytest.mark.lab
 

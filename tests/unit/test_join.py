@@ -38,10 +38,9 @@ def probed(control: str, verdict: str, **more) -> dict:
 
 def run_of(findings=(), probes=(), vantage="stranger", controls=("RELAY-01", "RELAY-03", "SENDER-03"), **host) -> RunData:
     entries = {c: ControlEntry(c, f"title of {c}", "critical", "relay", data={"fix": {"advice": "do this"}}) for c in controls}
-    answers = {"v1": {"vantage": vantage, "findings": list(probes), "listeners": host.pop("listeners", [])}} if probes or host.get(
-        "always_probe"
-    ) else {}
-    host.pop("always_probe", None)
+    asked = bool(probes) or host.pop("always_probe", False)
+    answer = {"vantage": vantage, "findings": list(probes), "listeners": host.pop("listeners", [])}
+    answers = {"v1": answer} if asked else {}
     mx1 = replace(HostRun("mx1", "ok", findings=tuple(findings), estate=ESTATE), **host)
     return RunData("r1", "2026-11-21T20:00:00Z", "0.1.0", "sha256:c", "baseline", entries, (mx1,), probes=answers)
 

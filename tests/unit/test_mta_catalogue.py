@@ -53,7 +53,8 @@ def test_wrong_hosts_are_refused_and_told_in_full(capsys: pytest.CaptureFixture[
 
 def test_wrong_inputs_of_the_run_stop_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     result = run(capsys, profile="paranoid", run_directory=str(tmp_path / "run"))
-    assert result["failed"] and result["msg"].startswith("The inputs of the run have errors:\nmta_audit_profile: there is no profile")
+    begin = "The inputs of the run have errors:\nmta_audit_profile: there is no profile"
+    assert result["failed"] and result["msg"].startswith(begin)
     assert list(tmp_path.iterdir()) == []
 
 

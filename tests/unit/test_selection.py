@@ -24,7 +24,8 @@ def catalogue() -> Catalogue:
 
 def told(catalogue: Catalogue, declared: Any, known: tuple[str, ...] = ()) -> list[str]:
     """What is said about one host that declares this."""
-    return [f"host {name}: {text}" for name, texts in refused_hosts(catalogue, {"mx1": declared}, known).items() for text in texts]
+    refused = refused_hosts(catalogue, {"mx1": declared}, known)
+    return [f"host {name}: {text}" for name, texts in refused.items() for text in texts]
 
 
 @pytest.mark.parametrize("declared", [
