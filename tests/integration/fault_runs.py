@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,23 +77,28 @@ def _batch(lab: Lab, faults: Sequence[Fault], directory: Path, base: str) -> dic
 
 
 def _ask_oracle(lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome]) -> None:
-    for client, (vantage, family) in CLIENTS.items():
-        source = lab.host(vantage).ipv4 if family == 4 else lab.host(vantage).ipv6
-        questions: list[tuple[dict[str, str], Outcome, str]] = []
-        for name, outcome in outcomes.items():
-            where = published_address(lab, outcome.fault, hosts[name], family)
-            domain = hosts[name].mail_domain or ""
-            if client in outcome.fault.sees:
-                session = outcome.fault.session.filled(domain, source)
-                questions.append((outcome.sees, outcome, swaks(where, family, session)))
-            if client in outcome.fault.plain:
-                questions.append((outcome.plain, outcome, swaks(where, family, Session())))
-        script = "\n".join(f"echo '=== {n}'; {command} 2>&1" for n, (_, _, command) in enumerate(questions))
-        done = lab.execute(vantage, "sh", stdin=script, timeout_s=600)
-        for number, text in enumerate(re.split(r"^=== \d+\n", done.stdout, flags=re.M)[1:]):
-            answers, outcome, _ = questions[number]
-            answers[client] = verdict(text)
-            outcome.said[f"{client} {'plain' if answers is outcome.plain else 'session'}"] = text
+    with ThreadPoolExecutor(len(CLIENTS)) as pool:
+        list(pool.map(lambda client: _ask_as(client, lab, hosts, outcomes), CLIENTS))
+
+
+def _ask_as(client: str, lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome]) -> None:
+    vantage, family = CLIENTS[client]
+    source = lab.host(vantage).ipv4 if family == 4 else lab.host(vantage).ipv6
+    questions: list[tuple[dict[str, str], Outcome, str]] = []
+    for name, outcome in outcomes.items():
+        where = published_address(lab, outcome.fault, hosts[name], family)
+        domain = hosts[name].mail_domain or ""
+        if client in outcome.fault.sees:
+            session = outcome.fault.session.filled(domain, source)
+            questions.append((outcome.sees, outcome, swaks(where, family, session)))
+        if client in outcome.fault.plain:
+            questions.append((outcome.plain, outcome, swaks(where, family, Session())))
+    script = "\n".join(f"echo '=== {n}'; {command} 2>&1" for n, (_, _, command) in enumerate(questions))
+    done = lab.execute(vantage, "sh", stdin=script, timeout_s=900)
+    for number, text in enumerate(re.split(r"^=== \d+\n", done.stdout, flags=re.M)[1:]):
+        answers, outcome, _ = questions[number]
+        answers[client] = verdict(text)
+        outcome.said[f"{client} {'plain' if answers is outcome.plain else 'session'}"] = text
 
 
 def swaks(where: str, family: int, session: Session) -> str:
