@@ -76,8 +76,8 @@ def product(addresses: Sequence[str], port: int, domain: str, concurrency: int, 
         wall, cpu, text = timed([sys.executable, "-I", str(ENGINE), file.name])
     passed, answered = {}, {}
     for listener in json.loads(text):
-        forms = [form for form in listener["forms"] if form["nmap"]]
-        passed[listener["host"]] = tuple(sorted(form["nmap"] for form in forms if form["meaning"] == "accepted"))
+        forms = listener["forms"]
+        passed[listener["host"]] = tuple(sorted(number for number, meaning in forms if meaning == "accepted"))
         answered[listener["host"]] = len(forms)
     return Outcome(wall, cpu, passed, answered)
 

@@ -18,5 +18,8 @@ orders = tuple(Order(Target(address, known, domains), address, (job["port"],)) f
 forms = FORMS if job["battery"] == "full" else tuple(form for form in FORMS if form.nmap)
 mission = Mission(job["sender"], job["canary"], "probe.stranger.test", retry_after_s=1, forms=forms)
 result = run(Request(orders, mission, concurrency=job["concurrency"], timeout_s=300))
-listeners = [{key: item.get(key) for key in ("host", "verdict", "forms", "costs")} for item in result["listeners"]]
+listeners = [
+    {"host": item["host"], "verdict": item["verdict"], "forms": [(f["nmap"], f["meaning"]) for f in item["forms"] if f["nmap"]]}
+    for item in result["listeners"]
+]
 sys.stdout.write(json.dumps(listeners))

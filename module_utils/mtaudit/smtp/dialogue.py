@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Optional, cast
+from typing import Any, Optional, cast
 
 from ..redact import MASK
 from .evidence import Costs, Limits, Transcript
@@ -125,6 +124,28 @@ def _shared_context() -> ssl.SSLContext:
     return _context[0]
 
 
+async def _within(limit_s: float, work: Coroutine[Any, Any, Any]) -> None:
+    """As asyncio.wait_for, without its extra task for each connection. Raises asyncio.TimeoutError."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    late = False
+
+    def expire() -> None:
+        nonlocal late
+        late = True
+        task.cancel()
+
+    timer = loop.call_later(limit_s, expire)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not late:
+            raise
+        raise asyncio.TimeoutError from None
+    finally:
+        timer.cancel()
+
+
 class Session:
     """One connection. Every method raises SessionEnded when the server ends it."""
 
@@ -152,7 +173,8 @@ class Session:
         self._add("*", f"connect to {self.endpoint.address} port {self.endpoint.port}")
         source = (self.endpoint.source, 0) if self.endpoint.source else None
         try:
-            await asyncio.wait_for(
+            await _within(
+                self.limits.connect_s,
                 loop.create_connection(
                     lambda: self._wire,
                     self.endpoint.address,
@@ -161,7 +183,6 @@ class Session:
                     ssl=_shared_context() if self.endpoint.tls and not preface else None,
                     server_hostname="" if self.endpoint.tls and not preface else None,
                 ),
-                self.limits.connect_s,
             )
         except asyncio.TimeoutError:
             raise self._ended("unreachable", f"no connection within {self.limits.connect_s:g} s") from None
@@ -174,7 +195,6 @@ class Session:
         self._costs.connections += 1
         own = self._transport.get_extra_info("sockname")
         self.source_address = str(own[0]) if own else ""
-        self._no_delay()
         if preface:
             self._send(preface)
             self._add("C:", preface.decode("ascii").rstrip())
@@ -195,11 +215,6 @@ class Session:
         if self._wire.transport is None:
             raise SessionEnded("closed", "is not connected")
         return self._wire.transport
-
-    def _no_delay(self) -> None:
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _ended(self, kind: str, text: str) -> SessionEnded:
         self._add("*", text)
