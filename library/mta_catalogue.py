@@ -162,7 +162,8 @@ def main() -> None:
         try:
             write_json(path, for_report(catalogue, profile, tunables, __version__))
         except OSError as exc:
-            module.fail_json(msg=f"Could not write {path}: {exc.strerror}", problems=[])
+            advice = "set mta_report_directory to one that can be written"
+            module.fail_json(msg=f"Could not write {path}: {exc.strerror}; {advice}", problems=[])
         changed = True
     chosen = selection(catalogue, profile, tunables)
     module.exit_json(

@@ -70,26 +70,28 @@ def findings(run: RunData, proofs: Mapping[str, Proof]) -> Iterator[tuple[str, F
     """One finding of RELAY-15 for every host that said what it is configured to do."""
     if CONTROL not in run.controls:
         return
-    max_age_days = _max_age_days(run)
     for host in run.hosts:
         digest = str(host.estate.get("config_digest") or "")
         if not digest:
             continue
         if public_ports(host):
-            yield host.name, _judged(digest, proofs.get(host.name), run.started, max_age_days)
+            yield host.name, _judged(digest, proofs.get(host.name), run.started, _max_age_days(run, host))
         else:
             reason = "no SMTP listener that others can reach"
             yield host.name, Finding(CONTROL, HOST, Status.NOTAPPLICABLE, "nothing to probe", reason=reason)
 
 
-def _max_age_days(run: RunData) -> int:
+def _max_age_days(run: RunData, host: HostRun) -> int:
+    """The host's own value, else the run's."""
+    own = (host.declared.get("tunables") or {}).get(CONTROL) or {}
     tunable = (run.entry(CONTROL).data.get("tunables") or {}).get("max_proof_age_days") or {}
-    return int(tunable.get("value", DEFAULT_MAX_AGE_DAYS))
+    return int(own.get("max_proof_age_days", tunable.get("value", DEFAULT_MAX_AGE_DAYS)))
 
 
 def _judged(digest: str, proof: Optional[Proof], now: str, max_age_days: int) -> Finding:
     if proof is None:
-        return _finding(Status.FAIL, "this configuration was never probed from outside")
+        reason = "no stranger's probe has come to a verdict on every port of this host yet"
+        return Finding(CONTROL, HOST, Status.UNKNOWN, "never probed completely from outside", Method.LOG, reason=reason)
     digests = f"{digest} now, {proof.digest} when it was last probed on {proof.at}"
     seen = Evidence(Method.CONFIG, "effective configuration", digests)
     if proof.digest != digest:

@@ -124,10 +124,23 @@ def targets(estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Map
                         "ports": usable,
                         "implicit_tls_ports": _wrapped(estate, usable),
                         "known_recipient": about.get("known_recipient") or "",
-                        "local_domains": list(about.get("local_domains") or estate.get("local_domains") or ()),
+                        "local_domains": usable_domains(about.get("local_domains") or estate.get("local_domains") or ()),
                     }
                 )
     return planned
+
+
+def usable_domains(texts: Iterable[Any]) -> list[str]:
+    """The domains that mail can be addressed to, in their ASCII form (RFC 5891); a configuration may name others as well."""
+    found = []
+    for text in map(str, texts):
+        try:
+            ascii_form = text if text.isascii() else text.encode("idna").decode()
+        except UnicodeError:
+            continue
+        if re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?", ascii_form):
+            found.append(ascii_form)
+    return found
 
 
 def _ports(estate: Mapping[str, Any]) -> set[int]:

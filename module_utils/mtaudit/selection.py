@@ -6,6 +6,7 @@ Also checks what the inventory declares about hosts, before anything runs: waive
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
@@ -82,6 +83,9 @@ def _contents(catalogue: Catalogue, declared: Mapping[str, Any]) -> Iterator[tup
         texts = [item for item in declared.get(tunable.name, []) if isinstance(item, str)]
         if tunable.problem(texts):
             yield (tunable.name,), tunable.problem(texts)
+    recipient = declared.get("known_recipient", "")
+    if isinstance(recipient, str) and not re.fullmatch(r"(?a)[!-;=?-~]+@[\w-]+(\.[\w-]+)+|", recipient):
+        yield ("known_recipient",), f"'{recipient}' is not a mail address such as postmaster@example.org"
     for number, port in enumerate(declared.get("ports", [])):
         if isinstance(port, int) and not 0 < port < 65536:
             yield ("ports", number), f"{port} is not a TCP port: 1 to 65535"

@@ -182,12 +182,12 @@ SEEN = [{"name": "mx1", "port": 25, "verdict": "closed"}]
     ("earlier", "listeners", "status", "words"),
     [
         ({}, SEEN, "pass", "was probed"),
-        ({}, [], "fail", "never probed"),
+        ({}, [], "unknown", "never probed"),
         ({"mx1": proof.Proof("sha256:now", "2026-11-20T20:00:00Z")}, [], "pass", "2026-11-20"),
         ({"mx1": proof.Proof("sha256:old", "2026-11-20T20:00:00Z")}, [], "fail", "changed since"),
         ({"mx1": proof.Proof("sha256:now", "2026-09-01T20:00:00Z")}, [], "fail", "81 days ago, 31 are allowed"),
         ({"mx1": proof.Proof("sha256:old", "2026-11-20T20:00:00Z")}, SEEN, "pass", "2026-11-21"),
-        ({}, [{"name": "mx1", "port": 25, "verdict": "unknown"}], "fail", "never probed"),
+        ({}, [{"name": "mx1", "port": 25, "verdict": "unknown"}], "unknown", "never probed"),
     ],
 )
 def test_a_proof_is_as_old_as_the_configuration_it_saw(earlier, listeners, status, words):

@@ -91,7 +91,9 @@ def plant(lab: Lab, fault: Fault, base: str = "") -> Host:
     host = lab.clone(base or fault.base, copy_name(fault, base), fault.lan)
     if fault.lan:
         lab.publish(host.name, hide_clients=True)
-    script = f"set -e\n{fault.plant}\n{fault.activate}\n"
+    # A name of its own in the greeting: a prober takes servers of one name for one server, and spares it.
+    greeting = f"postconf -e 'smtpd_banner = {lab.hosts.address_name(host)} ESMTP'"
+    script = f"set -e\n{greeting}\n{fault.plant}\n{fault.activate}\n"
     done = lab.execute(host.name, "sh", "-c", script, timeout_s=PLANT_S)
     if done.returncode != 0:
         raise LabError(f"{fault.name} could not be planted: {done.stdout}{done.stderr}")
