@@ -59,7 +59,8 @@ class Finding:
     """The result of one control on one subject by one method.
 
     `conditions` says what it takes (`null_sender`, `ipv6`, ...); empty means anybody, anyhow. `reason` says why a status is
-    `unknown`, `error`, `notapplicable` or `notchecked`. `verdict` is the relay probe's word where it has one.
+    `unknown`, `error`, `notapplicable` or `notchecked`. `verdict` is the relay probe's word where it has one. `clients` are the
+    addresses or networks that the way is open to, by configuration, or that were seen to go it; empty means anybody's.
     """
 
     control: str
@@ -71,6 +72,7 @@ class Finding:
     conditions: tuple[str, ...] = ()
     reason: str = ""
     verdict: str = ""
+    clients: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; what is empty is left out, so that a pass is one compact line."""
@@ -83,8 +85,9 @@ class Finding:
         }
         if self.evidence:
             data["evidence"] = [{"method": e.method.value, "where": e.where, "text": e.text} for e in self.evidence]
-        if self.conditions:
-            data["conditions"] = list(self.conditions)
+        for name in ("conditions", "clients"):
+            if getattr(self, name):
+                data[name] = list(getattr(self, name))
         for name in ("reason", "verdict"):
             if getattr(self, name):
                 data[name] = getattr(self, name)
@@ -103,6 +106,7 @@ class Finding:
                 Evidence(Method(e["method"]), e["where"], e["text"]) for e in data.get("evidence", ())
             ),
             conditions=tuple(data.get("conditions", ())),
+            clients=tuple(data.get("clients", ())),
             reason=data.get("reason", ""),
             verdict=data.get("verdict", ""),
         )
@@ -118,9 +122,11 @@ def passed(subject: Subject, message: str, *evidence: Evidence) -> Finding:
     return _finding(Status.PASS, subject, message, evidence)
 
 
-def fail(subject: Subject, message: str, *evidence: Evidence, conditions: Iterable[str] = ()) -> Finding:
+def fail(
+    subject: Subject, message: str, *evidence: Evidence, conditions: Iterable[str] = (), clients: Iterable[str] = ()
+) -> Finding:
     """The requirement is not met; the message names the path, the evidence shows it."""
-    return _finding(Status.FAIL, subject, message, evidence, conditions=tuple(conditions))
+    return _finding(Status.FAIL, subject, message, evidence, conditions=tuple(conditions), clients=tuple(clients))
 
 
 def unknown(subject: Subject, message: str, reason: str, *evidence: Evidence) -> Finding:
