@@ -52,6 +52,15 @@ def parse_address(text: str) -> Address:
     return ipaddress.ip_address(cleaned)
 
 
+def is_address(text: str) -> bool:
+    """Whether the text is an address, as `parse_address` reads them."""
+    try:
+        parse_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def subtract(network: Network, holes: Iterable[Network]) -> list[Network]:
     """The parts of `network` that lie in none of `holes`, smallest list of prefixes, in order."""
     parts: list[Network] = [network]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from .address import parse_network
 from .finding import HOST, Finding, Method, Status, Subject
 
 # Controls whose failing configuration lets a stranger's foreign message through, in the order in which they explain it.
@@ -85,10 +86,16 @@ def _needs_more(finding: Finding, given: Iterable[str]) -> bool:
 def _explaining(opened: Finding, causes: list[Finding]) -> str:
     """The cause that needs nothing which the open answer did not have; what it may have had unknowingly comes second."""
     for given in (opened.conditions, (*opened.conditions, *_UNKNOWINGLY_MET)):
-        fitting = [c.control for c in causes if not _needs_more(c, given)]
+        fitting = [c.control for c in causes if not _needs_more(c, given) and _may_be(opened.clients, c.clients)]
         if opened.control in fitting:
             return opened.control
         for control in CAUSES:
             if control in fitting:
                 return control
     return ""
+
+
+def _may_be(seen: Iterable[str], allowed: Iterable[str]) -> bool:
+    """Whether one of the clients that got through is one of those that the configuration lets through."""
+    clients, networks = list(map(parse_network, seen)), list(map(parse_network, allowed))
+    return not clients or not networks or any(c.version == n.version and c.overlaps(n) for c in clients for n in networks)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from . import controls  # noqa: F401 - registers every control
-from .address import Network, parse_network
+from .address import LOOPBACK, Network, contains, parse_network
 from .control import Site, controls_for
 from .finding import HOST, Finding, Method, Status, notapplicable, stamped
 from .finding import error as error_finding
+from .finding import unknown as unknown_finding
+from .listeners import SMTP_PORTS
 from .readers import network as network_reader
 from .readers import postfix as postfix_reader
 from .readers.postfix import Postfix, SmtpService
@@ -92,14 +94,18 @@ def audit(runner: Runner, request: Request) -> Answer:
     """Everything that this host can be asked, in one go. Only reads."""
     answer = Answer()
     links = _network(runner)
+    strange = _smtp_sockets(runner)
     try:
         instances = postfix_reader.read(runner)
     except ReadError as exc:
         answer.findings.extend(_all(request, POSTFIX, Status.ERROR, "Postfix could not be read", str(exc)))
         instances = []
     else:
-        if not instances:
-            text = "no mail server that mtaudit can read is installed here"
+        if not instances and strange:
+            text = f"something that mtaudit cannot read listens on {', '.join(str(s['name']) for s in strange)}"
+            answer.findings.extend(_all(request, POSTFIX, Status.UNKNOWN, "not Postfix, and not known", text))
+        elif not instances:
+            text = "no mail server that mtaudit can read is installed here, and nothing listens on an SMTP port"
             answer.findings.extend(_all(request, POSTFIX, Status.NOTAPPLICABLE, "nothing to check", text))
     kind, source = (request.kind, "inventory") if request.kind else infer_kind(instances)
     site = Site(
@@ -115,6 +121,8 @@ def audit(runner: Runner, request: Request) -> Answer:
         found, answer.simulation_spawns = _simulated(runner, request, site, instances, links)
         answer.findings.extend(found)
     answer.estate = estate(request, kind, source, instances, links)
+    known = {listener["port"] for listener in answer.estate["listeners"]}
+    answer.estate["listeners"] += [listener for listener in strange if listener["port"] not in known]
     return answer
 
 
@@ -125,8 +133,23 @@ def _network(runner: Runner) -> Optional[network_reader.HostNetwork]:
         return None
 
 
+def _smtp_sockets(runner: Runner) -> list[dict[str, Any]]:
+    """Listeners on SMTP ports that others can reach, as the kernel lists them: nobody knows yet which program they belong to."""
+    found: dict[int, set[str]] = {}
+    for address, port in network_reader.listening(runner):
+        if port in SMTP_PORTS and not contains(LOOPBACK, address):
+            found.setdefault(port, set()).add("*" if int(address) == 0 else str(address))
+    listeners = []
+    for port, binds in sorted(found.items()):
+        bind = "*" if "*" in binds or len(binds) > 1 else next(iter(binds))
+        name = f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}"
+        about = {"name": name, "port": port, "bind": bind, "program": "", "instance": "", "service": ""}
+        listeners.append({**about, "tls_wrapper": port == 465, "loopback_only": False})
+    return listeners
+
+
 def _all(request: Request, component: str, status: Status, message: str, reason: str) -> Iterator[Finding]:
-    make = error_finding if status == Status.ERROR else notapplicable
+    make = {Status.ERROR: error_finding, Status.UNKNOWN: unknown_finding}.get(status, notapplicable)
     for wanted in request.selection:
         if component in wanted.components:
             yield stamped(make(HOST, message, reason), wanted.id)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Optional
 
-from .address import contains, parse_address, parse_network
+from .address import contains, is_address, parse_address, parse_network
 from .attribution import CLASS_OWNERS, attribute
 from .finding import HOST, Evidence, Finding, Method, Status, Subject
 from .joined import JoinedFinding
 from .listeners import listener_name
 from .report.run import HostRun, RunData, checked_finding
 from .text import printable
-from .truth import CLOSED, Conclusion, conclude, worst, worst_verdict
+from .truth import PROBE_VERDICTS, UNKNOWN, Conclusion, conclude, worst, worst_verdict
 
 IDENTITY = "RELAY-07"  # the control on who may assert another client's address
 EVIDENCE_LIMIT = 6  # lines of one method in one joined finding: none crowds out the others
@@ -162,17 +162,30 @@ def _report_line(run: RunData, host: HostRun, finding: Finding, methods: Optiona
 
 def probe_findings(run: RunData, host: HostRun) -> Iterator[Finding]:
     """What every vantage found out about this host, on the listener names that the host itself uses."""
-    for vantage, answer in run.probes.items():
-        role = str(answer.get("vantage") or vantage)
-        sources = {str(seen.get("listener")): str(seen.get("source_address")) for seen in answer.get("listeners") or ()}
+    for name, answer in run.probes.items():
+        vantage = Vantage(name, str(answer.get("vantage") or name))
         for data in answer.get("findings") or ():
             if isinstance(data, dict) and data.get("target") == host.name:
                 try:
                     finding = checked_finding(data)
+                    if finding.verdict not in ("", *PROBE_VERDICTS):
+                        raise ValueError(f"'{finding.verdict}' is no verdict")
                 except (KeyError, TypeError, ValueError, AttributeError) as exc:
-                    yield _unreadable(vantage, exc)
+                    yield _unreadable(name, exc)
                     continue
-                yield seen_from(finding, role, sources.get(finding.subject.name, ""), host)
+                yield from seen_from(finding, vantage, clients_of(run, host, name, finding.subject.name), host)
+
+
+def clients_of(run: RunData, host: HostRun, vantage: str, listener: str) -> tuple[str, ...]:
+    """The addresses that a vantage was seen with at a listener: its own, and those that the server logged for its sessions."""
+    found: dict[str, None] = {}
+    logged = {t.get("token"): t.get("clients") or () for t in run.traces.get(host.name, {}).get("traces") or ()}
+    for seen in run.probes[vantage].get("listeners") or ():
+        if seen.get("name") == host.name and seen.get("listener") == listener:
+            found[str(seen.get("source_address"))] = None
+            for token in seen.get("tokens") or ():
+                found.update((str(client.get("address")), None) for client in logged.get(token, ()))
+    return tuple(text for text in found if is_address(text))
 
 
 def _unreadable(vantage: str, exc: Exception) -> Finding:
@@ -181,29 +194,44 @@ def _unreadable(vantage: str, exc: Exception) -> Finding:
     )
 
 
-def seen_from(finding: Finding, vantage: str, source: str, host: HostRun) -> Finding:
+@dataclass(frozen=True)
+class Vantage:
+    """Where a probe came from: the inventory's name of the host, and where it stands."""
+
+    host: str
+    place: str
+
+
+def seen_from(finding: Finding, vantage: Vantage, clients: tuple[str, ...], host: HostRun) -> Iterator[Finding]:
     """The finding with the listener's own name, and with what its vantage adds to the conditions.
 
-    A vantage in a network that the site declares is no stranger there: what it may do, it was meant to do.
+    A vantage in a network that the site declares may do there what it was meant to: it says nothing about strangers. One that was
+    declared a stranger all the same leaves the question open.
     """
     address, _, port = finding.subject.name.rpartition(":")
     subject = Subject(finding.subject.kind, listener_name(host.estate, address.strip("[]"), port) or finding.subject.name)
+    finding = replace(finding, subject=subject, clients=clients)
     if finding.status != Status.FAIL:
-        return replace(finding, subject=subject)
-    if vantage == "local" or _declared(finding.control, source, host):
-        return replace(finding, subject=subject, status=Status.PASS, verdict=CLOSED, message="open to declared networks only")
-    conditions = finding.conditions
-    if vantage in ("neighbour", "inside") and vantage not in conditions:
-        conditions = (*conditions, vantage)
-    return replace(finding, subject=subject, conditions=conditions)
+        yield finding
+    elif _declared(finding.control, vantage, clients, host):
+        if vantage.place == "stranger":
+            reason = "the vantage stands in a network that the inventory trusts: it is no stranger there"
+            yield replace(finding, status=Status.UNKNOWN, verdict=UNKNOWN, message="not seen as a stranger", reason=reason)
+    else:
+        place = vantage.place if vantage.place in ("neighbour", "inside") else ""
+        more = (place,) if place and place not in finding.conditions else ()
+        yield replace(finding, conditions=(*finding.conditions, *more))
 
 
-def _declared(control: str, source: str, host: HostRun) -> bool:
-    """Whether the inventory lets a client at this address do what the control forbids to strangers."""
+def _declared(control: str, vantage: Vantage, clients: tuple[str, ...], host: HostRun) -> bool:
+    """Whether the inventory lets this client do what the control forbids to strangers."""
     if control not in (*CLASS_OWNERS, IDENTITY):
         return False
+    if vantage.place == "local" and vantage.host == host.name:
+        return True
     networks = host.declared.get("proxies" if control == IDENTITY else "trusted_networks") or ()
     try:
-        return contains([parse_network(str(text)) for text in networks], parse_address(source))
+        trusted = [parse_network(str(text)) for text in networks]
     except ValueError:
         return False
+    return any(contains(trusted, parse_address(client)) for client in clients)

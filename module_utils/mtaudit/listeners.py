@@ -1,9 +1,11 @@
-"""Find a listener again: the name under which a host lists what a probe connected to."""
+"""Listeners: the ports where SMTP is looked for, and the name under which a host lists what a probe connected to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+SMTP_PORTS = (25, 465, 587, 2525)
 
 
 def listener_name(estate: Mapping[str, Any], address: str, port: str) -> str:

@@ -30,11 +30,15 @@ def parse_proofs(data: Any) -> dict[str, Proof]:
     """What an earlier run handed on: `{host: {"digest": ..., "at": ...}}`. Entries that are not that are left out."""
     if not isinstance(data, dict):
         return {}
-    return {
-        str(host): Proof(str(entry["digest"]), str(entry["at"]))
-        for host, entry in data.items()
-        if isinstance(entry, dict) and entry.get("digest") and entry.get("at")
-    }
+    found = {}
+    for host, entry in data.items():
+        if isinstance(entry, dict) and entry.get("digest"):
+            try:
+                _time(str(entry.get("at")))
+            except ValueError:
+                continue
+            found[str(host)] = Proof(str(entry["digest"]), str(entry["at"]))
+    return found
 
 
 def proofs_of(run: RunData, earlier: Mapping[str, Proof]) -> dict[str, Proof]:
@@ -48,17 +52,15 @@ def proofs_of(run: RunData, earlier: Mapping[str, Proof]) -> dict[str, Proof]:
 
 
 def is_complete(run: RunData, host: HostRun) -> bool:
-    """Whether a stranger's probe came to a verdict on every port that the host offers to others."""
-    wanted = public_ports(host)
-    decided: set[int] = set()
+    """Whether a stranger's probe came to a verdict on every port that the host offers to others, at every address it tried."""
+    verdicts: dict[int, set[str]] = {}
     for answer in run.probes.values():
         if answer.get("vantage") == "stranger":
-            decided |= {
-                int(listener["port"])
-                for listener in answer.get("listeners") or ()
-                if listener.get("name") == host.name and listener.get("verdict") != "unknown"
-            }
-    return bool(wanted) and wanted <= decided
+            for listener in answer.get("listeners") or ():
+                if listener.get("name") == host.name:
+                    verdicts.setdefault(int(listener["port"]), set()).add(str(listener.get("verdict")))
+    wanted = public_ports(host)
+    return bool(wanted) and all("unknown" not in verdicts.get(port, {"unknown"}) for port in wanted)
 
 
 def public_ports(host: HostRun) -> set[int]:

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import quote
 
 from .address import parse_address
+from .listeners import SMTP_PORTS
 
-SMTP_PORTS = (25, 465, 587, 2525)
 # What Ansible adds to a module's result; `invocation` repeats the arguments.
 _ANSIBLES_OWN = ("invocation", "item", "ansible_loop_var", "changed", "failed", "exception", "warnings", "deprecations")
 
@@ -63,6 +63,8 @@ def host_answer(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
         return _failed(name, "the run ended for this host before it was audited; the output above says why")
     if result.get("failed") or "findings" not in result:
         return _failed(name, failure(result))
+    if not is_sound(result.get("estate", {})):
+        return _failed(name, "the host's description of itself (estate) has not the form that it must have")
     return {
         "host": name,
         "status": "ok",
@@ -76,6 +78,21 @@ def host_answer(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _failed(name: str, reason: str) -> dict[str, Any]:
     return {"host": name, "status": "failed", "reason": reason, "findings": [], "estate": {}}
+
+
+def is_sound(estate: Any) -> bool:
+    """Whether what a host says of itself has the form of docs/architecture.md, "Estate", as far as others rely on it."""
+    if not isinstance(estate, dict) or not isinstance(estate.get("listeners", []), list):
+        return False
+    texts = [item for name in ("addresses", "gateways", "local_domains", "mynetworks") for item in _list(estate.get(name))]
+    listeners = estate.get("listeners", [])
+    shaped = all(isinstance(entry, dict) and isinstance(entry.get("port"), int) and isinstance(entry.get("bind"), str)
+                 and isinstance(entry.get("name"), str) for entry in listeners)
+    return shaped and all(isinstance(text, str) for text in texts)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value, None]
 
 
 def failure(result: Mapping[str, Any]) -> str:
@@ -105,22 +122,24 @@ def targets(estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Map
 
     `estates` holds what hosts said of themselves, `declared` what the inventory says of them (`addresses`, `ports`,
     `local_domains`, `known_recipient`); what is declared beats what was found. A listener on loopback only is nobody else's to
-    reach.
+    reach; a host that names no listener is tried on the usual ports where the inventory declares addresses for it.
     """
     planned = []
     for name in sorted({*estates, *declared}):
         about, estate = declared.get(name, {}), estates.get(name, {})
         ports = sorted({*map(int, about.get("ports") or ()), *_ports(estate)})
-        if not ports and not estate and about.get("addresses"):
+        if not ports and about.get("addresses") and not estate.get("listeners"):
             ports = list(SMTP_PORTS)
-        for address in about.get("addresses") or estate.get("addresses") or ():
+        for address in map(str, about.get("addresses") or estate.get("addresses") or ()):
+            # Behind NAT or a balancer the host itself does not know the address; what is asked for is tried.
+            foreign = address not in (estate.get("addresses") or ()) or not estate.get("listeners")
             asked_for = about.get("ports") or ()
-            usable = [p for p in ports if not estate or p in asked_for or _listens(estate, str(address), p)]
+            usable = [p for p in ports if foreign or p in asked_for or _listens(estate, address, p)]
             if usable:
                 planned.append(
                     {
                         "name": name,
-                        "host": str(address),
+                        "host": address,
                         "ports": usable,
                         "implicit_tls_ports": _wrapped(estate, usable),
                         "known_recipient": about.get("known_recipient") or "",
@@ -161,8 +180,8 @@ def _listens(estate: Mapping[str, Any], address: str, port: int) -> bool:
 
 
 def _wrapped(estate: Mapping[str, Any], ports: Iterable[int]) -> list[int]:
-    wrapped = {int(listener["port"]) for listener in estate.get("listeners", ()) if listener.get("tls_wrapper")}
-    return [p for p in ports if p in wrapped or (not estate and p == 465)]
+    listed = {int(listener["port"]): bool(listener.get("tls_wrapper")) for listener in estate.get("listeners", ())}
+    return [p for p in ports if listed.get(p, p == 465)]
 
 
 def tokens_of(probes: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
-from .address import Address, Network, parse_address, parse_network
+from .address import LOOPBACK, Address, Network, contains, parse_address, parse_network
 from .controls.source_truth import Connection, Surroundings, source_truth
-from .finding import Evidence, Finding, Method, Status, Subject
+from .finding import HOST, Evidence, Finding, Method, Status, Subject
+from .join import Vantage, clients_of, seen_from
 from .listeners import listener_name
 from .logs.postfix import Delivery, Trace
 from .report.run import HostRun, RunData
 from .smtp.battery import CONTROLS, Hole
 from .smtp.verdict import View, compare_views
 from .text import printable
+from .truth import ACCEPTS, DISCARDS, PROVEN_OPEN
 
 DEVICES = "RELAY-08"
 # From an inside vantage the site's own gateway may translate the address, which says nothing about strangers.
@@ -23,9 +26,19 @@ _OWN_ADDRESS = ("stranger", "neighbour")
 def findings(run: RunData) -> Iterator[tuple[str, Finding]]:
     """For every host: are clients seen by their own address, is something in between, did the log see a delivery."""
     for host in run.hosts:
-        traces = _traces(run, host)
-        for finding in (*_source_truth(run, host, traces), *_devices(run, host), *_delivered(run, host, traces)):
-            yield host.name, finding
+        try:
+            found = list(_of_host(run, host))
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            text = "what the vantages and the log saw could not be put together"
+            found = [Finding(DEVICES, HOST, Status.ERROR, text, Method.LOG, reason=f"{type(exc).__name__}: {exc}")]
+        yield from ((host.name, finding) for finding in found)
+
+
+def _of_host(run: RunData, host: HostRun) -> Iterator[Finding]:
+    traces = _traces(run, host)
+    yield from _source_truth(run, host, traces)
+    yield from _devices(run, host)
+    yield from _delivered(run, host, traces)
 
 
 def _traces(run: RunData, host: HostRun) -> Mapping[str, Trace]:
@@ -107,25 +120,40 @@ def _devices(run: RunData, host: HostRun) -> Iterator[Finding]:
 
 def _delivered(run: RunData, host: HostRun, traces: Mapping[str, Trace]) -> Iterator[Finding]:
     """A foreign message that did not reach the canary, though the server's own log says that it went there."""
-    for vantage, listener in _listeners(run, host):
-        found = [traces[token] for token in listener.get("tokens") or () if token in traces]
-        sent = [delivery for trace in found for delivery in trace.deliveries if delivery.status == "sent"]
-        for hole, about in (listener.get("classes") or {}).items():
-            if sent and about.get("verdict") in ("accepts", "accepts_but_discards") and hole in {h.value for h in Hole}:
-                yield _by_log(CONTROLS[Hole(hole)], _name(host, listener), vantage, about, sent[0])
+    for name, answer in run.probes.items():
+        vantage = Vantage(name, str(answer.get("vantage") or name))
+        for listener in answer.get("listeners") or ():
+            if listener.get("name") == host.name:
+                yield from _by_log(run, host, vantage, listener, traces)
 
 
-def _by_log(control: str, listener: str, vantage: str, about: Mapping[str, Any], sent: Delivery) -> Finding:
-    text = f"the server's own log says that a foreign message was delivered (seen from vantage {vantage})"
-    line = f"to=<{sent.recipient}> relay={sent.relay} status=sent ({sent.text})"
-    evidence = Evidence(Method.LOG, f"log of {listener}", printable(line))
-    return Finding(
-        control,
-        Subject("listener", listener),
-        Status.FAIL,
-        text,
-        Method.PROBE,
-        (evidence,),
-        tuple(about.get("conditions") or ()),
-        verdict="proven_open",
-    )
+def _by_log(
+    run: RunData, host: HostRun, vantage: Vantage, listener: Mapping[str, Any], traces: Mapping[str, Trace]
+) -> Iterator[Finding]:
+    recipients = {str(f.get("rcpt_to")) for f in listener.get("forms") or () if f.get("class") == Hole.PLAIN.value}
+    found = [traces[token] for token in listener.get("tokens") or () if token in traces]
+    sent = [d for trace in found for d in trace.deliveries if d.status == "sent" and d.recipient in recipients and _away(d, host)]
+    classes = listener.get("classes") or {}
+    undecided = [hole for hole in Hole if classes.get(hole.value, {}).get("verdict") in (ACCEPTS, DISCARDS)]
+    if sent and undecided:
+        text = f"the server's own log says that a foreign message was delivered (seen from vantage {vantage.place})"
+        line = f"to=<{sent[0].recipient}> relay={sent[0].relay} status=sent ({sent[0].text})"
+        finding = Finding(
+            CONTROLS[undecided[0]],
+            Subject("listener", str(listener.get("listener"))),
+            Status.FAIL,
+            text,
+            Method.PROBE,
+            (Evidence(Method.LOG, f"log of {host.name}", printable(line)),),
+            tuple(classes[undecided[0].value].get("conditions") or ()),
+            verdict=PROVEN_OPEN,
+        )
+        clients = clients_of(run, host, vantage.host, str(listener.get("listener")))
+        yield from seen_from(finding, vantage, clients, host)
+
+
+def _away(delivery: Delivery, host: HostRun) -> bool:
+    """Whether the message left for another host: `relay=name[address]:port`, not a mailbox, a filter or nowhere."""
+    match = re.fullmatch(r"\S*\[([0-9A-Fa-f:.]+)\]:\d+", delivery.relay)
+    address = _address(match.group(1)) if match else None
+    return address is not None and not contains(LOOPBACK, address) and str(address) not in (host.estate.get("addresses") or ())

@@ -133,13 +133,41 @@ def test_a_neighbours_view_carries_its_vantage_as_condition():
     assert found[("RELAY-03", "listener *:25")].conditions == ("neighbour",)
 
 
-def test_a_vantage_that_the_site_trusts_may_relay():
-    seen = probed("RELAY-03", "accepts")
+def from_source(vantage: str, **declared) -> dict:
+    """A proven open answer from 198.18.0.7, at a host about which this is declared."""
     source = [{"name": "mx1", "listener": "198.51.100.41:25", "source_address": "198.18.0.7"}]
-    allowed = run_of([], [seen], vantage="inside", listeners=source, declared={"trusted_networks": ["198.18.0.0/24"]})
-    assert lines(allowed)[("RELAY-03", "listener *:25")].status == Status.PASS
-    refused = run_of([], [seen], vantage="inside", listeners=source)
-    assert lines(refused)[("RELAY-03", "listener *:25")].status == Status.FAIL
+    run = run_of([config("RELAY-03", Status.PASS)], [probed("RELAY-03", "proven_open")], vantage=vantage, listeners=source,
+                 declared=declared)
+    return lines(run)
+
+
+def test_an_inside_host_that_the_site_trusts_may_relay_and_tells_nothing_about_strangers():
+    found = from_source("inside", trusted_networks=["198.18.0.0/24"])[("RELAY-03", "listener *:25")]
+    assert (found.status, found.methods) == (Status.PASS, {"config": "pass"})
+    assert from_source("inside")[("RELAY-03", "listener *:25")].status == Status.FAIL
+
+
+def test_a_stranger_in_a_trusted_network_is_no_stranger_and_acquits_nobody():
+    found = from_source("stranger", trusted_networks=["198.18.0.0/24"])[("RELAY-03", "listener *:25")]
+    assert found.methods == {"config": "pass", "probe": "unknown"}
+    assert "not confirmed by the probe" in found.message
+
+
+def test_a_cause_explains_only_the_clients_that_it_lets_through():
+    source = [{"name": "mx1", "listener": "198.51.100.41:25", "source_address": "198.19.0.66"}]
+    answers = [config("RELAY-01", Status.FAIL, clients=("198.18.0.0/24",)), config("RELAY-03", Status.PASS)]
+    found = lines(run_of(answers, [probed("RELAY-03", "proven_open")], listeners=source))
+    assert found[("RELAY-03", "listener *:25")].status == Status.FAIL
+    assert "probe" not in found[("RELAY-01", "listener *:25")].methods
+    answers[0] = replace(answers[0], clients=("198.18.0.0/15",))
+    found = lines(run_of(answers, [probed("RELAY-03", "proven_open")], listeners=source))
+    assert found[("RELAY-03", "listener *:25")].status == Status.PASS
+    assert found[("RELAY-01", "listener *:25")].methods == {"config": "fail", "probe": "proven_open"}
+
+
+def test_a_verdict_that_nobody_knows_is_an_error():
+    found = lines(run_of([config("RELAY-01", Status.PASS)], [probed("RELAY-03", "open!")]))
+    assert found[("RELAY-03", "host")].status == Status.ERROR
 
 
 @pytest.mark.parametrize(
@@ -206,7 +234,7 @@ def test_a_host_that_nobody_can_reach_needs_no_probe():
 
 
 def test_garbled_proofs_of_an_earlier_run_count_as_none():
-    assert proof.parse_proofs({"mx1": "?", "mx2": {"digest": "d", "at": "t"}, "mx3": {"digest": "d"}}) == {
-        "mx2": proof.Proof("d", "t")
-    }
+    day = "2026-11-20T20:00:00Z"
+    data = {"mx1": "?", "mx2": {"digest": "d", "at": day}, "mx3": {"digest": "d"}, "mx4": {"digest": "d", "at": "soon"}}
+    assert proof.parse_proofs(data) == {"mx2": proof.Proof("d", day)}
     assert proof.parse_proofs([1]) == {}

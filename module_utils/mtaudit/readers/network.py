@@ -15,6 +15,7 @@ from ..runner import ReadError, Runner
 
 _GATEWAY_FLAG = 0x2  # RTF_GATEWAY
 _UP_FLAG = 0x1  # RTF_UP
+_LISTEN = "0A"  # TCP_LISTEN
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,24 @@ def read(runner: Runner) -> HostNetwork:
     route4 = runner.read("/proc/net/route")
     trie = runner.read("/proc/net/fib_trie")
     return parse(route4, trie, _optional(runner, "/proc/net/ipv6_route"), _optional(runner, "/proc/net/if_inet6"))
+
+
+def listening(runner: Runner) -> list[tuple[Address, int]]:
+    """The addresses and TCP ports that something listens on, whatever it is."""
+    found: dict[tuple[Address, int], None] = {}
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in _optional(runner, path).splitlines()[1:]:
+            fields = line.split()
+            if len(fields) > 3 and fields[3] == _LISTEN:
+                address, _, port = fields[1].partition(":")
+                found[(_socket_address(address), int(port, 16))] = None
+    return list(found)
+
+
+def _socket_address(hexadecimal: str) -> Address:
+    """Four bytes at a time in host byte order, for both families (proc_net_tcp)."""
+    words = [hexadecimal[i : i + 8] for i in range(0, len(hexadecimal), 8)]
+    return ipaddress.ip_address(b"".join(struct.pack("=I", int(word, 16)) for word in words))
 
 
 def _optional(runner: Runner, path: str) -> str:

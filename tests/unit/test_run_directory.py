@@ -1,0 +1,98 @@
+"""What a run keeps, what it plans to probe, and what it does with answers that are not what they should be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.mtaudit.run_directory import (
+    file_name,
+    host_answer,
+    keep,
+    keep_hosts,
+    targets,
+    tokens_of,
+    usable_domains,
+)
+
+PUBLIC = {"name": "*:25", "port": 25, "bind": "*", "families": ["ipv4"], "tls_wrapper": False, "loopback_only": False}
+INNER = {"name": "127.0.0.1:10025", "port": 10025, "bind": "127.0.0.1", "loopback_only": True}
+ESTATE = {"listeners": [PUBLIC, INNER], "addresses": ["198.51.100.7", "2001:db8::7"], "local_domains": ["a.test"]}
+
+
+def planned(estate: dict, **declared) -> list[tuple[str, list[int]]]:
+    return [(t["host"], t["ports"]) for t in targets({"mx1": estate} if estate else {}, {"mx1": declared})]
+
+
+@pytest.mark.parametrize(
+    ("estate", "declared", "expected"),
+    [
+        (ESTATE, {}, [("198.51.100.7", [25])]),
+        (ESTATE, {"ports": [2525]}, [("198.51.100.7", [25, 2525]), ("2001:db8::7", [2525])]),
+        # Behind NAT the host does not know its public address, and is asked there all the same.
+        ({**ESTATE, "listeners": [{**PUBLIC, "bind": "10.0.0.5"}]}, {"addresses": ["203.0.113.5"]}, [("203.0.113.5", [25])]),
+        # What cannot be read is tried on the usual ports where the inventory says where it is.
+        ({"listeners": [], "addresses": ["198.51.100.7"]}, {"addresses": ["198.51.100.7"]}, [("198.51.100.7", [25, 465, 587, 2525])]),
+        ({}, {"addresses": ["198.51.100.7"]}, [("198.51.100.7", [25, 465, 587, 2525])]),
+        ({"listeners": [], "addresses": ["198.51.100.7"]}, {}, []),
+        ({**ESTATE, "listeners": [INNER]}, {}, []),
+        ({}, {}, []),
+    ],
+)
+def test_what_is_probed(estate, declared, expected):
+    assert planned(estate, **declared) == expected
+
+
+def test_the_tls_wrapper_is_the_hosts_own_word():
+    wrapped = {**PUBLIC, "port": 2525, "tls_wrapper": True}
+    (target,) = targets({"mx1": {**ESTATE, "addresses": ["198.51.100.7"], "listeners": [PUBLIC, wrapped]}}, {})
+    assert target["implicit_tls_ports"] == [2525]
+    (guessed,) = targets({}, {"mx1": {"addresses": ["198.51.100.7"]}})
+    assert guessed["implicit_tls_ports"] == [465]
+
+
+def test_domains_that_no_mail_can_be_addressed_to_are_left_out():
+    assert usable_domains(["a.test", "münchen.test", "x y", "$myhostname", "", "b.test."]) == ["a.test", "xn--mnchen-3ya.test"]
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "words"),
+    [
+        ({"findings": [], "estate": ESTATE}, "ok", ""),
+        ({"unreachable": True, "msg": "Failed to connect\nmore"}, "unreachable", "Failed to connect"),
+        ({}, "failed", "before it was audited"),
+        ({"failed": True, "msg": "MODULE FAILURE", "module_stderr": "/bin/sh: 1: /x/python: not found"}, "failed", "no usable Python"),
+        ({"failed": True, "msg": "Could not start the audit: x"}, "failed", "Could not start"),
+        ({"failed": True}, "failed", "without a message"),
+        ({"findings": [], "estate": {"listeners": [1]}}, "failed", "estate"),
+        ({"findings": [], "estate": {"listeners": 5}}, "failed", "estate"),
+        ({"findings": [], "estate": {"listeners": [{**PUBLIC, "port": "smtp"}]}}, "failed", "estate"),
+        ({"findings": [], "estate": {"addresses": 5}}, "failed", "estate"),
+    ],
+)
+def test_every_answer_becomes_a_file(result, status, words):
+    answer = host_answer("mx1", result)
+    assert answer["status"] == status
+    assert words in answer["reason"]
+
+
+def test_a_refused_host_says_what_is_wrong(tmp_path: Path):
+    list(keep_hosts(tmp_path, ["mx1", "mx2"], [{}, {"findings": [], "estate": {}}], {"mx1": ["a is wrong", "b is wrong"]}))
+    kept = json.loads((tmp_path / "hosts/mx1.json").read_text())
+    assert kept["reason"] == "inventory: a is wrong; b is wrong"
+    assert json.loads((tmp_path / "hosts/mx2.json").read_text())["status"] == "ok"
+    assert (tmp_path / "hosts/mx1.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_name_never_leaves_its_folder(tmp_path: Path):
+    keep(tmp_path, "probes", "../../etc/passwd", {"listeners": [], "invocation": {"auth": "secret"}})
+    (kept,) = (tmp_path / "probes").iterdir()
+    assert json.loads(kept.read_text()) == {"listeners": []}
+    assert file_name("..") != ".."
+    assert len(file_name("x" * 500)) == 200
+
+
+def test_tokens_by_host():
+    answers = [{"listeners": [{"name": "mx1", "tokens": ["a"]}, {"name": "mx2", "tokens": ["b"]}]}, {"error": "x"}]
+    assert tokens_of(answers) == {"mx1": ["a"], "mx2": ["b"]}
