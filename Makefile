@@ -2,12 +2,14 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-full lint unit docs lab lab-down setup clean
+.PHONY: help audit test test-full lint unit docs lab lab-down setup dev clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LAB := .venv/bin/python molecule/lab/lab.py
 PLANTED := .cache/planted.json
 AUDIT_LOG := $(CURDIR)/.cache/logs/audit.log
+# Ours, and those that Ansible takes when the variable is not set.
+CALLBACKS := $(CURDIR)/tools/callback_plugins:$(or $(ANSIBLE_CALLBACK_PLUGINS),~/.ansible/plugins/callback:/usr/share/ansible/plugins/callback)
 TESTS := .venv/bin/python tools/run_tests.py
 
 # make audit INVENTORY=inventories/mine LIMIT=mx1 PROFILE=strict ARGS='--ask-become-pass'
@@ -26,7 +28,7 @@ audit:               ## audit your inventory, or the lab, and write the report
 	@tools/bootstrap.sh $(if $(INVENTORY),audit,lab)
 	@$(if $(INVENTORY),,$(LAB) up && $(LAB) plant --shown --inventory $(PLANTED))
 	@mkdir -p .cache/logs && (umask 077 && : > $(AUDIT_LOG))
-	@ANSIBLE_LOG_PATH=$(AUDIT_LOG) ANSIBLE_INVENTORY_UNPARSED_FAILED=true ansible-playbook $(if $(INVENTORY),-i '$(INVENTORY)',-i inventories/lab -i $(PLANTED)) playbooks/audit.yml \
+	@ANSIBLE_CALLBACK_PLUGINS=$(CALLBACKS) ANSIBLE_LOG_PATH=$(AUDIT_LOG) ANSIBLE_INVENTORY_UNPARSED_FAILED=true ansible-playbook $(if $(INVENTORY),-i '$(INVENTORY)',-i inventories/lab -i $(PLANTED)) playbooks/audit.yml \
 	    $(if $(or $(LIMIT),$(if $(INVENTORY),,mail_servers)),--limit '$(or $(LIMIT),mail_servers)') $(if $(PROFILE),-e mta_audit_profile='$(PROFILE)') $(ARGS); \
 	    status=$$?; .venv/bin/python tools/show_report.py $(AUDIT_LOG) || status=$$((status ? status : 1)); exit $$status
 
@@ -39,27 +41,31 @@ test-full:           ## ... and the whole matrix (hours)
 	@$(TESTS) --full
 
 lint:                ## only the linters
-	@tools/bootstrap.sh test
+	@tools/bootstrap.sh dev
 	@$(TESTS) --stage lint
 
 unit:                ## only the tests that need no lab
-	@tools/bootstrap.sh test
+	@tools/bootstrap.sh dev
 	@$(TESTS) --stage unit --stage catalogue
 
 docs:                ## write the documentation that is made from the catalogue and the roles
-	@tools/bootstrap.sh test
+	@tools/bootstrap.sh dev
 	@.venv/bin/python tools/generate_docs.py
 
-lab:                 ## bring the lab up and keep it up
+lab:                 ## bring the lab up and keep it up (as root)
 	@tools/bootstrap.sh lab
 	@$(LAB) up
 
 lab-down:            ## take the lab down; images are kept
-	@tools/bootstrap.sh lab
-	@$(LAB) down
+	@if ! command -v podman >/dev/null; then echo 'There is no lab: podman is not installed.'; \
+	elif [ ! -x .venv/bin/python ]; then echo 'The lab is taken down with .venv, which is not there: run `make dev`.' >&2; exit 1; \
+	else $(LAB) down; fi
 
 setup:               ## install what the tests need, and nothing else
 	@tools/bootstrap.sh test
+
+dev:                 ## install what `make lint` and `make unit` need, and nothing else
+	@tools/bootstrap.sh dev
 
 clean:               ## remove the lab, its images, the environment and the caches; reports are kept
 	@if [ -x .venv/bin/python ] && command -v podman >/dev/null; then $(LAB) clean; fi

@@ -2,11 +2,12 @@
 """Install what is missing on this machine: system packages and a virtual environment.
 
     setup.py audit     audit your own inventory
-    setup.py lab       ... and run the lab
-    setup.py test      ... and run the tests
+    setup.py dev       run the linters and the tests that need no lab
+    setup.py lab       audit the lab
+    setup.py test      run all tests
 
-As root on Debian it installs system packages, after saying which and why. Elsewhere it names what is missing and stops. The
-environment (.venv) carries the digest of what it was made from: a second run finds it and does nothing.
+As root on Debian it installs system packages, after saying which and why. Elsewhere it names all that is missing, once, and
+stops. The environment (.venv) carries the digest of what it was made from: a second run finds it and does nothing.
 Runs on any Python >= 3.9 and needs nothing but the standard library.
 """
 
@@ -55,15 +56,23 @@ LAB_TOOLS = (
     Tool("nftables", "hides the lab's inner network behind its gateway", ("nft",)),
     Tool("iproute2", "shows whether the lab's networks are free on this machine", ("ip",)),
 )
+DEV_TOOLS = (Tool("git", "molecule and some tests ask it which files belong to the project", ("git",)),)
 TEST_TOOLS = (
-    Tool("git", "molecule finds its settings in a git checkout", ("git",)),
     Tool("chromium", "looks at the HTML report", ("chromium", "chromium-browser", "google-chrome")),
     Tool("fonts-dejavu-core", "shows the letters of the HTML report", files=(
         "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",
         "/usr/share/fonts/TTF/DejaVuSans.ttf")),
 )
-TOOLS = {"audit": AUDIT_TOOLS, "lab": AUDIT_TOOLS + LAB_TOOLS, "test": AUDIT_TOOLS + LAB_TOOLS + TEST_TOOLS}
-REQUIREMENTS = {"audit": "requirements.txt", "lab": "requirements.txt", "test": "requirements-dev.txt"}
+TOOLS = {
+    "audit": AUDIT_TOOLS,
+    "dev": DEV_TOOLS,
+    "lab": AUDIT_TOOLS + LAB_TOOLS,
+    "test": AUDIT_TOOLS + LAB_TOOLS + DEV_TOOLS + TEST_TOOLS,
+}
+REQUIREMENTS = {
+    "audit": "requirements.txt", "dev": "requirements-dev.txt", "lab": "requirements.txt", "test": "requirements-dev.txt",
+}
+NEEDS_ROOT = ("lab", "test")
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,30 @@ def missing(tools: Iterable[Tool]) -> list[Tool]:
     ]
 
 
+def missing_for_environment(venv: Path, requirements: Path) -> list[Tool]:
+    """What this machine lacks to make the virtual environment; on Debian, venv is a package of its own."""
+    if is_current(venv, requirements) or usable(venv):
+        return []
+    python = newest_python()
+    if python is None:
+        return [Tool("python3", f"from 3.{OLDEST[1]} to 3.{NEWEST[1]}: Ansible runs on it")]
+    if python.has_venv:
+        return []
+    name = f"python{python.version[0]}.{python.version[1]}-venv" if python.path.startswith("/usr/bin/") else "python3-venv"
+    return [Tool(name, "makes the virtual environment")]
+
+
+def refusal(need: str, wanted: Iterable[Tool], machine: Machine) -> str:
+    """Why set-up stops before it has done anything, with all that is missing; empty when it may go on."""
+    tools = list(wanted)
+    parts = []
+    if need in NEEDS_ROOT and not machine.root:
+        parts.append("the lab needs root, since it makes networks and routers: run this as root, with sudo for example")
+    if tools and not machine.may_install:
+        parts.append(what_to_install(tools, machine))
+    return "\n".join(parts)
+
+
 def what_to_install(tools: Iterable[Tool], machine: Machine) -> str:
     """The message for a machine where we install nothing ourselves."""
     wanted = list(tools)
@@ -111,6 +144,7 @@ def what_to_install(tools: Iterable[Tool], machine: Machine) -> str:
     if machine.apt:
         sudo = "" if machine.root else "sudo "
         lines.append(f"Install them with: {sudo}apt-get install --no-install-recommends {packages}")
+        lines += ["As root, this installs them by itself."] if machine.debian and not machine.root else []
     else:
         lines.append("Install them (the names are Debian's), then run this again.")
     return "\n".join(lines)
@@ -131,7 +165,7 @@ def install_packages(tools: Iterable[Tool], machine: Machine, cache: Path) -> No
     # Recommended packages are left out: those of podman bring crun in place of runc.
     command = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *(tool.package for tool in wanted)]
     _step("apt-get install", command, cache / "logs/setup-apt-install.log", environment)
-    if still := missing(wanted):
+    if still := missing(tool for tool in wanted if tool.programs or tool.files):
         raise SetupError("apt-get installed these, but they are not found: " + ", ".join(tool.package for tool in still))
 
 
@@ -189,27 +223,12 @@ def usable(venv: Path) -> bool:
     return script.read_bytes()[:512].startswith(f"#!{venv}/bin/".encode())
 
 
-def make_venv(venv: Path, python: Python, machine: Machine, cache: Path) -> None:
-    """Make an empty environment; on Debian, venv is a package of its own."""
-    if not python.has_venv:
-        name = f"python{python.version[0]}.{python.version[1]}-venv" if python.path.startswith("/usr/bin/") else "python3-venv"
-        install_packages_named(name, machine, cache)
+def make_venv(venv: Path, python: Python, cache: Path) -> None:
+    """Make an empty environment."""
     _step(f"new environment on {python.path}", [python.path, "-m", "venv", "--clear", str(venv)], cache / "logs/setup-venv.log")
 
 
-def install_packages_named(package: str, machine: Machine, cache: Path) -> None:
-    """Install one Debian package that no program on the PATH shows."""
-    tool = Tool(package, "makes the virtual environment")
-    if not machine.may_install:
-        raise SetupError(what_to_install([tool], machine))
-    say(f"set-up: installing {package} with apt-get: {tool.why}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _step("apt-get update", ["apt-get", "update", "-q"], cache / "logs/setup-apt-update.log", environment)
-    _step("apt-get install", ["apt-get", "install", "-q", "-y", "--no-install-recommends", package],
-          cache / "logs/setup-apt-venv.log", environment)
-
-
-def install_environment(venv: Path, requirements: Path, machine: Machine, cache: Path) -> None:
+def install_environment(venv: Path, requirements: Path, cache: Path) -> None:
     """Make or complete the virtual environment; nothing when it is current."""
     if is_current(venv, requirements):
         return
@@ -217,7 +236,7 @@ def install_environment(venv: Path, requirements: Path, machine: Machine, cache:
         python = newest_python()
         if python is None:
             raise SetupError(f"no Python from 3.{OLDEST[1]} to 3.{NEWEST[1]} was found on the PATH: install one")
-        make_venv(venv, python, machine, cache)
+        make_venv(venv, python, cache)
     pip = [str(venv / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "-r", str(requirements)]
     _step(f"pip install -r {requirements.name}", pip, cache / "logs/setup-pip.log")
     for satisfied in with_included(requirements):
@@ -229,8 +248,12 @@ def set_up(need: str, venv: Path, cache: Path, machine: Machine) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "setup.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        install_packages(missing(TOOLS[need]), machine, cache)
-        install_environment(venv, ROOT / REQUIREMENTS[need], machine, cache)
+        requirements = ROOT / REQUIREMENTS[need]
+        wanted = missing(TOOLS[need]) + missing_for_environment(venv, requirements)
+        if why := refusal(need, wanted, machine):
+            raise SetupError(why)
+        install_packages(wanted, machine, cache)
+        install_environment(venv, requirements, cache)
 
 
 def main() -> int:

@@ -94,6 +94,64 @@ def test_auditing_your_own_inventory_needs_no_container(bin_only: Path) -> None:
     assert {tool.package for tool in LAB_TOOLS} <= {tool.package for tool in setup.missing(TOOLS["lab"])}
 
 
+def test_linters_and_unit_tests_need_no_container_and_no_browser() -> None:
+    assert {tool.package for tool in TOOLS["dev"]} == {"git"}
+    assert setup.REQUIREMENTS["dev"] == setup.REQUIREMENTS["test"]
+
+
+@pytest.mark.parametrize("need", ["lab", "test"])
+def test_without_root_one_message_says_all(need: str, tmp_path: Path, bin_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the lab needs root, the packages, and the one that makes the environment."""
+    monkeypatch.setattr(setup, "newest_python", lambda: Python("/usr/bin/python3.11", (3, 11), False))
+    fake(bin_only, "apt-get", f"touch {tmp_path}/called")
+    with pytest.raises(SetupError) as stopped:
+        setup.set_up(need, tmp_path / "venv", tmp_path / "cache", Machine(debian=True, apt=True, root=False))
+    assert "the lab needs root" in str(stopped.value)
+    (command,) = re.findall(r"sudo apt-get install (.*)", str(stopped.value))
+    assert {tool.package for tool in LAB_TOOLS} | {"python3.11-venv"} <= set(command.split())
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("need", ["lab", "test"])
+def test_without_root_the_lab_is_refused_even_when_nothing_is_missing(need: str) -> None:
+    assert "needs root" in setup.refusal(need, [], Machine(debian=True, apt=True, root=False))
+    assert setup.refusal(need, [], Machine(debian=False, apt=False, root=True)) == ""
+
+
+@pytest.mark.parametrize("need", ["audit", "dev"])
+def test_without_root_the_rest_works_once_nothing_is_missing(need: str) -> None:
+    ordinary = Machine(debian=True, apt=True, root=False)
+    assert setup.refusal(need, [], ordinary) == ""
+    assert "needs root" not in setup.refusal(need, [NOTHING_HERE], ordinary)
+    assert setup.refusal(need, [NOTHING_HERE], ROOT_ON_DEBIAN) == ""
+
+
+@pytest.mark.parametrize(("python", "package"), [
+    (Python("/usr/bin/python3.13", (3, 13), False), "python3.13-venv"),
+    (Python("/opt/python/bin/python3.13", (3, 13), False), "python3-venv"),
+    (Python("/usr/bin/python3.13", (3, 13), True), None),
+    (None, "python3"),
+])
+def test_what_the_environment_needs(
+    python: Python | None, package: str | None, tmp_path: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "newest_python", lambda: python)
+    found = [tool.package for tool in setup.missing_for_environment(tmp_path / "venv", requirements)]
+    assert found == ([package] if package else [])
+
+
+def test_what_makes_the_environment_is_installed_with_the_rest(
+    tmp_path: Path, bin_only: Path, requirements: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One apt-get install; whether venv is there then, its use shows."""
+    monkeypatch.setattr(setup, "newest_python", lambda: Python("/usr/bin/python3.11", (3, 11), False))
+    fake(bin_only, "apt-get", f'echo "$@" >> {tmp_path}/calls')
+    fake(bin_only, "mtaudit-no-such-program", "exit 0")
+    setup.install_packages(setup.missing_for_environment(tmp_path / "venv", requirements), ROOT_ON_DEBIAN, tmp_path)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == ["update -q", "install -q -y --no-install-recommends python3.11-venv"]
+
+
 def test_every_tool_says_what_shows_that_it_is_there() -> None:
     for tool in TOOLS["test"]:
         assert tool.why
@@ -131,7 +189,7 @@ def test_a_stub_of_a_version_manager_is_no_python(tmp_path: Path) -> None:
 
 def test_no_python_that_suits_stops_with_a_reason(tmp_path: Path, bin_only: Path) -> None:
     with pytest.raises(SetupError, match=r"no Python from 3\.11 to 3\.14"):
-        setup.install_environment(tmp_path / "venv", ROOT / "requirements.txt", ROOT_ON_DEBIAN, tmp_path)
+        setup.install_environment(tmp_path / "venv", ROOT / "requirements.txt", tmp_path)
 
 
 @pytest.fixture
@@ -148,7 +206,7 @@ def test_environment_is_made_once_and_again_only_for_a_reason(
     venv = tmp_path / "venv"
 
     def steps() -> list[str]:
-        setup.install_environment(venv, requirements, ROOT_ON_DEBIAN, tmp_path)
+        setup.install_environment(venv, requirements, tmp_path)
         return re.findall(r"set-up: (new environment|pip install)[^\n]* \.\.\.", capsys.readouterr().out)
 
     assert steps() == ["new environment", "pip install"]
@@ -169,19 +227,50 @@ def test_environment_is_made_once_and_again_only_for_a_reason(
 def test_a_failing_pip_leaves_no_stamp(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_text("this is not a requirement\n")
     with pytest.raises(SetupError, match="pip install -r bad.txt failed"):
-        setup.install_environment(tmp_path / "venv", tmp_path / "bad.txt", ROOT_ON_DEBIAN, tmp_path)
+        setup.install_environment(tmp_path / "venv", tmp_path / "bad.txt", tmp_path)
     assert not setup.is_current(tmp_path / "venv", tmp_path / "bad.txt")
 
 
-def test_bootstrap_without_python_names_it(tmp_path: Path, bin_only: Path) -> None:
+@pytest.mark.parametrize(("need", "lab"), [("audit", False), ("dev", False), ("lab", True), ("test", True)])
+def test_bootstrap_without_python_names_it(need: str, lab: bool, bin_only: Path) -> None:
     (bin_only / "id").unlink()
     fake(bin_only, "id", "echo 1000")
     done = subprocess.run(
-        ["sh", str(ROOT / "tools/bootstrap.sh"), "audit"], capture_output=True, text=True, check=False,
+        ["sh", str(ROOT / "tools/bootstrap.sh"), need], capture_output=True, text=True, check=False,
         env={"PATH": str(bin_only)}, executable=os.path.realpath(bin_only / "sh"),
     )
     assert done.returncode == 1
     assert "python3 (3.11 or newer, with venv) is missing" in done.stderr
+    assert ("the lab needs root" in done.stderr) == lab
+
+
+def make(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    program = shutil.which("make", path="/usr/bin:/usr/local/bin:" + kept.get("PATH", ""))
+    assert program
+    return subprocess.run([program, "--no-print-directory", *words], cwd=directory, env=kept, capture_output=True, text=True,
+                          check=False)
+
+
+@pytest.mark.parametrize(("target", "need"), [
+    ("lint", "dev"), ("unit", "dev"), ("docs", "dev"), ("dev", "dev"), ("setup", "test"), ("test", "test"), ("test-full", "test"),
+    ("lab", "lab"), ("audit", "lab"), ("audit INVENTORY=x", "audit"), ("lab-down", None), ("clean", None),
+])
+def test_each_target_installs_no_more_than_it_needs(target: str, need: str | None) -> None:
+    done = make(ROOT, "-n", *target.split())
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"tools/bootstrap\.sh (\w+)", done.stdout) == ([need] if need else [])
+
+
+def test_taking_down_a_lab_that_is_not_there(tmp_path: Path, bin_only: Path) -> None:
+    """Without podman there is none; without an environment it cannot be taken down, and nothing is installed for it."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    done = make(tmp_path, "lab-down")
+    assert (done.returncode, done.stdout) == (0, "There is no lab: podman is not installed.\n")
+    fake(bin_only, "podman", "exit 0")
+    done = make(tmp_path, "lab-down")
+    assert done.returncode != 0 and "run `make dev`" in done.stderr
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_pytest_ansible_is_kept_out() -> None:
