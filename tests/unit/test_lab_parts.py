@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_what_lies_elsewhere_is_no_conflict() -> None:
         interfaces=(("eth0", "203.0.113.2/24"), ("lo", "::1/128")),
         routes=(("dev eth0", "0.0.0.0/0"), ("dev eth0", "::/0"), ("dev eth0", "default"), ("dev eth0", "198.51.101.0/24")),
         resolvers=("203.0.113.1",),
-        sources={"deb.debian.org": ("203.0.113.80", "2001:db8:52::80"), "gone.example": ()},
+        sources={"mirror.example": ("203.0.113.80", "2001:db8:52::80"), "gone.example": ()},
     )
     assert conflicts([INET], machine) == []
 
@@ -71,10 +72,23 @@ def test_networks_are_not_made_while_there_is_a_conflict(monkeypatch: pytest.Mon
     assert not [words for words in asked if words[:2] == ("network", "create")]
 
 
-def test_package_sources_of_apt_and_pip_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_sources_of_apt_and_pip_are_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sources.list").write_text("deb http://mirror.example/debian trixie main\n# deb http://old.example/ x main\n")
+    (tmp_path / "pip.conf").write_text("[global]\nextra-index-url = https://more.example/simple\n")
+    monkeypatch.setattr(networks, "APT_SOURCES", (str(tmp_path / "*.list"),))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     monkeypatch.setenv("PIP_INDEX_URL", "https://index.example:8443/simple")
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    assert {"pypi.org", "index.example", "proxy.example"} <= networks._source_hosts()
+    found = networks._source_hosts()
+    assert {"mirror.example", "more.example", "index.example", "proxy.example"} <= found
+    assert "old.example" not in found
+
+
+def test_without_a_configured_index_none_is_invented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "APT_SOURCES", ())
+    monkeypatch.setattr(networks.os, "environ", {})
+    monkeypatch.setattr(networks.subprocess, "run", lambda *_words, **_options: subprocess.CompletedProcess([], 0, "", ""))
+    assert networks._source_hosts() == set()
 
 
 def test_a_changed_recipe_has_another_hash(tmp_path: Path) -> None:
@@ -92,8 +106,8 @@ def test_a_changed_recipe_has_another_hash(tmp_path: Path) -> None:
 
 def test_a_changed_base_reaches_every_image_on_top(tmp_path: Path) -> None:
     config, podman = load(), engine.Podman(tmp_path)
-    own, registry = Images(config, podman), Images(config, podman, "docker.io/library/debian:{suite}")
-    assert registry.base_reference("d13") == "docker.io/library/debian:trixie"
+    own, registry = Images(config, podman), Images(config, podman, "registry.example/debian:{suite}")
+    assert registry.base_reference("d13") == "registry.example/debian:trixie"
     assert all(own.digest(name) != registry.digest(name) for name in config.images)
 
 

@@ -17,7 +17,7 @@ from mtalab.engine import LabError, Podman, step
 from mtalab.networks import LABEL
 from mtalab.zones import zones
 
-REGISTRY_BASE = "MTAUDIT_LAB_BASE"   # e.g. docker.io/library/debian:{suite}, instead of mmdebstrap
+REGISTRY_BASE = "MTAUDIT_LAB_BASE"   # e.g. registry.example/debian:{suite}, instead of mmdebstrap
 BUILDS_AT_ONCE = 2
 
 

@@ -95,13 +95,12 @@ def _resolvers() -> list[str]:
 
 
 def _source_hosts() -> set[str]:
-    """Hosts of apt's sources, of pip's indexes and of proxies."""
+    """Hosts of apt's sources, of the indexes that pip is configured with, and of proxies."""
     texts = [
         re.sub(r"(?m)^\s*#.*$", "", path.read_text(encoding="utf-8", errors="replace"))
         for pattern in APT_SOURCES
         for path in Path("/").glob(pattern.lstrip("/"))
     ]
-    texts += ["https://pypi.org/"]
     texts += [value for name, value in os.environ.items() if re.fullmatch(r"(?i)(pip_.*_url|https?_proxy)", name)]
     pip = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
