@@ -6,11 +6,24 @@ import re
 
 MASK = "(redacted)"
 
+# The value ends where its quotes do; the end of a cut text ends it, too. What is masked stays as it is.
+_VALUE = r"""(?:\(redacted\)(?![^\s,;}\])])|"(?:\\.|[^"\\\n])*"?[^\s,;}\])]*|'(?:\\.|[^'\\\n])*'?[^\s,;}\])]*|\S+)"""
 _ASSIGNMENT = re.compile(
-    r"(?i)\b([\w.-]*(?:passw(?:or)?d|passwd|secret|api_?key|private_?key|token_?key|bindpw|dnpass)[\w.-]*\s*[=:]\s*)(\S+)"
+    r"""(?i)\b([\w.-]*(?:passw(?:or)?d|passwd|secret|api_?key|private_?key|token_?key|bindpw|dnpass)[\w.-]*["']?\s*[=:]\s*)"""
+    + _VALUE
 )
-_URL_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+@")
-_AUTH_COMMAND = re.compile(r"(?im)^(\s*AUTH\s+\S+)[ \t]+\S+")
+# A password may hold "/" and "@" although RFC 3986, 3.2.1 wants them encoded: it ends at the last "@".
+_URL_USERINFO = re.compile(r"""(?i)\b([a-z][a-z0-9+.-]*://[^\s/:]*:)(?:[^\s<>"]+|[^\s/@]+)@""")
+_MECHANISM = (
+    r"(?:PLAIN|LOGIN|(?:CRAM|DIGEST)-MD5|SCRAM-SHA-[\w-]+|X?OAUTH(?:2|BEARER)?|NTLM|GSSAPI|GSS-SPNEGO|GS2-[\w-]+|EXTERNAL"
+    r"|ANONYMOUS|KERBEROS_V4|OTP|SRP|X-[\w-]+)"
+)
+# Words of a sentence ("AUTH LOGIN failed") and the mechanisms of an EHLO reply are no response.
+_NO_RESPONSE = rf"(?!(?:[A-Z]?[a-z]+|(?i:{_MECHANISM}))(?![\w+/=-]))"
+_AUTH_COMMAND = re.compile(
+    rf"\b((?i:AUTH)[ \t]+(?:(?i:{_MECHANISM})[ \t]+{_NO_RESPONSE}(?=[^\s\"']*\w)"
+    rf"|[\w-]+[ \t]+{_NO_RESPONSE}(?=[A-Za-z0-9+/]{{8}})))[^\s\"']+"
+)
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 
 
@@ -18,5 +31,5 @@ def redact(text: str) -> str:
     """The text without passwords in assignments and URLs, SMTP AUTH initial responses (RFC 4954, 4) and private keys."""
     text = _PEM.sub(MASK, text)
     text = _URL_USERINFO.sub(rf"\g<1>{MASK}@", text)
-    text = _AUTH_COMMAND.sub(rf"\g<1> {MASK}", text)
+    text = _AUTH_COMMAND.sub(rf"\g<1>{MASK}", text)
     return _ASSIGNMENT.sub(rf"\g<1>{MASK}", text)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Callable
 
 TOKEN_HEADER = "X-Mtaudit-Token"
 ASK_TIMEOUT_S = 10.0
 _HEAD_BYTES = 64 * 1024
+_URL_HOST = re.compile(r"(https?://)(?:[^/?#]*@)?([\w.-]+(?::\d+)?|\[[0-9a-f:.]+\](?::\d+)?)(?=[/?#]|\Z)", re.I)
 
 
 class CanaryError(Exception):
@@ -42,10 +44,11 @@ def canary_from(check: Mapping[str, Any]) -> Ask:
 
 
 def _at_url(template: str, token: str) -> bool:
-    import urllib.error  # 8 ms of start-up that only this way of asking needs
+    import http.client  # 8 ms of start-up that only this way of asking needs
+    import urllib.error
     import urllib.request
 
-    url = template.replace("{token}", token)
+    url, where = template.replace("{token}", token), _without_secrets(template)
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({})
     )  # the sink is ours: never through a proxy of the environment
@@ -53,17 +56,27 @@ def _at_url(template: str, token: str) -> bool:
         with opener.open(url, timeout=ASK_TIMEOUT_S) as response:
             if response.status == 200:
                 return True
-            raise CanaryError(f"{url} answered {response.status}; 200 or 404 was expected")
+            raise CanaryError(f"{where} answered {response.status}; 200 or 404 was expected")
     except urllib.error.HTTPError as exc:
         if exc.code == 404:
             return False
-        raise CanaryError(f"{url} answered {exc.code}; 200 or 404 was expected") from exc
-    except (OSError, ValueError) as exc:
-        raise CanaryError(f"{url} could not be asked: {getattr(exc, 'reason', None) or exc}") from exc
+        raise CanaryError(f"{where} answered {exc.code}; 200 or 404 was expected") from None
+    except OSError as exc:
+        raise CanaryError(f"{where} could not be asked: {getattr(exc, 'reason', None) or exc}") from None
+    except http.client.InvalidURL:  # its text quotes the URL; urllib takes no user and password in one
+        raise CanaryError(f"{where} could not be asked: the URL is not valid (user and password cannot be part of it)") from None
+    except (http.client.HTTPException, ValueError) as exc:
+        raise CanaryError(f"{where} did not answer in HTTP ({type(exc).__name__})") from None
+
+
+def _without_secrets(url: str) -> str:
+    """Scheme and host: a user, a password and a key in the query stay out of messages."""
+    found = _URL_HOST.match(url)
+    return f"{found.group(1)}{found.group(2)}" if found else "the URL of canary_check"
 
 
 def _in_maildir(path: str, token: str) -> bool:
-    wanted = f"{TOKEN_HEADER}: {token}".encode()
+    wanted = f"{TOKEN_HEADER}: {token}".lower().encode()
     try:
         folders = [os.path.join(path, name) for name in ("new", "cur")]
         names = [os.path.join(folder, name) for folder in folders for name in os.listdir(folder)]
@@ -73,13 +86,20 @@ def _in_maildir(path: str, token: str) -> bool:
 
 
 def _holds(path: str, wanted: bytes) -> bool:
+    """Whether the header itself has the line: a bounce that quotes our message has it in its body and is no arrival."""
     try:
         with open(path, "rb") as file:
-            return wanted in file.read(_HEAD_BYTES)
+            head = file.read(_HEAD_BYTES)
     except FileNotFoundError:  # a mail client moved it meanwhile; it is found under its new name at the next look
         return False
     except OSError as exc:
         raise CanaryError(f"{path} could not be read: {exc.strerror}") from exc
+    for line in head.split(b"\n"):
+        if line in (b"", b"\r"):
+            return False
+        if line.rstrip().lower() == wanted:
+            return True
+    return False
 
 
 def _imap(value: Any) -> Ask:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import permutations
+from typing import Optional
 
 from ..redact import MASK, redact
 from ..text import printable
 
 # One of these is in everything that redact() blanks out; asking first saves 5 ms of patterns for each listener.
 _MAY_BE_SECRET = ("pass", "secret", "key", "token", "pw", "://", "auth", "-----")
+_ENOUGH_OF_BASE64 = 12  # characters that tell a response: servers cut what they echo
+_READ_CHARACTERS = 4096  # a reply can be long, and patterns on hostile text take long
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,11 @@ class Transcript:
     limits: Limits = field(default_factory=Limits)
     secrets: tuple[str, ...] = ()
     _said: list[tuple[int, str, str]] = field(default_factory=list)
+    _hidden: Optional[re.Pattern[str]] = None
+
+    def __post_init__(self) -> None:
+        forms = sorted(_forms(self.secrets), key=len, reverse=True)  # a user name may be part of its password
+        self._hidden = re.compile("|".join(forms)) if forms else None
 
     def add(self, who: str, text: str, number: int = 0) -> None:
         if len(self._said) <= self.limits.dialogue_lines:
@@ -75,7 +87,18 @@ class Transcript:
         limit = self.limits.line_characters
         if not self._wants_cleaning(text, limit):
             return text
-        text = printable(text, limit)
-        for secret in self.secrets:
-            text = text.replace(secret, MASK)
-        return redact(text)
+        # Cut last: half a secret is not recognised any more.
+        if self._hidden:
+            text = self._hidden.sub(MASK, text)
+        return printable(redact(text[:_READ_CHARACTERS]), limit)
+
+
+def _forms(secrets: tuple[str, ...]) -> Iterator[str]:
+    """Patterns of the secrets as they cross the wire: plain, as AUTH LOGIN and as AUTH PLAIN sends them (RFC 4616, 2)."""
+    told = [secret for secret in secrets if secret]
+    yield from (re.escape(secret) for secret in told)
+    pairs = list(permutations(told, 2))
+    for response in (*told, *(f"\0{a}\0{b}" for a, b in pairs), *(f"{a}\0{a}\0{b}" for a, b in pairs)):
+        encoded = base64.b64encode(response.encode()).decode().rstrip("=")
+        rest = "[A-Za-z0-9+/]*" if len(encoded) > _ENOUGH_OF_BASE64 else ""
+        yield re.escape(encoded[:_ENOUGH_OF_BASE64]) + rest + "=*"

@@ -19,7 +19,7 @@ from .dialogue import Endpoint
 from .listener import Listener, Mission, Target
 from .prove import LoginBudget, Prover
 from .results import findings_of, listener_result
-from .servers import Servers
+from .servers import Clock, Servers
 from .verdict import Conclusion, Observations, Place, conclude, with_place
 
 Dial = Callable[[str, int], "tuple[str, int]"]
@@ -40,8 +40,8 @@ class Request:
     """One call of the probe.
 
     `ask` is None when no message may be sent. `concurrency` bounds the listeners at a time, `per_server` the connections at a
-    time to one server. `dial` maps a listener to where it really is (tests); `sources` are own addresses to connect from, by IP
-    version.
+    time to one server. `target_timeout_s` is for each listener of a target, without the wait for its turn. `dial` maps a
+    listener to where it really is (tests); `sources` are own addresses to connect from, by IP version.
     """
 
     orders: tuple[Order, ...]
@@ -95,6 +95,7 @@ def run(request: Request) -> dict[str, Any]:
 
 async def probe(request: Request) -> dict[str, Any]:
     """As `run`, inside an event loop."""
+    end = asyncio.get_running_loop().time() + request.timeout_s
     notes: list[str] = []
     _allow_files(request.concurrency, notes)
     ask, reason = request.ask, request.no_delivery_reason
@@ -107,7 +108,7 @@ async def probe(request: Request) -> dict[str, Any]:
     jobs = await _jobs(request, servers)
     for job in jobs:
         job.seen.no_delivery_reason = reason
-    await _work(request, jobs, ask)
+    await _work(request, jobs, ask, end)
     placed = _conclude(jobs)
     findings: list[dict[str, Any]] = []
     listeners: list[dict[str, Any]] = []
@@ -139,6 +140,8 @@ async def _canary_problem(ask: Ask) -> str:
         arrived = await asyncio.get_running_loop().run_in_executor(None, ask, f"mtaudit-{secrets.token_hex(8)}")
     except CanaryError as exc:
         return f"the canary could not be asked: {exc}"
+    except Exception as exc:  # whatever answers there: the probe goes on without messages
+        return f"the canary could not be asked ({type(exc).__name__})"
     return "the canary confirms a token that was never sent" if arrived else ""
 
 
@@ -178,50 +181,48 @@ async def _resolve(host: str) -> tuple[list[str], str]:
         pass
     try:
         found = await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM), 20)
-    except (OSError, UnicodeError, asyncio.TimeoutError) as exc:
+    except (OSError, ValueError, asyncio.TimeoutError) as exc:
         return [], f"'{host}' could not be resolved: {getattr(exc, 'strerror', None) or exc or 'no answer'}"
     return sorted({str(entry[4][0]) for entry in found}, key=lambda a: (":" in a, a)), ""
 
 
-async def _work(request: Request, jobs: list[_Job], ask: Optional[Ask]) -> None:
+async def _work(request: Request, jobs: list[_Job], ask: Optional[Ask], end: float) -> None:
     room = asyncio.Semaphore(request.concurrency)
-    by_target: dict[str, list[_Job]] = {}
+    logins: dict[str, LoginBudget] = {}
+    tasks = []
     for job in jobs:
         if job.listener is not None:
-            by_target.setdefault(job.order.target.name, []).append(job)
-    tasks = [asyncio.ensure_future(_target(request, group, ask, room)) for group in by_target.values()]
+            budget = logins.setdefault(job.order.target.name, LoginBudget())
+            tasks.append(asyncio.ensure_future(_one(request, job, ask, room, budget)))
     if not tasks:
         return
-    _done, late = await asyncio.wait(tasks, timeout=request.timeout_s)
+    _done, late = await asyncio.wait(tasks, timeout=max(0.0, end - asyncio.get_running_loop().time()))
     for task in late:
         task.cancel()
     for job in jobs:
         if late and job.listener is not None and not job.problem:
             job.problem = f"time-out: the call's limit of {request.timeout_s:g} s was reached"
     await asyncio.gather(*tasks, return_exceptions=True)
-    for task in tasks:
-        if not task.cancelled() and task.exception() is not None:
-            raise task.exception()  # type: ignore[misc]
-
-
-async def _target(request: Request, group: list[_Job], ask: Optional[Ask], room: asyncio.Semaphore) -> None:
-    logins = LoginBudget()
-    work = asyncio.gather(*(_one(request, job, ask, room, logins) for job in group))
-    try:
-        await asyncio.wait_for(work, request.target_timeout_s)
-    except asyncio.TimeoutError:
-        for job in group:
-            if job.problem != "done":
-                job.problem = f"time-out: the target's limit of {request.target_timeout_s:g} s was reached"
 
 
 async def _one(request: Request, job: _Job, ask: Optional[Ask], room: asyncio.Semaphore, logins: LoginBudget) -> None:
+    """Probe one listener. Its time begins when it has its turn, and its faults are its own: the others go on."""
     assert job.listener is not None
     async with room:
-        await job.listener.run()
-        job.prover = Prover(job.listener, ask, request.canary_wait_s, logins)
-        await job.prover.run()
-        job.problem = "done"
+        try:
+            await Clock(request.target_timeout_s).run(_listen(request, job, job.listener, ask, logins))
+            job.problem = "done"
+        except asyncio.TimeoutError:
+            job.problem = f"time-out: the target's limit of {request.target_timeout_s:g} s was reached"
+        except Exception as exc:
+            text = job.listener.transcript.clean(str(exc))
+            job.problem = f"the probe itself failed ({type(exc).__name__}: {text})"
+
+
+async def _listen(request: Request, job: _Job, listener: Listener, ask: Optional[Ask], logins: LoginBudget) -> None:
+    await listener.run()
+    job.prover = Prover(listener, ask, request.canary_wait_s, logins)
+    await job.prover.run()
 
 
 def _conclude(jobs: list[_Job]) -> list[tuple[_Job, dict[Hole, Conclusion]]]:

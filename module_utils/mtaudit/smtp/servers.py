@@ -5,11 +5,82 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from typing import Optional
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Optional
 
 # A name that says which server this is: fully qualified, and not what a thousand servers call themselves.
 _TELLING_NAME = re.compile(r"(?!localhost\b)[a-z0-9_-]+(?:\.[a-z0-9_-]+)+\Z", re.I)
 NEW_CONTACTS_PER_NEW_NAME = 3
+
+
+class Clock:
+    """A listener's time limit. It stands still while it waits for its turn without a connection: then others are slow."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._left_s = limit_s
+        self._slots = 0
+        self._waits = 0
+        self._task: Optional[asyncio.Task[None]] = None
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._started = 0.0
+        self._expired = False
+
+    async def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, of which all tasks share this clock. Raises asyncio.TimeoutError when the time is up."""
+        before = _clock.set(self)  # a task inherits the context that it is made in
+        self._task = asyncio.ensure_future(work)
+        _clock.reset(before)
+        self._set()
+        try:
+            await self._task
+        except asyncio.CancelledError:
+            if self._expired:
+                raise asyncio.TimeoutError from None
+            raise
+        finally:
+            self._stop()
+            self._task = None
+
+    def count(self, slots: int) -> None:
+        """A slot was taken (1) or given back (-1)."""
+        self._slots += slots
+        self._set()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While waiting for a slot."""
+        self._waits += 1
+        self._set()
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            self._set()
+
+    def _set(self) -> None:
+        runs = self._task is not None and (self._slots > 0 or self._waits == 0)
+        if runs and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._started = loop.time()
+            self._timer = loop.call_later(self._left_s, self._expire)
+        elif not runs:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._left_s -= asyncio.get_running_loop().time() - self._started
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+_clock: ContextVar[Optional[Clock]] = ContextVar("clock", default=None)
 
 
 class Servers:
@@ -29,7 +100,7 @@ class Servers:
         self._active: dict[str, int] = {}
         self._contacting: set[str] = set()
         self._shared: set[str] = set()
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, deque[tuple[str, asyncio.Future[None]]]] = {}
         self._newcomers: deque[asyncio.Future[None]] = deque()
 
     def key(self, target: str) -> str:
@@ -51,31 +122,69 @@ class Servers:
 
     def try_take(self, target: str) -> bool:
         """Take a slot if one is free."""
+        taken = self._take(target)
+        clock = _clock.get()
+        if taken and clock:
+            clock.count(1)
+        return taken
+
+    def _take(self, target: str) -> bool:
         if not self._may_start(target):
             return False
         key = self.key(target)
         self._active[key] = self._active.get(key, 0) + 1
         self.worst = max(self.worst, self._active[key])
-        if target not in self._key and target not in self._contacting:
+        if not self._met(target):
             self._contacting.add(target)
             self._contacts += 1
         return True
 
+    def _met(self, target: str) -> bool:
+        return target in self._key or target in self._contacting
+
     async def take(self, target: str) -> None:
-        """Wait for a slot."""
-        while not self.try_take(target):
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            known = target in self._key or target in self._contacting
-            queue = self._waiting.setdefault(self.key(target), deque()) if known else self._newcomers
-            queue.append(future)
+        """Wait for a slot. Who waits longest is served first: who gives a slot back does not get it again before the others."""
+        clock = _clock.get()
+        if not self._take(target):
+            if clock:
+                with clock.waiting():
+                    await self._turn(target)
+            else:
+                await self._turn(target)
+        if clock:
+            clock.count(1)
+
+    async def _turn(self, target: str) -> None:
+        again = False
+        while not self._met(target):
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            (self._newcomers.appendleft if again else self._newcomers.append)(turn)
             try:
-                await future
+                await turn
             except asyncio.CancelledError:
                 self._wake(self.key(target))
                 raise
+            # Only now, not when it was woken: contacts that answered meanwhile may have shown that all are one server.
+            if self._take(target):
+                return
+            again = True
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(self.key(target), deque()).append((target, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._return(target)  # the slot was handed over in the same moment
+            raise
 
     def give_back(self, target: str) -> None:
         """Return a slot."""
+        clock = _clock.get()
+        if clock:
+            clock.count(-1)
+        self._return(target)
+
+    def _return(self, target: str) -> None:
         key = self.key(target)
         self._active[key] -= 1
         self._wake(key)
@@ -104,14 +213,17 @@ class Servers:
         return self._active.get(name, 0) <= self._per_server
 
     def _wake(self, key: str) -> None:
-        room = self._per_server - self._active.get(key, 0)
-        self._release(self._waiting.get(key), room)
-        self._release(self._newcomers, self._window - self._contacts if self._may_contact() else 0)
-
-    @staticmethod
-    def _release(queue: Optional[deque[asyncio.Future[None]]], count: int) -> None:
-        while queue and count > 0:
-            future = queue.popleft()
-            if not future.done():
-                future.set_result(None)
+        queue = self._waiting.get(key)
+        while queue:
+            target, turn = queue[0]
+            if not turn.done():
+                if not self._take(target):
+                    break
+                turn.set_result(None)
+            queue.popleft()
+        count = self._window - self._contacts if self._may_contact() else 0
+        while self._newcomers and count > 0:
+            newcomer = self._newcomers.popleft()
+            if not newcomer.done():
+                newcomer.set_result(None)
                 count -= 1
