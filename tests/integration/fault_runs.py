@@ -108,7 +108,7 @@ def swaks(where: str, family: int, session: Session) -> str:
     if session.xclient:
         words += ["--xclient", session.xclient]
     if session.proxy:
-        words += ["--proxy", session.proxy]
+        words += ["--proxy", session.proxy.removeprefix("PROXY ")]  # swaks says that word itself
     return shlex.join(words)
 
 
