@@ -6,14 +6,15 @@ import re
 
 MASK = "(redacted)"
 
+# Names are looked for at the beginning of a word only: from every point in it, a hostile line of dots would take a second.
 # The value ends where its quotes do; the end of a cut text ends it, too. What is masked stays as it is.
 _VALUE = r"""(?:\(redacted\)(?![^\s,;}\])])|"(?:\\.|[^"\\\n])*"?[^\s,;}\])]*|'(?:\\.|[^'\\\n])*'?[^\s,;}\])]*|\S+)"""
 _ASSIGNMENT = re.compile(
-    r"""(?i)\b([\w.-]*(?:passw(?:or)?d|passwd|secret|api_?key|private_?key|token_?key|bindpw|dnpass)[\w.-]*["']?\s*[=:]\s*)"""
+    r"""(?i)(?<![\w.-])([\w.-]*(?:passw(?:or)?d|passwd|secret|api_?key|private_?key|token_?key|bindpw|dnpass)[\w.-]*["']?\s*[=:]\s*)"""
     + _VALUE
 )
 # A password may hold "/" and "@" although RFC 3986, 3.2.1 wants them encoded: it ends at the last "@".
-_URL_USERINFO = re.compile(r"""(?i)\b([a-z][a-z0-9+.-]*://[^\s/:]*:)(?:[^\s<>"]+|[^\s/@]+)@""")
+_URL_USERINFO = re.compile(r"""(?i)(?<![a-z0-9+.-])([a-z0-9+.-]*://[^\s/:]*:)(?:[^\s<>"]+|[^\s/@]+)@""")
 _MECHANISM = (
     r"(?:PLAIN|LOGIN|(?:CRAM|DIGEST)-MD5|SCRAM-SHA-[\w-]+|X?OAUTH(?:2|BEARER)?|NTLM|GSSAPI|GSS-SPNEGO|GS2-[\w-]+|EXTERNAL"
     r"|ANONYMOUS|KERBEROS_V4|OTP|SRP|X-[\w-]+)"
