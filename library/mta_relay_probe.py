@@ -64,7 +64,9 @@ options:
         elements: str
         default: []
       helo_name:
-        description: The name that the server uses for itself, when its greeting does not tell.
+        description: >-
+          The name that the server uses for itself. Without it, the name in its greeting stands in envelopes only where it lies
+          in one of O(targets[].local_domains).
         type: str
         default: ""
   sender:
@@ -151,7 +153,7 @@ options:
     type: float
     default: 900
   target_timeout_s:
-    description: Seconds for one target.
+    description: Seconds for each listener of a target, without the wait for its turn.
     type: float
     default: 300
   retry_after_s:

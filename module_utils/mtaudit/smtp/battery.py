@@ -1,14 +1,15 @@
 """The envelopes that the probe tries: forms as data, filled with the names of one server.
 
 The forms with a number are those of nmap's smtp-open-relay.nse (7.93), in its order; the rest are ours. `f` is the sender's local
-part, `F` its domain, `t` and `D` those of the canary, `S` the name that the server gives itself, `I` its address as a literal
-(RFC 5321 4.1.3, so IPv6 carries its tag), `L` a domain that the server calls its own, `l` a mailbox there.
+part, `F` its domain, `t` and `D` those of the canary, `S` the server's name where the inventory vouches for it, `I` its address
+as a literal (RFC 5321 4.1.3, so IPv6 carries its tag), `L` a domain declared as its own, `l` a mailbox there, `H` the name that
+the server gives itself, for HELO only.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Optional
@@ -61,7 +62,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Names:
-    """What the templates are filled with; `L` may be empty, then `S` stands in for it."""
+    """What the templates are filled with.
+
+    `S`, `L` and `H` may be empty: `S` stands in for `L`, and forms that need what is not there are left out.
+    """
 
     f: str
     F: str
@@ -71,6 +75,7 @@ class Names:
     I: str  # noqa: E741 - nmap's letter
     L: str = ""
     l: str = "postmaster"  # noqa: E741
+    H: str = ""
 
 
 _FOREIGN, _CANARY, _LITERAL = "{f}@{F}", "{t}@{D}", "{f}@[{I}]"
@@ -115,7 +120,7 @@ FORMS: tuple[Form, ...] = (
     _routing("bang_bare", "{D}!{t}", "bang", 14, may_be_local=True),
     _routing("bang_literal", "{D}!{t}@[{I}]", "bang", 15, may_be_local=True),
     _routing("bang_name", "{D}!{t}@{S}", "bang", 16, may_be_local=True),
-    Form("helo_name", Hole.PLAIN, _FOREIGN, _CANARY, ("helo_local",), helo="{S}"),
+    Form("helo_name", Hole.PLAIN, _FOREIGN, _CANARY, ("helo_local",), helo="{H}"),
     Form("helo_literal", Hole.PLAIN, _FOREIGN, _CANARY, ("helo_local",), helo="[{I}]"),
     Form("inside_tls", Hole.PLAIN, _FOREIGN, _CANARY, ("after_starttls",), tls=True),
 )
@@ -138,7 +143,7 @@ def fill(forms: Sequence[Form], names: Names) -> list[Form]:
     filled: dict[tuple[str, str, str, bool, str], Form] = {}
     values = {**vars(names), "L": names.L or names.S}
     for form in forms:
-        if form.name == "local_domain" and not names.L:
+        if (form.name == "local_domain" and not names.L) or not _can_be_filled(form, values):
             continue
         # replace() would take twice as long, for 24 forms and every listener.
         ready = Form(
@@ -158,6 +163,11 @@ def fill(forms: Sequence[Form], names: Names) -> list[Form]:
         if key not in filled:
             filled[key] = ready
     return list(filled.values())
+
+
+def _can_be_filled(form: Form, values: Mapping[str, str]) -> bool:
+    template = form.sender + form.recipient + form.helo
+    return all(values[letter] or f"{{{letter}}}" not in template for letter in "SLH")
 
 
 def relayed_domain_forms(names: Names, domains: Sequence[str]) -> list[Form]:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from .battery import FORMS, Form, Hole, Names, fill, literal, relayed_domain_forms
+from .battery import FORMS, IDENTITY_FORMS, Form, Names, fill, literal, relayed_domain_forms
 from .dialogue import Endpoint, Session, SessionEnded
 from .evidence import Costs, Limits, Transcript
+from .greeting import may_want_proxy_header, offers, proxy_header, server_name, vouched
 from .plan import Plan
 from .reply import Reply
 from .servers import Servers
-from .transaction import POSITIVE, Transaction, answer_to
-from .verdict import Answer, Observations
+from .transaction import NEGATIVE, POSITIVE, Transaction, answer_to
+from .verdict import REFUSALS, Answer, Observations
 from .wording import Meaning
 
 CONNECTIONS_LIMIT = 60
 FRUITLESS_LIMIT = 3  # sessions in a row that bring no answer
 SUBMISSION_PORTS = (465, 587)
-_NAME = re.compile(r"([a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?)(?=[\s,;]|$)", re.I)
-
-NEGATIVE = Form("random_mailbox", Hole.PLAIN, "", "")
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Listener:
 
     def __init__(self, target: Target, endpoint: Endpoint, declared_port: int, mission: Mission, servers: Servers) -> None:
         self.target, self.endpoint, self.port, self.mission, self.servers = target, endpoint, declared_port, mission, servers
-        self.seen = Observations(local_domains=tuple(d.lower() for d in target.local_domains))
+        self.seen = Observations(local_domains=tuple(d.lower() for d in target.local_domains), canary=mission.canary)
         self.costs = Costs()
         hidden = (target.login.password, target.login.username) if target.login else ()
         self.transcript = Transcript(mission.limits, tuple(s for s in hidden if s))
@@ -81,6 +78,9 @@ class Listener:
         self.names: Optional[Names] = None
         self._told = 0  # answers so far: a session that was cut after it gave one is no failed attempt
         self._fruitless = 0
+        self._refusing: set[Session] = set()  # sessions that refused the known recipient before any accepted it
+        self._doubtful: list[str] = []  # forms that they refused
+        self._blocked_after: Optional[int] = None
         self._changed = asyncio.Event()
         self._helper: Optional[asyncio.Task[None]] = None
         self._random_mailbox = f"{mission.tag}-{secrets.token_hex(8)}@{target.local_domains[0]}" if target.local_domains else ""
@@ -115,8 +115,11 @@ class Listener:
         return self.seen.positive is not None and self.seen.positive.meaning in (Meaning.TEMPORARY, Meaning.OVERLOADED)
 
     def settle(self) -> None:
-        """Note which forms are still without an answer."""
+        """Note which forms are still without an answer, and for which identity forms the listener gives an occasion."""
         self.seen.unanswered = self.plan.untried if self.plan else []
+        occasions = {"xclient": offers(self.capabilities, "XCLIENT"), "proxy": bool(self.preface)}
+        forms = fill(IDENTITY_FORMS, self.names) if self.names else []
+        self.seen.identity_forms = [form for form in forms if occasions[form.identity]]
 
     async def ask_everything(self) -> None:
         """Connect until the plan has nothing left to ask, or the listener gives nothing more."""
@@ -179,7 +182,7 @@ class Listener:
             self.plan.single = True  # Postfix under stress cuts after one error (smtpd_hard_error_limit)
         if end.kind in ("refused", "unreachable", "protocol") or (end.kind == "tls" and self.endpoint.tls):
             self.seen.gave_up = sentence
-        elif not self.seen.spoke and end.kind in ("timeout", "closed") and _may_want_proxy_header(session):
+        elif not self.seen.spoke and end.kind in ("timeout", "closed") and may_want_proxy_header(session):
             self._try_with_proxy_header()
 
     def _try_with_proxy_header(self) -> None:
@@ -195,7 +198,7 @@ class Listener:
             banner = await session.connect(self.preface if preface is None else preface)
         finally:
             self.source_address = session.source_address or self.source_address
-            known = self.servers.learn(self.target.name, _server_name(session.banner) if session.banner else "")
+            known = self.servers.learn(self.target.name, server_name(session.banner) if session.banner else "")
         if not known:
             await session.quit()
             raise SessionEnded("shared", "is a server that is being probed at another address")
@@ -236,12 +239,8 @@ class Listener:
         return upgraded
 
     def _make_plan(self, session: Session, hello: Reply) -> None:
-        name = (
-            self.target.helo_name
-            or (_server_name(session.banner) if session.banner else "")
-            or _server_name(hello)
-            or self.target.name
-        )
+        said = (server_name(session.banner) if session.banner else "") or server_name(hello) or self.target.name
+        name, told = vouched(said, self.target.helo_name, self.target.local_domains)
         local, _at, domain = self.sender.rpartition("@")
         canary_local, _at, canary_domain = self.mission.canary.rpartition("@")
         mailbox, _at, mailbox_domain = self.target.known_recipient.rpartition("@")
@@ -255,6 +254,7 @@ class Listener:
             literal(self.endpoint.address),
             (mailbox_domain if at_home else "") or next(iter(self.target.local_domains), ""),
             mailbox if at_home else "postmaster",
+            told,
         )
         further = [domain for domain in self.target.local_domains if domain.lower() != self.names.L.lower()]
         forms = fill(self.mission.forms, self.names)
@@ -285,8 +285,7 @@ class Listener:
     def _controls(self, first: bool) -> list[tuple[Form, str]]:
         """The control envelopes that this batch carries: the known recipient once a session, the random mailbox once."""
         found = []
-        accepted = self.seen.positive is not None and self.seen.positive.meaning is Meaning.ACCEPTED
-        if first and self.target.known_recipient and not (self.plan and self.plan.single and accepted):
+        if first and self.target.known_recipient:
             found.append((POSITIVE, self.target.known_recipient))
         if first and self._random_mailbox and (self.seen.negative is None or self.seen.negative.meaning is Meaning.TEMPORARY):
             found.append((NEGATIVE, self._random_mailbox))
@@ -300,16 +299,17 @@ class Listener:
         ours += [(form, form.sender, form.recipient) for form in batch if form.sender == self.sender]
         others = [(form, form.sender, form.recipient) for form in batch if form.sender != self.sender]
         # The foreign sender's envelopes share one transaction with the controls, and the next batch can go on in it.
-        items = [*ours, *others] if transaction.sender == self.sender else [*others, *ours]
+        # Where the session may be cut at the first error, the known recipient comes before it.
+        items = [*ours, *others] if transaction.sender == self.sender or self.plan.single else [*others, *ours]
         left = list(batch)
         told_before = self._told
         try:
             await self._prepare(session, transaction, batch[0], left)
-            for form, answer in await transaction.ask(items) if left else ():
-                self._record(form, answer, session, left)
+            if left:
+                self._record_all(await transaction.ask(items), session, left)
         except SessionEnded as end:
-            for form, answer in transaction.answered(end.replies):
-                self._record(form, answer, session, left)
+            if end.kind != "blocked":
+                self._record_all(transaction.answered(end.replies), session, left)
             if end.kind == "tls" and batch[0].tls:
                 self.plan.skip(["inside_tls"])  # nobody gets a message through a TLS that does not work
             raise
@@ -342,6 +342,33 @@ class Listener:
                 self._record(same, answer, session, left)
             await session.hello(self.mission.helo)
 
+    def _record_all(self, found: Sequence[tuple[Form, Answer]], session: Session, left: list[Form]) -> None:
+        """A refusal counts only as much as the known recipient's answer in the same session."""
+        control = next((answer for form, answer in found if form is POSITIVE), None)
+        if control is not None and control.meaning in (*REFUSALS, Meaning.BLOCKED):
+            if self.seen.positive is not None and self.seen.positive.meaning is Meaning.ACCEPTED:
+                for form, answer in found:
+                    if answer.meaning is Meaning.ACCEPTED:
+                        self._record(form, answer, session, left)
+                self._was_blocked(control)
+            self._refusing.add(session)
+        for form, answer in found:
+            self._record(form, answer, session, left)
+            if session in self._refusing and form not in (POSITIVE, NEGATIVE) and answer.meaning is not Meaning.ACCEPTED:
+                self._doubtful.append(form.name)
+        if control is not None and control.meaning is Meaning.ACCEPTED and self.plan:
+            for name in self.plan.ask_again(self._doubtful):
+                self.seen.answers.pop(name, None)
+            self._doubtful.clear()
+
+    def _was_blocked(self, control: Answer) -> None:
+        """The known recipient, accepted before, is refused now. Once may be chance; twice is a block. Raises SessionEnded."""
+        again = self._blocked_after is not None
+        self._blocked_after = self._blocked_after or self.costs.connections - 1
+        sentence = f"prober blocked after {self._blocked_after} connections: {control.quote}"
+        self.seen.gave_up = self.seen.gave_up or (sentence if again else "")
+        raise SessionEnded("blocked", sentence)
+
     def _record(self, form: Form, answer: Answer, session: Session, left: list[Form]) -> None:
         assert self.plan is not None
         wants_tls = answer.meaning is Meaning.TLS_REQUIRED and not session.secure and session.offers("STARTTLS")
@@ -369,21 +396,3 @@ class Listener:
 
     def _wake(self) -> None:
         self._changed.set()
-
-
-def _may_want_proxy_header(session: Session) -> bool:
-    """No banner; or, from Postfix, 421 after waiting 5 s for the header (smtpd_upstream_proxy_timeout)."""
-    return session.banner is None or (session.banner.code == 421 and session.banner_wait_s > 3)
-
-
-def _server_name(reply: Reply) -> str:
-    """The name that a banner or an EHLO reply begins with; empty when its first word is not one."""
-    found = _NAME.match(reply.lines[0] if reply.lines else "")
-    name = found.group(1) if found else ""
-    return name if "." in name or name.lower() == "localhost" else ""
-
-
-def proxy_header(source: str, destination: str, port: int) -> bytes:
-    """A PROXY protocol header, version 1."""
-    family = "TCP6" if ":" in source else "TCP4"
-    return f"PROXY {family} {source.partition('%')[0]} {destination.partition('%')[0]} 40000 {port}\r\n".encode("ascii")

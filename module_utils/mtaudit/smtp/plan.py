@@ -119,13 +119,30 @@ class Plan:
             if self._attempts[form.name] < ATTEMPTS and form.hole not in self._stopped:
                 self._pending = {form.name: form, **self._pending}
 
-    def reopen(self, form: Form) -> bool:
-        """The accepted form turned out to be a local mailbox: go on with the class's other tricks. False when none is left."""
-        self._stopped.discard(form.hole)
-        for other in self._forms:
-            if other.hole is form.hole and other.name not in self.answers and other.conditions != form.conditions:
-                self._pending[other.name] = other
-        return bool(self._pending)
+    def reopen(self, form: Form) -> None:
+        """The accepted form does not lead to the canary: go on with its class, and with what its acceptance made pointless.
+
+        A trick that led nowhere is not asked in its further spellings.
+        """
+        holes = {form.hole}
+        if form.hole is Hole.PLAIN and not form.conditions and not self._passed(Hole.ROUTING):
+            holes.add(Hole.ROUTING)
+        self._stopped -= holes
+        unasked = [other for other in self._forms if other.hole in holes and other.name not in self.answers]
+        if form.hole is Hole.ROUTING:
+            self.skip(other.name for other in unasked if other.conditions == form.conditions)
+        self._pending.update((other.name, other) for other in unasked if other in self._forms)
+
+    def _passed(self, hole: Hole) -> bool:
+        return any(form.hole is hole and self.answers.get(form.name) is Meaning.ACCEPTED for form in self._forms)
+
+    def ask_again(self, names: Iterable[str]) -> list[str]:
+        """Their answers turned out to be worth nothing. Returns which of them are asked again."""
+        again = [form for form in self._forms if form.name in set(names) and form.hole not in self._stopped]
+        for form in again:
+            self.answers.pop(form.name, None)
+            self._pending[form.name] = form
+        return [form.name for form in again]
 
     def retry(self, also: str = "") -> bool:
         """Make the forms that were put off (4xx), and the one named, ready for another round. False when there are none.

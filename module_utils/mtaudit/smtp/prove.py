@@ -10,16 +10,27 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Optional
 
-from .battery import IDENTITY_FORMS, Form, Hole, authenticated_forms, fill
+from .battery import Form, Hole, authenticated_forms
 from .canary import TOKEN_HEADER, Ask, CanaryError, arrived
 from .dialogue import Session, SessionEnded
-from .listener import Listener, proxy_header
+from .greeting import proxy_header
+from .listener import Listener
+from .reply import Reply
 from .transaction import answer_to
-from .verdict import Answer, Delivery, Outcome
-from .wording import Meaning
+from .verdict import REFUSALS, Answer, Delivery, Outcome
+from .wording import Meaning, meaning
 
-REOPEN_LIMIT = 4
+ROUNDS = 6  # the plain envelope, then its five conditions or the five tricks
+MESSAGES_PER_CLASS = 10  # spellings that were accepted together are each tried
 _OWN = Form("own_sender", Hole.AUTHENTICATED, "", "")
+
+
+class _Declined(SessionEnded):
+    """The server offers a way to claim an identity, and refuses it to us."""
+
+    def __init__(self, reply: Reply, text: str) -> None:
+        super().__init__("declined", text)
+        self.reply = reply
 
 
 @dataclass
@@ -38,19 +49,23 @@ class Prover:
         self._listener, self._seen = listener, listener.seen
         self._ask, self._wait_s = ask, wait_s
         self._logins = logins
+        self._reopened: set[str] = set()
+        self._pretended: set[str] = set()
 
     async def run(self) -> None:
         """Identity forms, then a message through each open class, then the test login."""
         listener = self._listener
         if listener.plan is None or not self._seen.spoke:
             return
-        plain_is_open = self._passed(Hole.PLAIN) is not None
-        if not plain_is_open and not self._seen.gave_up:
-            await self._identity()
-        for _round in range(REOPEN_LIMIT):
+        for number in range(1, MESSAGES_PER_CLASS + 1):
+            if not self._relays_for_anybody() and not self._seen.gave_up:
+                await self._identity()
             await asyncio.gather(*(self._prove(hole) for hole in (Hole.PLAIN, Hole.LOCAL_SENDER, Hole.ROUTING, Hole.IDENTITY)))
-            if not await self._went_on():
+            if not self._reopen():
                 break
+            if number < ROUNDS:
+                await listener.ask_everything()
+            listener.settle()
         if listener.target.login and not self._seen.gave_up:
             async with self._logins.lock:
                 await self._login()
@@ -58,28 +73,37 @@ class Prover:
     def _passed(self, hole: Hole) -> Optional[Form]:
         """The form of a class that was accepted and not yet tried with a message."""
         tried = {delivery.form.name for delivery in self._seen.deliveries}
-        for answer in self._seen.answers.values():
-            elsewhere = answer.forward_path and answer.forward_path.lower() != answer.form.recipient.lower()
-            if (
-                answer.form.hole is hole
-                and answer.meaning is Meaning.ACCEPTED
-                and answer.form.name not in tried
-                and not elsewhere
-            ):
+        for answer in self._accepted(hole):
+            if answer.form.name not in tried and not self._must_not_be_sent_to(answer):
                 return answer.form
         return None
 
-    async def _went_on(self) -> bool:
-        """A recipient that was only a local mailbox stops nothing: ask its class's other tricks. True when one was accepted."""
-        listener = self._listener
-        assert listener.plan is not None
-        local = [d.form for d in self._seen.deliveries if d.outcome is Outcome.MISSING and d.form.may_be_local]
-        proven = {d.form.hole for d in self._seen.deliveries if d.outcome is Outcome.ARRIVED}
-        if not local or local[-1].hole in proven or not listener.plan.reopen(local[-1]):
-            return False
-        await listener.ask_everything()
-        listener.settle()
-        return self._passed(local[-1].hole) is not None
+    def _accepted(self, *holes: Hole) -> list[Answer]:
+        answers = self._seen.answers.values()
+        return [answer for answer in answers if answer.form.hole in holes and answer.meaning is Meaning.ACCEPTED]
+
+    def _must_not_be_sent_to(self, answer: Answer) -> bool:
+        return self._seen.leads_elsewhere(answer) or self._seen.only_local(answer.form)
+
+    def _dead_ends(self) -> list[Form]:
+        """Accepted forms that do not lead to the canary, of the classes that are not proven open."""
+        came = {d.form.hole for d in self._seen.deliveries if d.outcome is Outcome.ARRIVED}
+        lost = {d.form.name for d in self._seen.deliveries if d.outcome in (Outcome.REFUSED, Outcome.MISSING)}
+        accepted = self._accepted(*(hole for hole in Hole if hole not in (*came, Hole.AUTHENTICATED)))
+        return [a.form for a in accepted if a.form.name in lost or self._must_not_be_sent_to(a)]
+
+    def _relays_for_anybody(self) -> bool:
+        dead_ends = self._dead_ends()
+        return any(not a.form.conditions and a.form not in dead_ends for a in self._accepted(Hole.PLAIN))
+
+    def _reopen(self) -> bool:
+        """A dead end stops nothing: the other forms are to be asked. False when there is no new one."""
+        assert self._listener.plan is not None
+        found = [form for form in self._dead_ends() if form.name not in self._reopened]
+        for form in found:
+            self._reopened.add(form.name)
+            self._listener.plan.reopen(form)
+        return bool(found)
 
     @asynccontextmanager
     async def _session(self, form: Form) -> AsyncIterator[Session]:
@@ -108,28 +132,23 @@ class Prover:
     async def _pretend(self, session: Session) -> None:
         reply = (await session.commands(["XCLIENT ADDR=127.0.0.1 NAME=localhost"]))[0]
         if reply.code != 220:
-            raise SessionEnded("refused", f"XCLIENT: {session.transcript.clean(str(reply))}")
+            raise _Declined(reply, f"XCLIENT: {session.transcript.clean(str(reply))}")
         await session.hello(self._listener.mission.helo)
 
     async def _identity(self) -> None:
-        """XCLIENT only where it is offered, a PROXY header only where the listener wants one: both are told by how it greets."""
-        listener = self._listener
-        assert listener.names is not None
-        wanted = {
-            "xclient": any(c.split(" ")[0].upper() == "XCLIENT" for c in listener.capabilities),
-            "proxy": bool(listener.preface),
-        }
-        for form in fill(IDENTITY_FORMS, listener.names):
-            if not wanted[form.identity] or self._passed(Hole.IDENTITY):
+        """Claim to be somebody else, in the ways that the listener gives an occasion for. Each is tried once."""
+        for form in self._seen.identity_forms:
+            if form.name in self._pretended or self._passed(Hole.IDENTITY):
                 continue
+            self._pretended.add(form.name)
             try:
                 async with self._session(form) as session:
                     self._seen.answers[form.name] = await self._envelope(session, form)
+            except _Declined as end:  # it is offered to others
+                transcript = self._listener.transcript
+                self._seen.answers[form.name] = answer_to(form, end.reply, "XCLIENT", transcript, False)
             except SessionEnded as end:
-                if form.identity == "xclient" and end.kind == "refused":
-                    continue  # it is offered to others
-                self._seen.troubles.append(f"{form.name}: {end}")
-                self._seen.unanswered.append(form)
+                self._seen.troubles.append(f"{form.name}: the server {end}")
 
     async def _envelope(self, session: Session, form: Form) -> Answer:
         mail, recipient = await session.commands([f"MAIL FROM:<{form.sender}>", f"RCPT TO:<{form.recipient}>"])
@@ -191,6 +210,7 @@ class Prover:
         clean = session.transcript.clean
         reply = (await session.commands(["DATA"]))[0]
         where = "at DATA"
+        said = meaning(reply)
         if reply.code == 354:
             reply = await session.message(self._content(form, sender, token))
             where = "after the message"
@@ -198,8 +218,10 @@ class Prover:
                 return Delivery(
                     form, Outcome.UNASKED, "sent; time was up before the canary could say", sender == self._listener.sender
                 )
-        permanent = 500 <= reply.code < 600
-        return Delivery(form, Outcome.REFUSED if permanent else Outcome.PUT_OFF, f"{where}: {clean(str(reply))}")
+            said = meaning(reply)
+        blocked = "prober blocked " if said is Meaning.BLOCKED else ""
+        outcome = Outcome.REFUSED if said in REFUSALS else Outcome.PUT_OFF
+        return Delivery(form, outcome, f"{blocked}{where}: {clean(str(reply))}")
 
     def _content(self, form: Form, sender: str, token: str) -> str:
         mission = self._listener.mission
@@ -265,4 +287,6 @@ class Prover:
                 if delivery.outcome is Outcome.UNASKED:
                     delivery = await self._await(delivery, token)
                 self._seen.deliveries.append(delivery)
+                if delivery.outcome in (Outcome.REFUSED, Outcome.MISSING):
+                    continue  # another user's sender may do what the foreign one does not
             break

@@ -14,6 +14,7 @@ from .verdict import Answer
 from .wording import Meaning, meaning
 
 POSITIVE = Form("known_recipient", Hole.PLAIN, "", "")
+NEGATIVE = Form("random_mailbox", Hole.PLAIN, "", "")
 
 
 class Transaction:

@@ -26,6 +26,8 @@ class Verdict(str, Enum):
 
 # The verdict on a listener is the first of these that one of its classes has.
 _GRAVITY = [Verdict.PROVEN_OPEN, Verdict.ACCEPTS, Verdict.ACCEPTS_BUT_DISCARDS, Verdict.UNKNOWN, Verdict.CLOSED]
+REFUSALS = (Meaning.REFUSED, Meaning.RELAY_DENIED, Meaning.AUTH_REQUIRED)
+_FOR_LATER = (Meaning.TEMPORARY, Meaning.OVERLOADED, Meaning.TLS_REQUIRED)
 _CONCLUSIVE = (Meaning.RELAY_DENIED, Meaning.AUTH_REQUIRED)
 
 
@@ -72,11 +74,14 @@ class Observations:
     """Everything that one listener showed.
 
     `troubles` are the sessions that ended early, as sentences. `submission`: the listener is for clients that log in (port 465
-    or 587, and it offers AUTH). `local_domains` are lower case.
+    or 587, and it offers AUTH). `local_domains` are lower case. `identity_forms` are those that the listener gives an occasion
+    for. `canary` is the address that messages are sent to.
     """
 
     answers: dict[str, Answer] = field(default_factory=dict)
     unanswered: list[Form] = field(default_factory=list)
+    identity_forms: list[Form] = field(default_factory=list)
+    canary: str = ""
     positive: Optional[Answer] = None
     negative: Optional[Answer] = None
     deliveries: list[Delivery] = field(default_factory=list)
@@ -93,6 +98,19 @@ class Observations:
     @property
     def trouble(self) -> str:
         return self.gave_up or (self.troubles[-1] if self.troubles else "was not asked to the end")
+
+    def leads_elsewhere(self, answer: Answer) -> bool:
+        """A 251 that names neither the recipient nor the canary: a local alias. One that names the canary is a relay."""
+        return answer.forward_path.lower() not in ("", answer.form.recipient.lower(), self.canary.lower())
+
+    def only_local(self, form: Form) -> bool:
+        """The recipient may be a mailbox of the server's, and it takes mail for any: a message might reach somebody."""
+        return form.may_be_local and self.negative is not None and self.negative.meaning is Meaning.ACCEPTED
+
+    def missing(self, hole: Hole) -> list[Form]:
+        """The forms of a class that should have an answer and have none."""
+        open_ones = {form.name: form for form in (*self.unanswered, *self.identity_forms) if form.hole is hole}
+        return [form for name, form in open_ones.items() if name not in self.answers]
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,7 @@ def conclude(seen: Observations) -> dict[Hole, Conclusion]:
         result[hole] = _class(seen, hole)
         if plain.is_open and not set(plain.conditions) - {"after_starttls"} and hole in (Hole.ROUTING, Hole.IDENTITY):
             result[hole] = Conclusion(Verdict.UNKNOWN, reason="relays for anybody, so tricks cannot be told apart")
-        elif hole is Hole.IDENTITY and not _of(seen, hole):
+        elif hole is Hole.IDENTITY and not _of(seen, hole) and not seen.missing(hole):
             result[hole] = _no_identity(plain)
     if seen.login is not None or seen.login_problem or _of(seen, Hole.AUTHENTICATED):
         result[Hole.AUTHENTICATED] = _authenticated(seen)
@@ -145,7 +163,9 @@ def _class(seen: Observations, hole: Hole) -> Conclusion:
     open_ones = [c for c in judged if c.verdict is not Verdict.CLOSED]
     if open_ones:
         return min(open_ones, key=lambda c: (_GRAVITY.index(c.verdict), len(c.conditions)))
-    conclusion = _refused(seen, hole, [a for a in answers if a.meaning is not Meaning.ACCEPTED], bool(accepted))
+    conclusion = _unasked(seen, hole, bool(answers)) or _refused(
+        seen, [a for a in answers if a.meaning is not Meaning.ACCEPTED], bool(accepted)
+    )
     if conclusion.verdict is Verdict.CLOSED and judged:
         return replace(conclusion, reason="; ".join(dict.fromkeys(c.reason for c in judged)), form=judged[0].form)
     return conclusion
@@ -163,7 +183,7 @@ def _accepted(seen: Observations, answer: Answer) -> Conclusion:
     form = answer.form
     delivery = next((d for d in reversed(seen.deliveries) if d.form.name == form.name), None)
     conditions = _conditions(seen, delivery or Delivery(form, Outcome.UNASKED))
-    if answer.forward_path and answer.forward_path.lower() != form.recipient.lower():
+    if seen.leads_elsewhere(answer):
         return Conclusion(Verdict.CLOSED, (), "is forwarded as a local alias", answer)
     if delivery and delivery.outcome is Outcome.REFUSED:
         return Conclusion(Verdict.CLOSED, (), f"accepted the recipient and refused the message: {delivery.text}", answer)
@@ -177,6 +197,10 @@ def _accepted(seen: Observations, answer: Answer) -> Conclusion:
                 Verdict.CLOSED, (), "took the recipient for a mailbox of its own; nothing reached the canary", answer
             )
         return Conclusion(Verdict.ACCEPTS_BUT_DISCARDS, conditions, "took the message, but nothing reached the canary", answer)
+    if seen.only_local(form):
+        return Conclusion(
+            Verdict.UNKNOWN, (), "takes any mailbox, perhaps this one; no message was sent, as it could reach somebody", answer
+        )
     if seen.negative and seen.negative.meaning is Meaning.ACCEPTED:
         return Conclusion(
             Verdict.UNKNOWN, (), "accepts everything, a random mailbox as well, so only a delivery would tell", answer
@@ -195,27 +219,34 @@ def _cannot_be_local(seen: Observations, form: Form) -> bool:
     return domain in seen.local_domains and seen.negative is not None and 500 <= seen.negative.code < 600
 
 
-def _refused(seen: Observations, hole: Hole, answers: Sequence[Answer], some_accepted: bool) -> Conclusion:
-    """A class of which every answered form was refused."""
+def _unasked(seen: Observations, hole: Hole, some_answers: bool) -> Optional[Conclusion]:
+    """What was not asked, or not answered, was not refused: such a class is never closed."""
     if not seen.spoke:
         return Conclusion(Verdict.UNKNOWN, (), f"no answer: {seen.trouble}")
-    blocked = next((a for a in (seen.positive, *answers) if a and a.meaning is Meaning.BLOCKED), None)
+    blocked = next((a for a in (seen.positive, *_of(seen, hole)) if a and a.meaning is Meaning.BLOCKED), None)
     if blocked:
         return Conclusion(Verdict.UNKNOWN, (), f"prober blocked: {blocked.quote}", blocked)
-    refusing_all = _refuses_everything(seen)
-    if refusing_all:
-        return refusing_all
-    put_off = next((a for a in answers if a.meaning in (Meaning.TEMPORARY, Meaning.OVERLOADED, Meaning.TLS_REQUIRED)), None)
+    put_off = next((a for a in _of(seen, hole) if a.meaning in _FOR_LATER), None)
     if put_off:
         kind = {Meaning.OVERLOADED: "overloaded", Meaning.TLS_REQUIRED: "wants TLS first"}.get(
             put_off.meaning, "still put off after a retry"
         )
         return Conclusion(Verdict.UNKNOWN, (), f"{kind}: {put_off.quote}", put_off)
-    missing = [form for form in seen.unanswered if form.hole is hole]
-    if missing and not some_accepted:
-        return Conclusion(
-            Verdict.UNKNOWN, (), f"{len(missing)} of {len(missing) + len(answers)} envelopes have no answer: {seen.trouble}"
-        )
+    missing = seen.missing(hole)
+    if missing:
+        total = len({form.name for form in missing} | {answer.form.name for answer in _of(seen, hole)})
+        why = f"{len(missing)} of {total} envelopes have no answer: {seen.trouble}"
+        return Conclusion(Verdict.UNKNOWN, (), why)
+    if not some_answers:
+        return Conclusion(Verdict.UNKNOWN, (), "none of its envelopes was asked")
+    return None
+
+
+def _refused(seen: Observations, answers: Sequence[Answer], some_accepted: bool) -> Conclusion:
+    """A class of which every form was answered and none leads to the canary."""
+    refusing_all = _refuses_everything(seen)
+    if refusing_all:
+        return refusing_all
     if some_accepted or (seen.positive and seen.positive.meaning is Meaning.ACCEPTED):
         return Conclusion(Verdict.CLOSED, form=answers[0] if answers else None)
     main = seen.answers.get("foreign_sender")
@@ -233,9 +264,9 @@ def _refused(seen: Observations, hole: Hole, answers: Sequence[Answer], some_acc
 def _refuses_everything(seen: Observations) -> Optional[Conclusion]:
     """The positive control was refused for good."""
     positive, main = seen.positive, seen.answers.get("foreign_sender")
-    if positive is None or positive.meaning not in (Meaning.REFUSED, Meaning.RELAY_DENIED, Meaning.AUTH_REQUIRED):
+    if positive is None or positive.meaning not in REFUSALS:
         return None
-    if main is not None and main.meaning in (Meaning.REFUSED, *_CONCLUSIVE):
+    if main is not None and main.meaning in REFUSALS:
         if positive.meaning is Meaning.AUTH_REQUIRED and main.meaning is Meaning.AUTH_REQUIRED:
             return Conclusion(Verdict.CLOSED, (), f"takes mail only after a login: {main.quote}", main)
         if seen.submission:
@@ -250,6 +281,7 @@ def _refuses_everything(seen: Observations) -> Optional[Conclusion]:
 def _no_identity(plain: Conclusion) -> Conclusion:
     if plain.verdict is Verdict.UNKNOWN:
         return Conclusion(Verdict.UNKNOWN, reason=plain.reason)
+    # A form that the server gives no occasion for is the one kind that may stay unasked.
     return Conclusion(Verdict.CLOSED, reason="offers no XCLIENT and expects no PROXY header")
 
 
