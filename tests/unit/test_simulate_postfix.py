@@ -23,6 +23,9 @@ from ansible.module_utils.mtaudit.simulate.envelopes import Client, clients, env
 from ansible.module_utils.mtaudit.simulate.postfix import Budget, _by_smtpd, _envelopes, from_services, simulate, simulate_all
 from ansible.module_utils.mtaudit.simulate.refusals import undecided, would_queue
 from ansible.module_utils.mtaudit.simulate.restrictions import Outside, deciders, rewritten
+from ansible.module_utils.mtaudit.simulate.verdict import Answer
+from ansible.module_utils.mtaudit.simulate.verdict import findings as verdicts
+from ansible.module_utils.mtaudit.smtp.battery import Hole
 from ansible.module_utils.mtaudit.smtp.reply import Reply
 
 RECORDED = Path(__file__).with_name("simulation")
@@ -316,6 +319,53 @@ def test_refusals(reply: Reply, reason: str) -> None:
 def test_an_unknown_user_at_a_local_domain_is_a_refusal() -> None:
     reply = Reply(550, "5.1.1", ("<x%y@mx.test>: Recipient address rejected: User unknown in local recipient table",))
     assert undecided(reply, recipient_is_local=True) == ""
+
+
+CLIENT_REJECTED = "RCPT: 554 5.7.1 <unknown[192.0.2.66]>: Client host rejected: Access denied"
+RELAY_DENIED = "RCPT: 554 5.7.1 <c@canary.test>: Relay access denied"
+
+
+def among(service: smtpd.SmtpdInvocation, lists: dict[str, str]) -> list[Finding]:
+    others = [client for client in CLIENTS if client.vantage != "local"]
+    return list(simulate(replace(service, parameters=lists), others, ENVELOPES, Budget(1), timeout_s=20))
+
+
+@pytest.mark.parametrize(
+    ("lists", "behaviour", "status"),
+    [
+        ({"smtpd_client_restrictions": "check_client_access cidr:/etc/bogons"}, CLIENT_REJECTED, Status.UNKNOWN),
+        ({"smtpd_client_restrictions": "cidr:/etc/bogons"}, CLIENT_REJECTED, Status.UNKNOWN),
+        ({"smtpd_restriction_classes": "c", "c": "Check_Client_Access { cidr:/x }"}, CLIENT_REJECTED, Status.UNKNOWN),
+        ({"smtpd_client_restrictions": "check_client_access cidr:/etc/bogons"}, RELAY_DENIED, Status.PASS),
+        ({"smtpd_client_restrictions": "permit_sasl_authenticated, reject"}, CLIENT_REJECTED, Status.PASS),
+        ({"smtpd_client_restrictions": "check_sender_access hash:/x, reject"}, CLIENT_REJECTED, Status.PASS),
+        ({"smtpd_relay_restrictions": "hash:/recipients, check_client_access static:REJECT"}, CLIENT_REJECTED, Status.PASS),
+    ],
+)
+def test_a_table_that_refuses_the_invented_client_tells_nothing(
+    service: smtpd.SmtpdInvocation, lists: dict[str, str], behaviour: str, status: Status
+) -> None:
+    """Tables of bogons hold the documentation addresses: real strangers are not refused by them."""
+    directory = Path(service.config_directory)
+    (directory / "behaviour").write_text(behaviour)
+    shutil.copy(RECORDED / "postfix-3.7-closed.json", directory / "dialogue.json")
+    finding = among(service, lists)[0]
+    assert (finding.control, finding.status) == ("RELAY-03", status), finding.reason
+    assert ("invented client" in finding.reason) == (status is Status.UNKNOWN)
+
+
+def test_open_answers_name_the_clients_that_got_through(ask: Ask) -> None:
+    opened = ask("3.7-open")[0]
+    assert opened.clients == ("192.0.2.66",)
+    assert all(f.clients == () for f in ask("3.7-closed"))
+
+
+def test_clients_that_got_in_the_same_way_are_listed_together() -> None:
+    plain = next(e for e in ENVELOPES if e.hole is Hole.PLAIN and not e.condition)
+    answers = [Answer(Client("neighbour", address(f"198.51.100.{n}")), plain, n != 3, "250 Ok") for n in (1, 2, 3)]
+    answers.append(Answer(Client("stranger", address("192.0.2.66")), plain, False, "554 no"))
+    (opened,) = (f for f in verdicts("*:25", answers, ()) if f.status is Status.FAIL)
+    assert (opened.conditions, opened.clients) == (("neighbour",), ("198.51.100.1", "198.51.100.2"))
 
 
 def test_only_the_closed_queue_counts_as_accepted() -> None:

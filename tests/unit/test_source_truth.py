@@ -75,3 +75,33 @@ def test_one_finding_for_a_listener_the_worst_counts() -> None:
     assert [(f.subject.name, f.status) for f in findings] == [("*:25", Status.FAIL), ("*:587", Status.UNKNOWN)]
     findings = list(source_truth(sessions[:2], [traced("198.19.0.66")], HERE))
     assert [f.status for f in findings] == [Status.PASS]
+
+
+NEIGHBOUR = address("198.51.100.77")
+BOTH = [Connection("n", "*:25", "neighbour", (NEIGHBOUR,)), Connection("s", "*:25", "stranger", (STRANGER,))]
+OWN_TRACE = traced(str(NEIGHBOUR), token="n")
+
+
+def both(*traces: Trace) -> Finding:
+    found = {f for order in (BOTH, BOTH[::-1]) for f in source_truth(order, traces, HERE)}
+    (finding,) = found
+    return finding
+
+
+def test_another_logged_address_is_not_outweighed_by_a_session_that_went_well() -> None:
+    finding = both(OWN_TRACE, traced("203.0.113.9", token="s"))
+    assert finding.status is Status.UNKNOWN and "203.0.113.9" in finding.reason
+    again = [Connection("s2", "*:25", "stranger", (STRANGER,)), BOTH[1]]
+    (finding,) = source_truth(again, [traced(str(STRANGER), token="s2"), traced("203.0.113.9", token="s")], HERE)
+    assert finding.status is Status.UNKNOWN and "203.0.113.9" in finding.reason
+    finding = both(traced("203.0.113.9", token="n"), traced(str(STRANGER), token="s"))
+    assert finding.status is Status.UNKNOWN
+
+
+def test_a_neighbour_says_nothing_about_strangers() -> None:
+    assert both(OWN_TRACE).status is Status.UNKNOWN
+    assert both(traced(str(STRANGER), token="s")).status is Status.PASS
+    assert both(OWN_TRACE, traced(str(STRANGER), token="s")).status is Status.PASS
+    assert both(traced("198.51.100.254", token="n"), traced(str(STRANGER), token="s")).status is Status.FAIL
+    (finding,) = source_truth(BOTH[:1], [OWN_TRACE], HERE)
+    assert finding.status is Status.PASS

@@ -13,7 +13,9 @@ from ..readers.postfix_syntax import words
 from ..readers.postfix_tables import Table, TableProblem
 from ..redact import redact
 from ..text import printable
-from .relay_paths import Path, paths, pop_before_smtp_tables, stranger, trusts
+from .relay_clients import listed_clients
+from .relay_path import Path
+from .relay_paths import paths, pop_before_smtp_tables, stranger, trusts
 from .relay_walk import Answer, Walk, why_down
 
 _NOBODY = "mtaudit-nobody"  # a login that owns no sender
@@ -70,6 +72,11 @@ def _evidence(path: Path, service: Service) -> list[Evidence]:
     return found + ([seen(path.rule.where, path.rule.entry or path.rule.text)] if path.rule.entry or path.rule.where else [])
 
 
+def _failed(path: Path, text: str, smtp: SmtpService) -> Finding:
+    clients = listed_clients(path.networks)
+    return fail(listener(smtp), text, *_evidence(path, smtp.smtpd), conditions=path.conditions, clients=clients)
+
+
 def _from_paths(control_id: str, closed: str) -> PerService:
     """Fail for each path that the control owns; unknown for one that may exist; else pass, saying what is closed."""
 
@@ -78,7 +85,7 @@ def _from_paths(control_id: str, closed: str) -> PerService:
         own = [p for p in found if p.control == control_id]
         for path in own:
             if not path.doubt:
-                yield fail(listener(smtp), path.message, *_evidence(path, smtp.smtpd), conditions=path.conditions)
+                yield _failed(path, path.message, smtp)
         doubtful = next((p for p in own if p.doubt), None)
         if doubtful and all(p.doubt for p in own):
             yield unknown(listener(smtp), doubtful.message, doubtful.doubt, *_evidence(doubtful, smtp.smtpd))
@@ -307,7 +314,7 @@ def strangers_use_no_local_sender(smtp: SmtpService, site: Site) -> Iterator[Fin
         if path.doubt:
             yield unknown(listener(smtp), text, path.doubt, *_evidence(path, smtp.smtpd))
         else:
-            yield fail(listener(smtp), text, *_evidence(path, smtp.smtpd), conditions=path.conditions)
+            yield _failed(path, text, smtp)
     if own:
         return
     if site.tunables.get("protect_local_recipients", True):

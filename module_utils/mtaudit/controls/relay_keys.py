@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from ..address import Network
 from ..readers.postfix_samples import FOREIGN_DOMAINS
 from ..readers.postfix_tables import Table
 
-CANDIDATES_LIMIT = 40
+_Key = TypeVar("_Key")
+TRIED_LIMIT = 1000  # of the entries of one table that may open it; each is walked through all lists
 _HARMLESS = re.compile(
     r"(?i)(REJECT|DEFER|DEFER_IF_\w+|DUNNO|DISCARD|HANGUP|INFO|WARN|FILTER|HOLD|REDIRECT|BCC|PREPEND)\b|[45]\d\d\s"
 )
@@ -53,14 +56,13 @@ def _permissive(value: str) -> bool:
     return not _HARMLESS.match(value.strip())
 
 
-def permitted_networks(table: Table) -> Iterator[Network]:
-    """Client addresses that an access table says something other than no or nothing about."""
+def permitted_networks(table: Table) -> Iterator[tuple[Network, str]]:
+    """Client addresses that an access table says something other than no or nothing about, with what it says."""
     for rule in table.rules:
         if _permissive(rule.value):
-            yield from rule.networks()
-    for key, value in table.entries.items():
-        if _permissive(value):
-            yield from _network_of(key, table.partial_keys)
+            yield from ((network, rule.value) for network in rule.networks())
+    for key, value in permitted_entries(table):
+        yield from ((network, value) for network in _network_of(key, table.partial_keys))
 
 
 def mentioned_networks(table: Table) -> Iterator[Network]:
@@ -84,14 +86,26 @@ def _network_of(key: str, partial: bool) -> Iterator[Network]:
         return
 
 
-def permitted_names(table: Table) -> Iterator[str]:
-    for key in list(permitted_keys(table))[:CANDIDATES_LIMIT]:
+def permitted_names(table: Table) -> Iterator[tuple[str, str]]:
+    """The same for the host names of clients."""
+    for key, value in permitted_entries(table):
         if "@" not in key and re.search(r"[a-z]", key) and ":" not in key and key != "unknown":
-            yield host_in(key)
+            yield host_in(key), value
 
 
-def permitted_keys(table: Table) -> Iterator[str]:
-    return (key for key, value in table.entries.items() if _permissive(value))
+def permitted_entries(table: Table) -> Iterator[tuple[str, str]]:
+    """Keys that a table says something other than no or nothing about, with what it says."""
+    return ((key, value) for key, value in table.entries.items() if _permissive(value))
+
+
+def by_turns(entries: Iterable[tuple[_Key, str]]) -> list[tuple[_Key, str]]:
+    """The entries in their order, but each value's first one before any value's second: a cut leaves no value out."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for entry in entries:
+        seen[entry[1]] += 1
+        turns.append((seen[entry[1]], entry))
+    return [entry for _, entry in sorted(turns, key=lambda turn: turn[0])]
 
 
 def host_in(key: str) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Optional
 
 from ..address import LOOPBACK, Address, Network, contains, routed_parts, subtract
 from ..control import Site
@@ -19,38 +19,26 @@ from ..readers.postfix_match import Item
 from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
 from ..readers.postfix_tables import Table, TableProblem
 from .relay_keys import (
-    CANDIDATES_LIMIT,
+    TRIED_LIMIT,
     address_at,
+    by_turns,
     host_in,
     mentioned_networks,
-    permitted_keys,
+    permitted_entries,
     permitted_names,
     permitted_networks,
 )
+from .relay_path import Path, by_family, explain, through, what_it_is
 from .relay_walk import Answer, Envelope, Rule, Walk
 
 # Tables that daemons of this kind write; poprelayd, DRAC, relay-ctrl, whoson, pop-before-smtp and what panels call them.
 _POP_BEFORE_SMTP = re.compile(r"(?i)pop[-_]?(?:before|b4|relay|auth|ip)|\bdrac\b|relay-?ctrl|whoson|imap[-_]?before|tcp\.smtp")
 # Names that the public DNS does not have: a domain of one label among these opens nothing.
 _PRIVATE_LABELS = ("localhost", "localdomain", "local", "internal", "lan", "home", "intranet")
+_WALKED_LIMIT = 40  # of mynetworks: its ranges open all the same rule, the others are taken to do so too
 _LINK_LOCAL = (ipaddress.ip_network("fe80::/10"), ipaddress.ip_network("169.254.0.0/16"))
 
-
-@dataclass(frozen=True)
-class Path:
-    """One way in. `control` owns it; `conditions` say what it takes, empty for anybody; with `doubt` it may or may not exist."""
-
-    control: str
-    message: str
-    rule: Rule
-    conditions: tuple[str, ...] = ()
-    networks: tuple[str, ...] = ()
-    doubt: str = ""
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What makes two paths of different services the same."""
-        return self.control, self.rule.text, self.networks, self.conditions, bool(self.doubt)
+_Client = tuple[Address, tuple[str, ...]]  # one to try, and the networks of all that a table treats like it; none for anybody
 
 
 def paths(smtp: SmtpService, site: Site) -> list[Path]:
@@ -124,6 +112,7 @@ class _Finder:
         self.versions = tuple({"ipv4": 4, "ipv6": 6}[f] for f in families)
         self.allowed = (*site.trusted_networks, *own_networks(service.postfix))
         self.hidden = _hidden(site)
+        self._strangers: dict[int, Address] = {}
         self.local_domains = tuple(dict.fromkeys((*service.postfix.local_domains, *site.local_domains)))
 
     def all(self) -> Iterator[Path]:
@@ -134,7 +123,7 @@ class _Finder:
         yield from plain
         yield from self._destinations()
         if not any(not p.conditions and not p.doubt for p in plain):
-            yield from _by_family(self._clients())
+            yield from by_family(self._clients())
             yield from self._envelopes()
 
     # mynetworks
@@ -177,16 +166,18 @@ class _Finder:
         used = []
         rule = None
         for network, item in sorted(wide, key=lambda pair: (pair[0].prefixlen - (96 if pair[0].version == 6 else 0))):
-            if rule is None or len(used) < CANDIDATES_LIMIT:
-                outcome = self.walk.outcome(Envelope(self._inside(network)))
-                if outcome.answer is Answer.OK and outcome.rule and outcome.rule.control == "RELAY-01":
-                    used.append((network, item))
-                    rule = rule or outcome.rule
+            if rule is not None and len(used) >= _WALKED_LIMIT:
+                used.append((network, item))
+                continue
+            outcome = self.walk.outcome(Envelope(self._inside(network)))
+            if outcome.answer is Answer.OK and outcome.rule and outcome.rule.control == "RELAY-01":
+                used.append((network, item))
+                rule = rule or outcome.rule
         if rule is None:
             return
         only_ipv6 = all(network.version == 6 for network, _ in used) and control == "RELAY-01"
         names = tuple(dict.fromkeys(str(network) for network, _ in used))
-        text = f"mynetworks trusts {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}{_through(used[0][1])}"
+        text = f"mynetworks trusts {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}{through(used[0][1])}"
         if control == "RELAY-02":
             text = f"mynetworks_style = {self.service.value('mynetworks_style')} trusts every neighbour in {', '.join(names[:3])}"
             rule = replace(rule, where=self.service.origin("mynetworks_style"))
@@ -205,7 +196,7 @@ class _Finder:
             if outcome.answer is not Answer.OK or not outcome.rule or outcome.rule.control != "RELAY-01":
                 continue
             item = mynetworks.match_client("unknown", str(address))
-            text = f"mynetworks trusts {address}, {_what_it_is(address, self.site)}"
+            text = f"mynetworks trusts {address}, {what_it_is(address, self.site)}"
             if item and (item.network in (None, network)):
                 yield Path("RELAY-08", f"{text}: whoever it hides may relay", outcome.rule, ("through_gateway",), (str(network),))
             else:
@@ -231,17 +222,38 @@ class _Finder:
                 yield from self._walked(Envelope(self.stranger(self.versions[0]), recipient=f"probe@{domain}"), (), "")
 
     def _clients(self) -> Iterator[Path]:
-        for word, table in self.walk.tables():
-            if word != "check_client_access":
-                continue
-            for network in list(permitted_networks(table))[:CANDIDATES_LIMIT]:
-                if network.version not in self.versions or not routed_parts(network, self.allowed):
-                    continue
-                address = self._inside(network)
-                for path in self._walked(Envelope(address), ("client_network",), ""):
-                    yield self._client_path(path, table, network)
-            for name in permitted_names(table):
-                yield from self._walked(Envelope(self.stranger(self.versions[0]), name=name), ("client_name",), "")
+        for table in self._client_tables():
+            networks, names = by_turns(self._foreign_clients(table)), by_turns(permitted_names(table))
+            found = [*self._by_network(table, [n for n, _ in networks]), *self._by_name(names)]
+            yield from found or self._untried("check_client_access", table, max(len(networks), len(names)))
+
+    def _client_tables(self) -> Iterator[Table]:
+        return (table for word, table in self.walk.tables() if word == "check_client_access")
+
+    def _foreign_clients(self, table: Table) -> Iterator[tuple[Network, str]]:
+        return ((network, value) for network, value in permitted_networks(table)
+                if network.version in self.versions and routed_parts(network, self.allowed))
+
+    def _by_network(self, table: Table, networks: list[Network]) -> Iterator[Path]:
+        opened: Optional[Path] = None
+        for network in networks[:TRIED_LIMIT]:
+            for path in self._walked(Envelope(self._inside(network)), ("client_network",), ""):
+                yield self._client_path(path, table, network)
+                opened = opened or (None if path.doubt or path.rule.control != "RELAY-03" else path)
+        # Those beyond the limit stand in the same table as one that opens it: they are taken to open it as well.
+        if opened:
+            yield from (self._client_path(opened, table, network) for network in networks[TRIED_LIMIT:])
+
+    def _by_name(self, names: list[tuple[str, str]]) -> Iterator[Path]:
+        for name, _ in names[:TRIED_LIMIT]:
+            yield from self._walked(Envelope(self.stranger(self.versions[0]), name=name), ("client_name",), "")
+
+    def _untried(self, word: str, table: Table, count: int, control: str = "RELAY-03") -> Iterator[Path]:
+        """The doubt that is left when a table holds too many entries to try, and those that were tried opened nothing."""
+        if count > TRIED_LIMIT:
+            rule = Rule(f"{word} {table.spec}", "", table.spec, f"{count} entries that may permit", control)
+            doubt = f"{table.spec} has {count} entries that may permit; only {TRIED_LIMIT} of them were tried"
+            yield Path(control, f"{rule.text} is too long to be evaluated in full", rule, doubt=doubt)
 
     def _client_path(self, path: Path, table: Table, network: Network) -> Path:
         if path.rule.control != "RELAY-03":
@@ -261,25 +273,53 @@ class _Finder:
             for sender in (f"postmaster@{domain}", f"root@{domain}"):
                 yield from self._walked(Envelope(stranger, sender=sender), ("local_sender",), "")
             yield from self._walked(Envelope(stranger, helo=domain), ("helo",), "")
+        clients = [(stranger, ()), *self._delegated()]
         for word, table in self.walk.tables():
-            for key in list(permitted_keys(table))[:CANDIDATES_LIMIT]:
-                yield from self._by_key(word, key, stranger)
+            groups: dict[str, list[tuple[str, str]]] = {}
+            for key, value in permitted_entries(table):
+                groups.setdefault(self._condition(word, key), []).append((key, value))
+            for condition, entries in groups.items():
+                if condition:
+                    yield from self._by_keys(word, table, condition, by_turns(entries), clients)
 
-    def _by_key(self, word: str, key: str, stranger: Address) -> Iterator[Path]:
-        # A client table may hand some networks over to a table on senders: combine with a client that it lets in.
-        for address in (stranger, *self._delegated()):
-            if word == "check_helo_access":
-                yield from self._walked(Envelope(address, helo=host_in(key)), ("helo",), "")
-            elif word == "check_sender_access":
-                sender = address_at(key)
-                local = sender.rpartition("@")[2] in self.local_domains or bool(self.walk.accepts(sender)) and bool(sender)
-                yield from self._walked(Envelope(address, sender=sender), ("local_sender" if local else "sender",), "")
-            elif word == "check_recipient_access" and not self.walk.accepts(address_at(key)):
-                yield from self._walked(Envelope(address, recipient=address_at(key)), ("recipient",), "")
+    def _condition(self, word: str, key: str) -> str:
+        """What a message has to have so that the table's key is looked up; empty when no foreign message has it."""
+        if word == "check_sender_access":
+            sender = address_at(key)
+            local = sender.rpartition("@")[2] in self.local_domains or bool(self.walk.accepts(sender)) and bool(sender)
+            return "local_sender" if local else "sender"
+        if word == "check_recipient_access":
+            return "" if self.walk.accepts(address_at(key)) else "recipient"
+        return "helo" if word == "check_helo_access" else ""
 
-    def _delegated(self) -> list[Address]:
-        return [self._inside(network) for word, table in self.walk.tables() if word == "check_client_access"
-                for network in list(permitted_networks(table))[:3] if routed_parts(network, self.allowed)]
+    def _by_keys(self, word: str, table: Table, condition: str, entries: list[tuple[str, str]],
+                 clients: list[_Client]) -> Iterator[Path]:
+        found = []
+        for address, networks in clients:
+            opening: set[str] = set()
+            for key, value in entries[:TRIED_LIMIT]:
+                if value in opening:
+                    continue  # one more key with the same answer is the same path
+                for path in self._walked(_saying(Envelope(address), condition, key), (condition,), ""):
+                    found.append(replace(path, networks=networks))
+                    opening |= set() if path.doubt else {value}
+        control = "SENDER-03" if condition == "local_sender" else "RELAY-03"
+        yield from found or self._untried(word, table, len(entries), control)
+
+    def _delegated(self) -> Iterator[_Client]:
+        """A client table may hand some networks over to a table on senders: clients that it lets in, with all that it treats so.
+
+        Those that may relay as they are were found by their network.
+        """
+        for table in self._client_tables():
+            groups: dict[str, list[Network]] = {}
+            for network, value in self._foreign_clients(table):
+                groups.setdefault(value, []).append(network)
+            for members in groups.values():
+                networks = tuple(str(network) for network in members)
+                for address in map(self._inside, members[:3]):
+                    if self.walk.outcome(Envelope(address)).answer is not Answer.OK:
+                        yield address, networks
 
     # helpers
 
@@ -294,13 +334,18 @@ class _Finder:
         if outcome.answer is Answer.OK:
             control = "SENDER-03" if local_sender and rule.control == "RELAY-03" else rule.control
             needed = conditions if rule.control in ("RELAY-03", "RELAY-01") else ()
-            yield Path(control, message or _explain(rule), rule, needed)
+            yield Path(control, message or explain(rule), rule, needed)
         elif outcome.answer is Answer.UNKNOWN:
             control = "SENDER-03" if local_sender and rule.control == "RELAY-03" and "sender" in rule.text else rule.control
             yield Path(control, f"{rule.text} could not be evaluated", rule, (), doubt=rule.doubt)
 
     def stranger(self, version: int) -> Address:
         """A client that nothing mentions; any, when everything is mentioned."""
+        if version not in self._strangers:
+            self._strangers[version] = self._unmentioned(version)
+        return self._strangers[version]
+
+    def _unmentioned(self, version: int) -> Address:
         mentioned = [n for n, _ in self.service.match_list("mynetworks").trusted().networks]
         for word, table in self.walk.tables():
             mentioned += [] if word != "check_client_access" or table.sampled else list(mentioned_networks(table))
@@ -315,18 +360,12 @@ class _Finder:
         return candidates[0] if candidates else part[0] if part.num_addresses == 1 else part[1]
 
 
-def _by_family(found: Iterable[Path]) -> Iterator[Path]:
-    """The same restriction for several networks is one path; one that only IPv6 clients can use belongs to RELAY-09."""
-    groups: dict[tuple[str, str, str], list[Path]] = {}
-    for path in found:
-        name = path.rule.text if path.networks else path.rule.text + path.rule.entry
-        groups.setdefault((path.control, name, path.doubt), []).append(path)
-    for members in groups.values():
-        networks = tuple(dict.fromkeys(n for path in members for n in path.networks))
-        first = replace(members[0], networks=networks)
-        if networks and all(":" in n for n in networks) and first.control == "RELAY-03":
-            first = replace(first, control="RELAY-09", conditions=(*first.conditions, "ipv6"))
-        yield first
+def _saying(envelope: Envelope, condition: str, key: str) -> Envelope:
+    """The envelope with what finds a table's key."""
+    if condition == "helo":
+        return replace(envelope, helo=host_in(key))
+    address = address_at(key)
+    return replace(envelope, recipient=address) if condition == "recipient" else replace(envelope, sender=address)
 
 
 def _hidden(site: Site) -> tuple[Network, ...]:
@@ -334,20 +373,3 @@ def _hidden(site: Site) -> tuple[Network, ...]:
     gateways = [ipaddress.ip_network(g) for g in site.gateways]
     proxies = [n for n in site.proxies if n.prefixlen == n.max_prefixlen]
     return tuple(n for n in (*gateways, *proxies) if not contains((*_LINK_LOCAL, *LOOPBACK), n.network_address))
-
-
-def _what_it_is(address: Address, site: Site) -> str:
-    return "the default gateway" if str(address) in site.gateways else "a declared proxy"
-
-
-def _through(item: Item) -> str:
-    if item.table and item.table.sampled:
-        return f" through {item.text}, of which only samples are known"
-    return f" through {item.text}" if item.table else f" through {item.where}" if item.where else ""
-
-
-def _explain(rule: Rule) -> str:
-    return {
-        "RELAY-04": f"{rule.text} makes foreign domains relay destinations: anybody may send to them",
-        "RELAY-05": f"{rule.text} answers for every domain: foreign recipients count as ours",
-    }.get(rule.control, f"{rule.text} in {rule.parameter} permits before anything rejects")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from ..address import LOOPBACK, Address, Network, contains, parse_address
 from ..finding import Evidence, Finding, Method, Status, Subject
@@ -42,31 +43,47 @@ def source_truth(
     for connection in connections:
         by_listener.setdefault(connection.listener, []).append(connection)
     for sessions in by_listener.values():
-        judged = [_judge(s, by_token.get(s.token, Trace(s.token)), here, reason) for s in sessions]
-        yield min(judged, key=lambda finding: _GRAVITY.index(finding.status))
+        judged = [(s.vantage, *_judge(s, by_token.get(s.token, Trace(s.token)), here, reason)) for s in sessions]
+        yield _decisive(judged)
 
 
-_GRAVITY = (Status.FAIL, Status.PASS, Status.UNKNOWN)  # one session with a hidden source is proof; one without a trace is nothing
+class _Weight(IntEnum):
+    """How much one session says about its listener, most first."""
+
+    HIDDEN = 1  # the server takes the client for something near the host: proof
+    ANOTHER = 2  # it logged an address that is neither the client's nor known: no session that went well explains it away
+    OWN = 3
+    NO_TRACE = 4
 
 
-def _judge(session: Connection, trace: Trace, here: Surroundings, reason: str) -> Finding:
+def _decisive(judged: Sequence[tuple[str, _Weight, Finding]]) -> Finding:
+    """The session that counts. What a neighbour saw says nothing about strangers, whose way leads through other devices."""
+    heaviest = min(judged, key=lambda session: session[1])
+    strangers = [session for session in judged if session[0] == "stranger"]
+    if strangers and heaviest[1] >= _Weight.OWN:
+        heaviest = min(strangers, key=lambda session: session[1])
+    return heaviest[2]
+
+
+def _judge(session: Connection, trace: Trace, here: Surroundings, reason: str) -> tuple[_Weight, Finding]:
     """One session: the true source against every client that the server logged for it."""
     if not trace.clients:
-        return _unknown(session, trace, reason or "the log has no line with this session's token")
+        return _Weight.NO_TRACE, _unknown(session, trace, reason or "the log has no line with this session's token")
     hidden = [client for client in trace.clients if _address(client) not in session.sources]
     if not hidden:
         message = f"The server sees clients by their own address: it logged {_shown(trace.clients)}"
-        return _finding(session, trace, Status.PASS, message)
+        return _Weight.OWN, _finding(session, trace, Status.PASS, message)
     for client in hidden:
         if contains(LOOPBACK, _address(client)) and not client.refused and trace.before_queue_filter:
-            return _unknown(session, trace, "the message came back from a filter on the host, whose first session logs no token")
+            why = "the message came back from a filter on the host, whose first session logs no token"
+            return _Weight.NO_TRACE, _unknown(session, trace, why)
         seen = _seen_as(_address(client), here)
         if seen:
             truly = " or ".join(str(a) for a in session.sources)
             message = f"A client from {truly} reaches the server as {client.address}: {seen}"
-            return _finding(session, trace, Status.FAIL, message)
+            return _Weight.HIDDEN, _finding(session, trace, Status.FAIL, message)
     why = f"the server logged {_shown(hidden)}: if the vantage's own network translates addresses, declare the one it leaves with"
-    return _unknown(session, trace, why)
+    return _Weight.ANOTHER, _unknown(session, trace, why)
 
 
 def _seen_as(address: Address, here: Surroundings) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..address import Network, parse_network, subtract
+from ..address import Address, Network, parse_network, subtract
 from ..runner import ReadError, Runner
 from ..text import printable
 from . import postfix_samples as samples
@@ -37,11 +37,7 @@ class CidrRule:
     value: str
     line: int
 
-    def matches(self, address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
+    def matches(self, ip: Address) -> bool:
         # A pattern never says anything about the other address family, negated or not.
         return all(ip.version == n.version and (ip in n) != negated for negated, n in self.conditions)
 
@@ -95,14 +91,23 @@ class Table:
         if self.value is not None:
             return self.value
         if self.kind == "cidr":
-            return next((rule.value for rule in self.rules if rule.matches(key)), None)
+            rule = self._rule(key)
+            return rule.value if rule else None
         return self.entries.get(key.lower())
 
     def where(self, key: str) -> str:
         """The entry that answers, for evidence: `cidr:/etc/postfix/clients:3`, `hash:/etc/postfix/access key spam.example`."""
         if self.kind == "cidr":
-            return f"{self.spec}:{next((rule.line for rule in self.rules if rule.matches(key)), 0)}"
+            rule = self._rule(key)
+            return f"{self.spec}:{rule.line if rule else 0}"
         return self.spec if self.value is not None else f"{self.spec} key {key}"
+
+    def _rule(self, key: str) -> Optional[CidrRule]:
+        try:
+            ip = ipaddress.ip_address(key)
+        except ValueError:
+            return None
+        return next((rule for rule in self.rules if rule.matches(ip)), None)
 
 
 def load(runner: Runner, spec: str, directory: str, local_domains: Iterable[str]) -> Table:

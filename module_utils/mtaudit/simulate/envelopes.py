@@ -10,7 +10,8 @@ from typing import Optional
 from ..address import Address, Network, contains, routed_parts
 from ..smtp.battery import Hole
 
-# Documentation addresses (RFC 5737, 3849, 9637): nobody has them, so no table holds them by name and no mail can go there.
+# Documentation addresses (RFC 5737, 3849, 9637): nobody has them, so no mail can go there and no site means them in
+# particular. Lists of bogons do hold them: a refusal of the client itself is therefore no verdict (postfix.py, _as_invented()).
 STRANGERS = tuple(
     ipaddress.ip_address(a)
     for a in ("192.0.2.66", "203.0.113.66", "198.51.100.66", "2001:db8:ffff::66", "3fff:fff::66")

@@ -20,9 +20,9 @@ from ..readers.postfix_model import Postfix, Service, SmtpService
 from ..redact import redact
 from ..smtp.reply import Reply
 from ..text import printable
-from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, Client, Envelope, clients, envelopes, for_client
-from .refusals import NO_POLICY, undecided, would_queue
-from .restrictions import CLASSES, Outside, deciders, names, rewritten
+from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, STRANGERS, Client, Envelope, clients, envelopes, for_client
+from .refusals import NO_POLICY, names_the_client, undecided, would_queue
+from .restrictions import CLASSES, Outside, deciders, judges_clients, names, rewritten
 from .smtpd import Listening, Session, SessionEnded, SmtpdInvocation, obstacle
 from .verdict import Answer, findings
 
@@ -198,7 +198,7 @@ def _converse(
     answers: list[Answer] = []
     try:
         with Session(service, [f"{name}={value}" for name, value in overrides.items()], limits.timeout_s / 2) as session:
-            dialogue = _Dialogue(session)
+            dialogue = _Dialogue(session, judges_clients(service.parameters))
             for client, envelope in questions:
                 answers.append(dialogue.ask(client, envelope))
     except SessionEnded as exc:
@@ -211,8 +211,9 @@ def _converse(
 class _Dialogue:
     """The SMTP side of a session: who the client is, one envelope after the other."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, client_tables: bool) -> None:
         self._session = session
+        self._client_tables = client_tables
         self._in_transaction = False
         greeting = session.reply()
         if not greeting.accepted:
@@ -224,8 +225,17 @@ class _Dialogue:
         allowed, reply = self._try(client, envelope)
         if allowed and envelope.at_local_domain and self._accepts_anything(client, envelope):
             return Answer(client, envelope, None, _quoted(reply), "every local part is accepted at this domain")
-        reason = "" if allowed else undecided(reply, envelope.at_local_domain)
+        reason = "" if allowed else self._as_invented(client, reply) or undecided(reply, envelope.at_local_domain)
         return Answer(client, envelope, None if reason else allowed, _quoted(reply), reason)
+
+    def _as_invented(self, client: Client, reply: Reply) -> str:
+        """Why a refusal may hold for the invented client only: tables of bogons hold the documentation addresses.
+
+        A plain `reject` among the client's restrictions has the same words and holds for everybody: only with a table is it open
+        which of them spoke.
+        """
+        invented = client.address in STRANGERS and self._client_tables
+        return "a table of clients may refuse the invented client's address only" if invented and names_the_client(reply) else ""
 
     def _accepts_anything(self, client: Client, envelope: Envelope) -> bool:
         """A random mailbox at the same domain: where that is accepted too, the trick was taken as a name, not as a route."""

@@ -13,6 +13,8 @@ NO_POLICY = (500, 501, 502, 503, 504)
 _BAD_ADDRESS = ("5.1.3", "5.1.7")  # 501: this way to write an address is refused
 _UNKNOWN_USER = re.compile(r"(?i)recipient address rejected: (user unknown|undeliverable)")
 
+_CLIENT_REJECTED = re.compile(r"(?i)\bclient host rejected:")
+
 # Refusals that hold whatever their first digit: `access_map_reject_code` and its like may be 4xx (postconf(5)).
 _FINAL = re.compile(r"(?i)\brejected: access denied\b")
 
@@ -39,6 +41,11 @@ _BY_MEANING = {
 def would_queue(reply: Reply) -> bool:
     """Whether a recipient was accepted up to the queue, which our options keep closed (smtpd.c mail_open_stream())."""
     return (reply.code, reply.enhanced, reply.text) == (451, "4.3.0", "Error: queue file write error")
+
+
+def names_the_client(reply: Reply) -> bool:
+    """Whether the client's address or name was refused, whatever its message: the words of every check on clients."""
+    return not reply.accepted and bool(_CLIENT_REJECTED.search(reply.text))
 
 
 def undecided(reply: Reply, recipient_is_local: bool = False) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from ..readers.postfix_model import RESTRICTION_LISTS
-from ..readers.postfix_syntax import words
+from ..readers.postfix_syntax import unbraced, words
 
 CLASSES = "smtpd_restriction_classes"
 
@@ -34,6 +35,8 @@ _AVOIDABLE = {
     "reject_unknown_forward_client_hostname", "reject_unknown_hostname", "reject_unknown_helo_hostname",
     "reject_unknown_address", "reject_unknown_sender_domain", "reject_unknown_recipient_domain",
 }
+
+_CLIENT_TABLE = re.compile(r"check_(?:reverse_)?client_(?:\w+_)?access")
 
 # static: tables, not `permit` and `reject`: smtpd refuses to start when a plain `permit` hides reject_unauth_destination, and
 # would take a plain `reject` for the working instance of it that the site forgot.
@@ -66,6 +69,25 @@ def deciders(parameters: Mapping[str, str]) -> list[str]:
         listed = words(parameters.get(name, ""))
         found += [f"{a} {b}" for a, b in zip(listed, listed[1:]) if a.lower() in _POLICY | _ALLOWLISTS]
     return list(dict.fromkeys(found))
+
+
+def judges_clients(parameters: Mapping[str, str]) -> bool:
+    """Whether a table of clients, by address or name, takes part: check_client_access, or a bare table among client checks.
+
+    `static:` says the same of every client.
+    """
+    return any(
+        not unbraced(table).startswith("static:") and (_CLIENT_TABLE.fullmatch(before) or bare and ":" in table)
+        for name in names(parameters)
+        for before, table, bare in _with_predecessors(words(parameters.get(name, "")), name == "smtpd_client_restrictions")
+    )
+
+
+def _with_predecessors(listed: list[str], bare_allowed: bool) -> Iterator[tuple[str, str, bool]]:
+    """Each word with the one before it, and whether it may be a table without a `check_*_access` of its own."""
+    for before, word in zip(["", *listed], listed):
+        check = before.lower()
+        yield check, word, bare_allowed and not check.endswith("_access") and check not in _POLICY | _ALLOWLISTS | _BLOCKLISTS
 
 
 def _list(listed: list[str], outside: Outside) -> list[str]:

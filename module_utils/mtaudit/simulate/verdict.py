@@ -52,7 +52,7 @@ def findings(
         mine, without = _telling(hole, strangers)
         opened = list(_narrowest([a for a in mine if a.allowed]))
         if opened:
-            yield from (_fail(subject, hole, answer) for answer in opened)
+            yield from (_fail(subject, hole, answer, _through(answer, mine)) for answer in opened)
         else:
             yield _not_open(subject, hole, mine, stopped or without or (routing_gap if hole is Hole.ROUTING else ""))
 
@@ -96,10 +96,16 @@ def _not_open(subject: Subject, hole: Hole, mine: Sequence[Answer], stopped: str
     return Finding(CONTROLS[hole], subject, Status.PASS, message, Method.SIMULATION, quoted, verdict="closed")
 
 
-def _fail(subject: Subject, hole: Hole, answer: Answer) -> Finding:
+def _through(opened: Answer, mine: Iterable[Answer]) -> tuple[str, ...]:
+    """The invented clients that got through the same way."""
+    same = (a.client for a in mine if a.allowed and set(a.conditions) == set(opened.conditions))
+    return tuple(dict.fromkeys(str(client.address) for client in same))
+
+
+def _fail(subject: Subject, hole: Hole, answer: Answer, clients: tuple[str, ...]) -> Finding:
     message = f"smtpd accepts {_QUESTION[hole]} from a client at {answer.client.address} ({answer.client.vantage})"
     return Finding(CONTROLS[hole], subject, Status.FAIL, message, Method.SIMULATION, (_evidence(subject, answer),),
-                   conditions=answer.conditions, verdict="accepts")
+                   conditions=answer.conditions, verdict="accepts", clients=clients)
 
 
 def _evidence(subject: Subject, answer: Answer) -> Evidence:
