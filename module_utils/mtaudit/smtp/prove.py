@@ -21,7 +21,6 @@ from .verdict import REFUSALS, Answer, Delivery, Outcome
 from .wording import Meaning, meaning
 
 ROUNDS = 6  # the plain envelope, then its five conditions or the five tricks
-MESSAGES_PER_CLASS = 10  # spellings that were accepted together are each tried
 _OWN = Form("own_sender", Hole.AUTHENTICATED, "", "")
 
 
@@ -57,10 +56,11 @@ class Prover:
         listener = self._listener
         if listener.plan is None or not self._seen.spoke:
             return
-        for number in range(1, MESSAGES_PER_CLASS + 1):
+        for number in range(1, ROUNDS + 1):
             if not self._relays_for_anybody() and not self._seen.gave_up:
                 await self._identity()
-            await asyncio.gather(*(self._prove(hole) for hole in (Hole.PLAIN, Hole.LOCAL_SENDER, Hole.ROUTING, Hole.IDENTITY)))
+            forms = [form for hole in Hole if hole is not Hole.AUTHENTICATED for form in self._next(hole)]
+            await asyncio.gather(*(self._prove(form) for form in forms))
             if not self._reopen():
                 break
             if number < ROUNDS:
@@ -70,13 +70,18 @@ class Prover:
             async with self._logins.lock:
                 await self._login()
 
-    def _passed(self, hole: Hole) -> Optional[Form]:
-        """The form of a class that was accepted and not yet tried with a message."""
+    def _passed(self, hole: Hole) -> list[Form]:
+        """The forms of a class that were accepted and not yet tried with a message."""
         tried = {delivery.form.name for delivery in self._seen.deliveries}
-        for answer in self._accepted(hole):
-            if answer.form.name not in tried and not self._must_not_be_sent_to(answer):
-                return answer.form
-        return None
+        accepted = [answer for answer in self._accepted(hole) if answer.form.name not in tried]
+        return [answer.form for answer in accepted if not self._must_not_be_sent_to(answer)]
+
+    def _next(self, hole: Hole) -> list[Form]:
+        """One message for a class; after a dead end all that is left, as each wait for the canary takes long."""
+        outcomes = {delivery.outcome for delivery in self._seen.deliveries if delivery.form.hole is hole}
+        if Outcome.ARRIVED in outcomes:
+            return []
+        return self._passed(hole) if outcomes else self._passed(hole)[:1]
 
     def _accepted(self, *holes: Hole) -> list[Answer]:
         answers = self._seen.answers.values()
@@ -155,9 +160,8 @@ class Prover:
         stage, decided = ("RCPT", recipient) if mail.accepted else ("MAIL", mail)
         return answer_to(form, decided, stage, session.transcript, session.secure)
 
-    async def _prove(self, hole: Hole) -> None:
-        form = self._passed(hole)
-        if form is None or self._ask is None:
+    async def _prove(self, form: Form) -> None:
+        if self._ask is None:
             return
         token = self._new_token()
         try:
