@@ -10,6 +10,7 @@ from ansible.module_utils.mtaudit.control import REGISTRY, Site
 from ansible.module_utils.mtaudit.controls.relay_clients import CLIENTS_LIMIT, listed_clients
 from ansible.module_utils.mtaudit.finding import Finding, Status
 from ansible.module_utils.mtaudit.readers.postfix import parse
+from ansible.module_utils.mtaudit.readers.postfix_samples import FOREIGN_SENDER
 from ansible.module_utils.mtaudit.readers.postfix_tables import Table, cidr_rules
 
 SITE = Site(local_domains=("local.test",))
@@ -161,3 +162,13 @@ def test_many_networks_are_widened_and_none_is_lost() -> None:
     assert 2 <= len(listed) <= CLIENTS_LIMIT
     for network in map(ipaddress.ip_network, networks):
         assert any(n.version == network.version and network.subnet_of(n) for n in listed)  # type: ignore[arg-type]
+
+
+def test_the_owner_of_foreign_senders_is_tried_among_many_logins() -> None:
+    owners = {f"user{n}@local.test": f"user{n}" for n in range(30)}
+    more = {"smtpd_sasl_auth_enable": "yes", "smtpd_sender_login_maps": "pcre:/owners",
+            "smtpd_sender_restrictions": "reject_sender_login_mismatch"}
+    for entries, status in ((owners, Status.PASS), ({**owners, FOREIGN_SENDER: "admin"}, Status.FAIL)):
+        table = Table("pcre:/owners", "pcre", entries=entries, sampled=True)
+        (finding,) = audit("permit_sasl_authenticated", table, controls=("RELAY-14",), **more)["RELAY-14"]
+        assert finding.status is status

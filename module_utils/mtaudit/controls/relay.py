@@ -285,7 +285,7 @@ def logins_use_senders_of_the_site(smtp: SmtpService, site: Site) -> Iterator[Fi
         return
     tables = [service.table(spec) for spec in words(service.value("smtpd_sender_login_maps"))]
     shown = [setting(service, n) for n in ("smtpd_sender_login_maps", "smtpd_sender_restrictions")]
-    for login in _logins(tables):
+    for login in _logins(tables, _walk(smtp)):
         outcome = _walk(smtp).outcome(stranger(smtp, site, login=login, sender=FOREIGN_SENDER))
         if outcome.answer is Answer.OK:
             why = "smtpd_sender_login_maps is empty" if not tables else f"the maps give {login} all of them"
@@ -298,11 +298,15 @@ def logins_use_senders_of_the_site(smtp: SmtpService, site: Site) -> Iterator[Fi
     yield passed(listener(smtp), "a login with a foreign sender is refused")
 
 
-def _logins(tables: list[Table]) -> list[str]:
-    """Logins to try: one that owns nothing, and those that the maps name, in case one owns everything."""
+def _logins(tables: list[Table], walk: Walk) -> list[str]:
+    """Logins to try: one that owns nothing, who owns the foreign sender, and some that the maps name."""
     values = [value for table in tables for value in ([table.value] if table.value else table.entries.values())]
     named = [owner for value in values for owner in words(value)]
-    return [_NOBODY, *list(dict.fromkeys(named))[:20]]
+    try:
+        owners = walk.owners(FOREIGN_SENDER) or []
+    except TableProblem:
+        owners = []  # the walk meets the same problem, and tells it
+    return list(dict.fromkeys((_NOBODY, *owners, *named[:20])))
 
 
 @control("SENDER-03", "postfix")
