@@ -143,6 +143,7 @@ def targets(estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Map
                         "ports": usable,
                         "implicit_tls_ports": _wrapped(estate, usable),
                         "known_recipient": about.get("known_recipient") or "",
+                        "helo_name": (usable_domains([estate.get("helo") or ""]) or [""])[0],
                         "local_domains": usable_domains(about.get("local_domains") or estate.get("local_domains") or ()),
                     }
                 )
