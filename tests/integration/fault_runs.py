@@ -140,7 +140,8 @@ def _audit(lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome], direc
     command = [
         str(BIN / "ansible-playbook"), "-i", "inventories/lab", "-i", str(inventory), "playbooks/audit.yml",
         "-e", "mta_target=planted", "-e", "mta_audit_profile=strict", "-e", f"mta_report_directory={directory}",
-        "-e", "mta_audit_probe_retry_after_s=1", "-e", "mta_audit_probe_target_timeout_s=240",
+        "-e", "mta_audit_probe_canary_wait_s=8", "-e", "mta_audit_probe_retry_after_s=1",
+        "-e", "mta_audit_probe_target_timeout_s=240",
         "-e", '{"mta_audit_vantages": ["stranger", "neighbour"]}',
     ]  # fmt: skip
     done = subprocess.run(

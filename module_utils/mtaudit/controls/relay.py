@@ -73,7 +73,9 @@ def _evidence(path: Path, service: Service) -> list[Evidence]:
 
 
 def _failed(path: Path, text: str, smtp: SmtpService) -> Finding:
-    clients = listed_clients(path.networks)
+    # Of a table that can only be asked for samples nobody knows whom else it lets in.
+    sampled = any(_partially(control_id, smtp) for control_id in ("RELAY-01", "RELAY-03"))
+    clients = () if sampled else listed_clients(path.networks)
     return fail(listener(smtp), text, *_evidence(path, smtp.smtpd), conditions=path.conditions, clients=clients)
 
 
