@@ -16,7 +16,7 @@ from .text import printable
 from .truth import PROBE_VERDICTS, UNKNOWN, Conclusion, conclude, worst, worst_verdict
 
 IDENTITY = "RELAY-07"  # the control on who may assert another client's address
-EVIDENCE_LIMIT = 6  # lines of one method in one joined finding: none crowds out the others
+EVIDENCE_LIMIT = 12  # lines of one method in one joined finding: none crowds out the others
 
 
 def join_run(run: RunData, more: Iterable[tuple[str, Finding]] = ()) -> list[JoinedFinding]:
