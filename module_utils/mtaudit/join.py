@@ -83,7 +83,7 @@ def _joined(run: RunData, host: HostRun, control: str, subject: Subject, finding
         status=conclusion.status,
         message=_message(telling[0], conclusion),
         conditions=_common_conditions(telling),
-        reason=telling[0].reason if telling[0].status == conclusion.status else "",
+        reason=_reason(telling, findings, conclusion),
         evidence=_evidence(telling, findings),
     )
     yield _report_line(run, host, lead, methods)
@@ -103,6 +103,13 @@ def _telling(findings: list[Finding], status: Status) -> list[Finding]:
     same = [f for f in findings if f.status == status]
     order = {Method.CONFIG: 0, Method.LOG: 1, Method.PROBE: 2, Method.SIMULATION: 3}
     return sorted(same or findings, key=lambda f: order[f.method])
+
+
+def _reason(telling: list[Finding], findings: list[Finding], conclusion: Conclusion) -> str:
+    """Why the status is what it is; for a status that a method did not confirm, why that method could not tell."""
+    own = [f.reason for f in telling if f.status == conclusion.status and f.reason]
+    open_ended = [f.reason for f in findings if f.status in (Status.UNKNOWN, Status.ERROR) and f.reason]
+    return next(iter(own or (open_ended if conclusion.notes else [])), "")
 
 
 def _config_conditions(findings: list[Finding]) -> tuple[str, ...]:

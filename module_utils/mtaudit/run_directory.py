@@ -97,9 +97,9 @@ def _list(value: Any) -> list[Any]:
 
 def failure(result: Mapping[str, Any]) -> str:
     """Why a module gave no answer, in the words that help: a missing interpreter is not in `msg`."""
-    for name in ("msg", "module_stderr", "exception"):
+    for name in ("msg", "module_stderr", "module_stdout", "exception"):
         text = _first_line(result.get(name))
-        if text and not re.match(r"(?i)module failure|see stdout/stderr", text):
+        if text and not re.match(r"(?i)module failure|see stdout/stderr|module result deserialization failed", text):
             if "python" in text.lower() and ("not found" in text or "No such file" in text):
                 return f"no usable Python interpreter: {text}"
             return text

@@ -186,6 +186,13 @@ def test_a_host_that_was_not_reached_by_ssh_may_still_be_proven_open():
     assert found[("RELAY-01", "host")].status == Status.NOTCHECKED
 
 
+def test_what_did_not_confirm_a_pass_says_why():
+    found = lines(run_of([config("RELAY-03", Status.PASS), simulated("RELAY-03", Status.UNKNOWN, reason="needs root")]))
+    told = found[("RELAY-03", "listener *:25")]
+    assert (told.status, told.reason) == (Status.PASS, "needs root")
+    assert "not confirmed by simulation" in told.message
+
+
 def test_a_garbled_answer_of_a_vantage_is_an_error_and_no_crash():
     found = lines(run_of([], [{"target": "mx1", "control": 5}]))
     assert found[("RELAY-03", "host")].status == Status.UNKNOWN or found[("RELAY-03", "host")].status == Status.ERROR

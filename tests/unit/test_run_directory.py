@@ -65,6 +65,7 @@ def test_domains_that_no_mail_can_be_addressed_to_are_left_out():
         ({}, "failed", "before it was audited"),
         ({"failed": True, "msg": "MODULE FAILURE", "module_stderr": "sh: /x/python: not found"}, "failed", "no usable Python"),
         ({"failed": True, "msg": "Could not start the audit: x"}, "failed", "Could not start"),
+        ({"failed": True, "msg": "Module result deserialization failed: x", "module_stdout": "no shell"}, "failed", "no shell"),
         ({"failed": True}, "failed", "without a message"),
         ({"findings": [], "estate": {"listeners": [1]}}, "failed", "estate"),
         ({"findings": [], "estate": {"listeners": 5}}, "failed", "estate"),
