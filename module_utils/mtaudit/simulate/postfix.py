@@ -225,7 +225,7 @@ class _Dialogue:
         allowed, reply = self._try(client, envelope)
         if allowed and envelope.at_local_domain and self._accepts_anything(client, envelope):
             return Answer(client, envelope, None, _quoted(reply), "every local part is accepted at this domain")
-        reason = "" if allowed else self._as_invented(client, reply) or undecided(reply, envelope.at_local_domain)
+        reason = "" if allowed else undecided(reply, envelope.at_local_domain) or self._as_invented(client, reply)
         return Answer(client, envelope, None if reason else allowed, _quoted(reply), reason)
 
     def _as_invented(self, client: Client, reply: Reply) -> str:
