@@ -53,11 +53,13 @@ LAB_TOOLS = (
     Tool("netavark", "makes the networks of the lab", ("netavark",)),
     Tool("aardvark-dns", "answers for the networks of the lab", ("aardvark-dns",)),
     Tool("mmdebstrap", "makes the Debian images of the lab", ("mmdebstrap",)),
+    Tool("iptables", "netavark calls it, for internal networks too", ("iptables",)),
     Tool("nftables", "hides the lab's inner network behind its gateway", ("nft",)),
     Tool("iproute2", "shows whether the lab's networks are free on this machine", ("ip",)),
 )
 DEV_TOOLS = (Tool("git", "molecule and some tests ask it which files belong to the project", ("git",)),)
 TEST_TOOLS = (
+    Tool("openssl", "makes certificates for the tests' fake servers", ("openssl",)),
     Tool("chromium", "looks at the HTML report", ("chromium", "chromium-browser", "google-chrome")),
     Tool("fonts-dejavu-core", "shows the letters of the HTML report", files=(
         "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",

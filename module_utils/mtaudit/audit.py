@@ -9,7 +9,7 @@ from typing import Any, Optional
 from . import controls  # noqa: F401 - registers every control
 from .address import LOOPBACK, Network, contains, parse_network
 from .control import Site, controls_for
-from .finding import HOST, Finding, Method, Status, notapplicable, stamped
+from .finding import HOST, Finding, Status, notapplicable, stamped
 from .finding import error as error_finding
 from .finding import unknown as unknown_finding
 from .listeners import SMTP_PORTS
@@ -236,6 +236,3 @@ def _listener(instance: Postfix, service: SmtpService) -> dict[str, Any]:
         "tls_wrapper": service.tls_wrapper,
         "loopback_only": service.loopback_only,
     }
-
-
-__all__ = ["Answer", "InputError", "Method", "Request", "Selected", "audit", "estate", "infer_kind", "networks", "selection"]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -278,3 +279,10 @@ def test_pytest_ansible_is_kept_out() -> None:
     for name in ("requirements.txt", "requirements-dev.txt"):
         lines = (ROOT / name).read_text().splitlines()
         assert not [line for line in lines if line.startswith("pytest-ansible")]
+
+
+def test_set_up_installs_everything_that_the_lab_asks_for() -> None:
+    sys.path.insert(0, str(ROOT / "molecule" / "lab"))
+    from mtalab.engine import TOOLS as OF_THE_LAB
+
+    assert set(OF_THE_LAB.values()) <= {tool.package for need in ("audit", "lab") for tool in TOOLS[need]}
