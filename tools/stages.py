@@ -11,6 +11,7 @@ from pathlib import Path
 from progress import Done
 
 GIB = 1024**3
+LAB_TESTS = "tests/integration/test_lab.py"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def stages(root: Path, full: bool) -> list[Stage]:
     logs = root / ".cache/logs"
     return [
         _lint(root, logs), _unit(logs, full), _catalogue(root, logs),
-        _lab(root, logs), _integration(logs, full), _molecule(root, logs),
+        _lab(root, logs, full), _integration(logs, full), _molecule(root, logs),
     ]
 
 
@@ -83,13 +84,16 @@ def _catalogue(root: Path, logs: Path) -> Stage:
     return Stage("catalogue", "checks/ and the documentation made from it", checks)
 
 
-def _lab(root: Path, logs: Path) -> Stage:
+def _lab(root: Path, logs: Path, full: bool) -> Stage:
+    """Its tests stop and start hosts: nothing runs beside them."""
     up = Check("up", (_tool(root, "python"), "molecule/lab/lab.py", "up"), logs / "lab.log", timeout_s=2400.0)
-    return Stage("lab", "images, networks and hosts of the lab", (up,))
+    return Stage("lab", "images, networks and hosts of the lab", (up, _pytest("hosts", logs, full, LAB_TESTS)))
 
 
 def _integration(logs: Path, full: bool) -> Stage:
-    check = _pytest("integration", logs, full, "tests/integration", timeout_s=14400.0 if full else 3000.0)
+    """Most of the time is waiting, so more tests run at once than there are cores; tests/integration/conftest.py says which."""
+    words = ("tests/integration", f"--ignore={LAB_TESTS}", "-n", "3" if _free_bytes() > 6 * GIB else "1", "--dist", "loadgroup")
+    check = _pytest("integration", logs, full, *words, timeout_s=14400.0 if full else 3000.0)
     return Stage("integration", "Python, against the lab", (check,))
 
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fault_runs import Lab, Outcome, run
 from mtalab.faults import Fault, load
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gateway")]  # one port of the gateway is published at a time
 
 FAULTS = load()
 FULL = bool(os.environ.get("MTAUDIT_FULL"))

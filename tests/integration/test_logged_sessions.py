@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "molecule" / "lab"))
 
 from lab import Lab  # noqa: E402
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gateway")]  # one port of the gateway is published at a time
 
 CANARY = "canary@canary.test"
 SOURCES = "mynetworks=127.0.0.0/8 198.19.0.0/24"

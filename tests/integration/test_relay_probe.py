@@ -109,7 +109,8 @@ def plant(lab: Lab, host: str, settings: list[str]) -> None:
     done = lab.execute(host, "postconf", "-e", *ready) if ready else None
     assert done is None or done.returncode == 0, done.stderr
     # systemctl returns before the master of the instance listens.
-    script = "systemctl restart postfix; for i in $(seq 200); do ss -Hltn 'sport = :25' | grep -q . && exit 0; sleep 0.1; done; exit 1"
+    wait = "for i in $(seq 200); do ss -Hltn 'sport = :25' | grep -q . && exit 0; sleep 0.1; done; exit 1"
+    script = f"systemctl restart postfix; {wait}"
     assert lab.execute(host, "sh", "-c", script).returncode == 0
 
 
