@@ -123,13 +123,20 @@ def test_a_failing_teardown_is_one_failed_test(tmp_path: Path) -> None:
     assert failed in (1, 2)  # pytest before 8.4 wrote two entries
 
 
+def ended(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] == "Z"
+    except OSError:
+        return True
+
+
 def test_when_time_is_up_a_command_and_its_children_are_ended(tmp_path: Path) -> None:
     code = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
-    done = run("slow", (sys.executable, "-c", code), tmp_path / "log", timeout_s=1.5)
+    done = run("slow", (sys.executable, "-c", code), tmp_path / "log", timeout_s=4)
     assert done.returncode is None
     assert not done.ok
     child = int(done.output().split()[0])
-    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
+    assert any(ended(child) or time.sleep(0.1) for _ in range(100))  # the kernel takes its time
 
 
 def test_checks_after_the_deadline_fail_without_being_run(tmp_path: Path) -> None:
