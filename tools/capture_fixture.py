@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Record what a host answers to the Postfix reader, evaluate the controls on it, and keep both as a fixture.
+"""Record what a host answers to the readers, evaluate the controls on it, and keep both as a fixture.
 
     capture_fixture.py RELAY-01 fail mynetworks-everybody --via 'podman exec -i my-copy' --site '{"trusted_networks": []}'
     capture_fixture.py --show --via 'podman exec -i my-copy'
 
 The host needs Python 3.9 or newer and nothing else: our code is sent along and leaves nothing behind. `--via` is any command
 that runs its arguments on the host; without it, this host is recorded. A fixture is a directory
-tests/fixtures/<ID>/<verdict>-<scenario> with recording.json (what the reader asked and was answered) and expect.json (site,
-findings of the control, and which other controls fail).
+tests/fixtures/<ID>/<verdict>-<scenario> with recording.json (what the readers asked and were answered) and expect.json (site,
+programs, findings of the control, and which other controls fail).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 from ansible.module_utils.mtaudit import controls  # noqa: E402, F401 - registers every control
 from ansible.module_utils.mtaudit.address import parse_network  # noqa: E402
+from ansible.module_utils.mtaudit.components import read_all  # noqa: E402
 from ansible.module_utils.mtaudit.control import REGISTRY, Site  # noqa: E402
 from ansible.module_utils.mtaudit.finding import Finding  # noqa: E402
-from ansible.module_utils.mtaudit.readers import postfix  # noqa: E402
 from ansible.module_utils.mtaudit.runner import Replay  # noqa: E402
 
-# Runs on the host: the reader over a Recorder, its recording as JSON on stdout.
+# Runs on the host: the readers over a Recorder; on stdout which programs there are, and the recording, as JSON.
 _ON_THE_HOST = """
 import base64, io, json, shutil, sys, tarfile, tempfile
 directory = tempfile.mkdtemp()
@@ -44,11 +44,12 @@ try:
     tarfile.open(fileobj=io.BytesIO(base64.b64decode(sys.stdin.read()))).extractall(directory)
     sys.path.insert(0, directory)
     sys.dont_write_bytecode = True
-    from mtaudit.readers import postfix
+    from mtaudit.components import read_all
     from mtaudit.runner import LocalRunner, Recorder
+    names = [reading.component.name for reading in read_all(LocalRunner())]
     recorder = Recorder(LocalRunner())
-    postfix.read(recorder)
-    json.dump(recorder.recording, sys.stdout)
+    read_all(recorder, names)
+    json.dump([names, recorder.recording], sys.stdout)
 finally:
     shutil.rmtree(directory)
 """
@@ -58,8 +59,8 @@ class CaptureError(Exception):
     """The host could not be recorded."""
 
 
-def record(via: list[str]) -> dict[str, Any]:
-    """The recording of one host."""
+def record(via: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The programs of a host, by their names in the catalogue, and the recording of what their readers asked."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         archive.add(ROOT / "module_utils" / "mtaudit", "mtaudit", filter=_source_only)
@@ -67,8 +68,8 @@ def record(via: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, input=base64.b64encode(packed.getvalue()), capture_output=True, check=False)
     if done.returncode != 0:
         raise CaptureError(f"recording failed: {done.stderr.decode(errors='replace').strip()}")
-    recording: dict[str, Any] = json.loads(done.stdout)
-    return recording
+    names, recording = json.loads(done.stdout)
+    return names, recording
 
 
 def _source_only(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
@@ -118,21 +119,26 @@ def site_from(data: dict[str, Any]) -> Site:
     )
 
 
-def evaluate(recording: dict[str, Any], site: Site) -> list[Finding]:
-    """Every Postfix control on a recorded host."""
-    instances = postfix.read(Replay(recording))
-    wanted = [c for (_, component), c in sorted(REGISTRY.items()) if component == "postfix"]
-    return [finding for c in wanted for instance in instances for finding in c.evaluate(instance, site)]
+def evaluate(programs: list[str], recording: dict[str, Any], site: Site) -> list[Finding]:
+    """Every control of these programs on a recorded host."""
+    found = []
+    for reading in read_all(Replay(recording), programs):
+        wanted = [c for (_, component), c in sorted(REGISTRY.items()) if component == reading.component.name]
+        found += [finding for c in wanted for instance in reading.instances for finding in c.evaluate(instance, site)]
+    return found
 
 
-def save(control: str, verdict: str, scenario: str, recording: dict[str, Any], site: dict[str, Any]) -> Path:
+def save(
+    control: str, verdict: str, scenario: str, programs: list[str], recording: dict[str, Any], site: dict[str, Any]
+) -> Path:
     """Write the fixture; returns its directory."""
-    findings = evaluate(recording, site_from(site))
+    findings = evaluate(programs, recording, site_from(site))
     directory = FIXTURES / control / f"{verdict}-{scenario}"
     directory.mkdir(parents=True, exist_ok=True)
     others = sorted({f.control for f in findings if f.status.value == "fail" and f.control != control})
     expect = {
         "site": site,
+        "programs": programs,
         "findings": [_short(f) for f in findings if f.control == control],
         "other_failures": others,
     }
@@ -157,15 +163,15 @@ def main() -> int:
     arguments = parser.parse_args()
     site = json.loads(arguments.site)
     try:
-        recording = record(shlex.split(arguments.via))
+        programs, recording = record(shlex.split(arguments.via))
     except CaptureError as exc:
         print(exc, file=sys.stderr)
         return 1
     if arguments.show or not arguments.scenario:
-        for finding in evaluate(recording, site_from(site)):
+        for finding in evaluate(programs, recording, site_from(site)):
             print(f"{finding.control} {finding.subject}: {finding.status.value}: {finding.message} {finding.reason}".rstrip())
         return 0
-    directory = save(arguments.control, arguments.verdict, arguments.scenario, recording, site)
+    directory = save(arguments.control, arguments.verdict, arguments.scenario, programs, recording, site)
     print(directory.relative_to(ROOT))
     return 0
 

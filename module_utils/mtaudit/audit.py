@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from . import controls  # noqa: F401 - registers every control
 from .address import LOOPBACK, Network, contains, parse_network
+from .components import Reading, digest, read_all
 from .control import Site, controls_for
-from .finding import HOST, Finding, Status, notapplicable, stamped
+from .finding import HOST, Finding, notapplicable, stamped
 from .finding import error as error_finding
 from .finding import unknown as unknown_finding
-from .listeners import SMTP_PORTS
+from .listeners import SMTP_PORTS, Listener
 from .readers import network as network_reader
-from .readers import postfix as postfix_reader
-from .readers.postfix import Postfix, SmtpService
 from .runner import ReadError, Runner
 from .tunable import typed
-
-POSTFIX = "postfix"
 
 
 class InputError(Exception):
@@ -94,20 +91,9 @@ def audit(runner: Runner, request: Request) -> Answer:
     """Everything that this host can be asked, in one go. Only reads."""
     answer = Answer()
     links = _network(runner)
-    strange = _smtp_sockets(runner)
-    try:
-        instances = postfix_reader.read(runner)
-    except ReadError as exc:
-        answer.findings.extend(_all(request, POSTFIX, Status.ERROR, "Postfix could not be read", str(exc)))
-        instances = []
-    else:
-        if not instances and strange:
-            text = f"something that mtaudit cannot read listens on {', '.join(str(s['name']) for s in strange)}"
-            answer.findings.extend(_all(request, POSTFIX, Status.UNKNOWN, "not Postfix, and not known", text))
-        elif not instances:
-            text = "no mail server that mtaudit can read is installed here, and nothing listens on an SMTP port"
-            answer.findings.extend(_all(request, POSTFIX, Status.NOTAPPLICABLE, "nothing to check", text))
-    kind, source = (request.kind, "inventory") if request.kind else infer_kind(instances)
+    readings = read_all(runner)
+    strange = _strange_listeners(runner, readings)
+    kind, source = (request.kind, "inventory") if request.kind else infer_kind(readings)
     site = Site(
         kind=kind,
         local_domains=request.local_domains,
@@ -115,14 +101,15 @@ def audit(runner: Runner, request: Request) -> Answer:
         proxies=request.proxies,
         gateways=tuple(str(g) for g in links.gateways) if links else (),
     )
-    answer.findings.extend(_evaluated(request, site, instances))
+    answer.findings.extend(_evaluated(request, site, readings, strange))
     answer.spawns = runner.spawns
-    if request.simulate and instances:
-        found, answer.simulation_spawns = _simulated(runner, request, site, instances, links)
-        answer.findings.extend(found)
-    answer.estate = estate(request, kind, source, instances, links)
-    known = {listener["port"] for listener in answer.estate["listeners"]}
-    answer.estate["listeners"] += [listener for listener in strange if listener["port"] not in known]
+    if request.simulate:
+        for reading in readings:
+            found, spawns = _simulated(reading, request, site, links)
+            answer.findings.extend(found)
+            answer.simulation_spawns += spawns
+    answer.estate = estate(request, kind, source, readings, links)
+    answer.estate["listeners"] += strange
     return answer
 
 
@@ -133,40 +120,54 @@ def _network(runner: Runner) -> Optional[network_reader.HostNetwork]:
         return None
 
 
-def _smtp_sockets(runner: Runner) -> list[dict[str, Any]]:
-    """Listeners on SMTP ports that others can reach, as the kernel lists them: nobody knows yet which program they belong to."""
+def _strange_listeners(runner: Runner, readings: Sequence[Reading]) -> list[dict[str, Any]]:
+    """Listeners on SMTP ports that others can reach, as the kernel lists them, and that no program read here has told of."""
+    known = {listener.port for reading in readings for server in reading.servers for listener in server.listeners}
     found: dict[int, set[str]] = {}
     for address, port in network_reader.listening(runner):
-        if port in SMTP_PORTS and not contains(LOOPBACK, address):
+        if port in SMTP_PORTS and port not in known and not contains(LOOPBACK, address):
             found.setdefault(port, set()).add("*" if int(address) == 0 else str(address))
     listeners = []
     for port, binds in sorted(found.items()):
         bind = "*" if "*" in binds or len(binds) > 1 else next(iter(binds))
-        name = f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}"
-        about = {"name": name, "port": port, "bind": bind, "program": "", "instance": "", "service": ""}
-        listeners.append({**about, "tls_wrapper": port == 465, "loopback_only": False})
+        listeners.append(_listed(Listener(port, bind, (), tls_wrapper=port == 465), "", ""))
     return listeners
 
 
-def _all(request: Request, component: str, status: Status, message: str, reason: str) -> Iterator[Finding]:
-    make = {Status.ERROR: error_finding, Status.UNKNOWN: unknown_finding}.get(status, notapplicable)
+def _evaluated(
+    request: Request, site: Site, readings: Sequence[Reading], strange: Sequence[Mapping[str, Any]]
+) -> Iterator[Finding]:
     for wanted in request.selection:
-        if component in wanted.components:
-            yield stamped(make(HOST, message, reason), wanted.id)
-
-
-def _evaluated(request: Request, site: Site, instances: Sequence[Postfix]) -> Iterator[Finding]:
-    for wanted in request.selection:
-        if POSTFIX not in wanted.components or not instances:
-            continue
-        if site.kind and wanted.kinds and site.kind not in wanted.kinds:
+        concerned = [r for r in readings if r.component.name in wanted.components]
+        if not concerned:
+            yield stamped(_nothing_to_ask(readings, strange), wanted.id)
+        elif site.kind and wanted.kinds and site.kind not in wanted.kinds and not all(r.problem for r in concerned):
             reason = f"this host is of kind {site.kind}; the control is for {', '.join(wanted.kinds)}"
             yield stamped(notapplicable(HOST, "does not concern this kind of host", reason), wanted.id)
-            continue
-        for found in controls_for(POSTFIX, [wanted.id]):
+        else:
             tuned = replace(site, tunables=wanted.tunables)
-            for instance in instances:
-                yield from _guarded(wanted.id, found.evaluate, instance, tuned)
+            for reading in concerned:
+                yield from _evaluated_for(wanted.id, tuned, reading)
+
+
+def _nothing_to_ask(readings: Sequence[Reading], strange: Sequence[Mapping[str, Any]]) -> Finding:
+    """Why no program here answers a control. That nobody can be asked is no answer while something listens."""
+    if strange and not any(server.listeners for reading in readings for server in reading.servers):
+        text = f"something that mtaudit cannot read listens on {', '.join(str(s['name']) for s in strange)}"
+        return unknown_finding(HOST, "no mail server that is known", text)
+    if readings:
+        text = f"this control is not about {', '.join(r.component.title for r in readings)}"
+    else:
+        text = "no mail server that mtaudit can read is installed here, and nothing listens on an SMTP port"
+    return notapplicable(HOST, "nothing to check", text)
+
+
+def _evaluated_for(control_id: str, site: Site, reading: Reading) -> Iterator[Finding]:
+    if reading.problem:
+        yield stamped(error_finding(HOST, f"{reading.component.title} could not be read", reading.problem), control_id)
+    for found in controls_for(reading.component.name, [control_id]):
+        for instance in reading.instances:
+            yield from _guarded(control_id, found.evaluate, instance, site)
 
 
 def _guarded(control_id: str, evaluate: Any, instance: Any, site: Site) -> list[Finding]:
@@ -181,58 +182,50 @@ def _guarded(control_id: str, evaluate: Any, instance: Any, site: Site) -> list[
 
 
 def _simulated(
-    runner: Runner, request: Request, site: Site, instances: Sequence[Postfix], links: Optional[network_reader.HostNetwork]
+    reading: Reading, request: Request, site: Site, links: Optional[network_reader.HostNetwork]
 ) -> tuple[list[Finding], int]:
-    from .simulate import postfix as simulation
-
-    wanted = {s.id for s in request.selection if POSTFIX in s.components and (not site.kind or site.kind in s.kinds)}
+    component = reading.component
+    if component.simulate is None or not reading.instances:
+        return [], 0
+    wanted = {s.id for s in request.selection if component.name in s.components and (not site.kind or site.kind in s.kinds)}
     # Declared addresses are better than names that cannot exist: a check of the sender's domain would hide the answer.
     declared = {"recipient": request.canary, "sender": request.probe_sender, "known_recipient": request.known_recipient}
     given = {name: value for name, value in declared.items() if value}
-    result = simulation.simulate_all(
-        instances, site, links, contact_policy_services=request.contact_policy_services, **given
+    result = component.simulate(
+        reading.instances, site, links, contact_policy_services=request.contact_policy_services, **given
     )
     return [f for f in result.findings if f.control in wanted], result.spawns
 
 
-def infer_kind(instances: Sequence[Postfix]) -> tuple[str, str]:
+def infer_kind(readings: Sequence[Reading]) -> tuple[str, str]:
     """The kind of host and what it was inferred from; empty when there is nothing to infer it from."""
-    listeners = [(service.port, service.loopback_only) for instance in instances for service in instance.smtp_services()]
-    public = {port for port, loopback_only in listeners if not loopback_only}
+    servers = [server for reading in readings for server in reading.servers]
+    public = {listener.port for server in servers for listener in server.listeners if not listener.loopback_only}
     if public & {465, 587}:
         return "submission", "inferred: listens for submission on " + ", ".join(str(p) for p in sorted(public & {465, 587}))
-    if public:
+    if public & {25, 2525}:
         return "mx", "inferred: listens on " + ", ".join(str(p) for p in sorted(public))
-    return ("null_client", "inferred: listens on no address but loopback") if instances else ("", "no mail server found")
+    return ("null_client", "inferred: listens on no address but loopback") if servers else ("", "no mail server found")
 
 
 def estate(
-    request: Request, kind: str, source: str, instances: Sequence[Postfix], links: Optional[network_reader.HostNetwork]
+    request: Request, kind: str, source: str, readings: Sequence[Reading], links: Optional[network_reader.HostNetwork]
 ) -> dict[str, Any]:
     """What the probes and the report need to know of the host: docs/architecture.md, "Estate"."""
+    found = [(reading.component.name, server) for reading in readings for server in reading.servers]
     return {
         "host": request.host,
         "kind": {"value": kind, "source": source},
-        "programs": [{"name": POSTFIX, "version": i.version, "instance": i.config_directory} for i in instances],
-        "listeners": [_listener(i, s) for i in instances for s in i.smtp_services()],
+        "programs": [{"name": name, "version": server.version, "instance": server.instance} for name, server in found],
+        "listeners": [_listed(listener, name, server.instance) for name, server in found for listener in server.listeners],
         "addresses": [str(a) for a in links.addresses] if links else [],
         "gateways": [str(g) for g in links.gateways] if links else [],
-        "local_domains": sorted({*request.local_domains, *(d for i in instances for d in i.local_domains)}),
-        "mynetworks": sorted({str(n) for i in instances for n, _ in i.main.match_list("mynetworks").trusted().networks}),
-        "helo": instances[0].helo_name if instances else "",
-        "config_digest": postfix_reader.digest(instances) if instances else "",
+        "local_domains": sorted({*request.local_domains, *(d for _, server in found for d in server.local_domains)}),
+        "mynetworks": sorted({str(n) for _, server in found for n in server.trusted}),
+        "helo": next((server.helo for _, server in found if server.helo), ""),
+        "config_digest": digest(readings),
     }
 
 
-def _listener(instance: Postfix, service: SmtpService) -> dict[str, Any]:
-    return {
-        "name": service.listener,
-        "port": service.port,
-        "bind": service.bind,
-        "families": list(service.families),
-        "program": POSTFIX,
-        "instance": instance.config_directory,
-        "service": service.name,
-        "tls_wrapper": service.tls_wrapper,
-        "loopback_only": service.loopback_only,
-    }
+def _listed(listener: Listener, program: str, instance: str) -> dict[str, Any]:
+    return {"name": listener.name, **asdict(listener), "program": program, "instance": instance}

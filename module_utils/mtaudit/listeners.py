@@ -1,11 +1,48 @@
-"""Listeners: the ports where SMTP is looked for, and the name under which a host lists what a probe connected to."""
+"""Listeners: what a mail program listens on, and the name under which a host lists what a probe connected to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from .address import Network
+
 SMTP_PORTS = (25, 465, 587, 2525)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A port that a mail program listens on. `bind` is an address, or `*` for all; `service` is the program's own name for it."""
+
+    port: int
+    bind: str = "*"
+    families: tuple[str, ...] = ("ipv4", "ipv6")
+    service: str = ""
+    tls_wrapper: bool = False
+    loopback_only: bool = False
+
+    @property
+    def name(self) -> str:
+        """`*:25`, `127.0.0.1:10025`, `[::1]:25`: the name of a finding's subject."""
+        bind = self.bind.strip("[]")
+        return f"[{bind}]:{self.port}" if ":" in bind else f"{bind}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the estate tells of one instance of a mail program.
+
+    `instance` is the path of its configuration, `trusted` the networks whose clients may relay, `helo` the name that it
+    greets other servers with.
+    """
+
+    version: str
+    instance: str
+    listeners: tuple[Listener, ...] = ()
+    local_domains: tuple[str, ...] = ()
+    trusted: tuple[Network, ...] = ()
+    helo: str = ""
 
 
 def listener_name(estate: Mapping[str, Any], address: str, port: str) -> str:

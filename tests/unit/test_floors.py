@@ -23,7 +23,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The first part of a module's name below mtaudit, by floor: docs/architecture.md.
 FLOORS = {
     4: {"audit", "join", "truth", "attribution", "proof", "seen", "run_directory", "report", "transaction", "respond"},
-    3: {"controls", "detect"},
+    3: {"components", "controls", "detect"},
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
         "catalogue", "selection", "waivers", "listeners"},
     1: {"finding", "joined", "control", "runner", "text", "redact", "address", "tunable", "located_yaml", "json_schema"},

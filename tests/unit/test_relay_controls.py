@@ -32,7 +32,7 @@ def short(finding: Finding) -> dict[str, Any]:
 def test_the_verdict_is_the_one_in_the_name(directory: Path) -> None:
     control, verdict = directory.parent.name, directory.name.partition("-")[0]
     recording, expected = load(directory)
-    findings = evaluate(recording, site_from(expected["site"]))
+    findings = evaluate(expected["programs"], recording, site_from(expected["site"]))
     own = [f for f in findings if f.control == control]
     failing = {f.control for f in findings if f.status.value == "fail"}
     assert [short(f) for f in own] == expected["findings"]
@@ -52,7 +52,7 @@ def test_one_root_cause_fails_one_control(directory: Path) -> None:
 @pytest.mark.parametrize("directory", SCENARIOS, ids=lambda d: f"{d.parent.name}-{d.name}")
 def test_what_is_not_a_pass_says_why_and_where(directory: Path) -> None:
     recording, expected = load(directory)
-    for finding in evaluate(recording, site_from(expected["site"])):
+    for finding in evaluate(expected["programs"], recording, site_from(expected["site"])):
         if finding.status.value == "fail":
             assert finding.evidence, finding
         if finding.status.value in ("unknown", "error", "notapplicable"):

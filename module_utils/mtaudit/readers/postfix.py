@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Optional
 
+from ..listeners import Listener, Server
 from ..runner import ReadError, Runner, ToolMissing
 from ..text import printable
 from . import network
@@ -15,7 +16,7 @@ from .postfix_model import MAPS, MATCH_LISTS, PORTS, RESTRICTION_LISTS, Postfix,
 from .postfix_syntax import main_cf, master_cf, words
 from .postfix_tables import load
 
-__all__ = ["Postfix", "Service", "SmtpService", "digest", "parse", "read", "read_instance"]
+__all__ = ["Postfix", "Service", "SmtpService", "describe", "digest", "parse", "read", "read_instance"]
 
 _FILES_LIMIT = 100
 _VOLATILE = ("process_id", "process_name")
@@ -35,6 +36,20 @@ def digest(instances: Iterable[Postfix]) -> str:
         for postfix in instances
     ]
     return "sha256:" + hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def describe(postfix: Postfix) -> Server:
+    """An instance as the estate tells of it."""
+    return Server(
+        version=postfix.version,
+        instance=postfix.config_directory,
+        listeners=tuple(
+            Listener(s.port, s.bind, tuple(s.families), s.name, s.tls_wrapper, s.loopback_only) for s in postfix.smtp_services()
+        ),
+        local_domains=tuple(postfix.local_domains),
+        trusted=tuple(network for network, _ in postfix.main.match_list("mynetworks").trusted().networks),
+        helo=postfix.helo_name,
+    )
 
 
 def read(runner: Runner) -> list[Postfix]:
