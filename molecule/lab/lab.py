@@ -34,7 +34,9 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 STARTS_AT_ONCE = 4
-INVENTORY = Path(__file__).resolve().parents[2] / "inventories" / "lab" / "hosts.yml"
+INVENTORIES = Path(__file__).resolve().parents[2] / "inventories"
+INVENTORY = INVENTORIES / "lab" / "hosts.yml"
+ON_DEMAND_INVENTORY = INVENTORIES / "lab_on_demand" / "hosts.yml"
 
 
 class Lab:
@@ -51,11 +53,11 @@ class Lab:
     # Whole lab
 
     def up(self, names: Iterable[str] = (), again: bool = False) -> list[str]:
-        """Have all hosts (or those named) running and answering; returns those that had to be made.
+        """Have the standing hosts (or those named) running and answering; returns those that had to be made.
 
         With `again` they are made anew from their images, whatever was changed in them.
         """
-        wanted = self._named(names) or list(self.config.hosts.values())
+        wanted = self._named(names) or self.config.standing()
         with locked(self.podman.state, "up"):
             self._ensure_key()
             self.images.build({host.image for host in wanted})
@@ -85,10 +87,11 @@ class Lab:
             for tar in self.podman.state.glob("base-*.tar"):
                 tar.unlink()
 
-    def build(self) -> list[str]:
-        """Build the images that are missing; returns their names."""
+    def build(self, names: Iterable[str] = ()) -> list[str]:
+        """Build the images that the standing hosts (or those named) miss; returns their names."""
+        wanted = self._named(names) or self.config.standing()
         with locked(self.podman.state, "up"):
-            return self.images.build({host.image for host in self.config.hosts.values()})
+            return self.images.build({host.image for host in wanted})
 
     def status(self) -> list[tuple[str, str, str, str]]:
         """(host, state, addresses, image) of every host and clone; state: up, dead (listed, no answer), stopped, absent."""
@@ -121,6 +124,8 @@ class Lab:
             raise LabError(f"{original} is not a mail server of the lab")
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
             raise LabError(f"{name!r} cannot be a host name: lower-case letters, digits and dashes")
+        if self.images.missing({self.config.hosts[original].image}):
+            self.build([original])
         with locked(self.podman.state, "addresses"):
             host = self.hosts.reserve_clone(original, name, "lan" if lan else "inet")
         self.hosts.start(host)
@@ -143,9 +148,12 @@ class Lab:
         return found
 
     def mail_log(self, name: str) -> str:
-        """The mail log of a host or clone: the file on Debian 12, the journal on Debian 13."""
+        """The mail log of a host or clone: Exim's own, else the file on Debian 12 and the journal on Debian 13."""
         journal = "journalctl --facility=mail --no-pager --output=short-iso"
-        script = f"if [ -f /var/log/mail.log ]; then cat /var/log/mail.log; else {journal}; fi"
+        script = (
+            "for log in /var/log/exim4/mainlog /var/log/mail.log; do [ -f $log ] && exec cat $log; done; "
+            f"exec {journal}"
+        )
         return self.execute(name, "sh", "-c", script).stdout
 
     def set_record(self, zone: str, owner: str, kind: str, data: str) -> None:
@@ -250,7 +258,7 @@ def doctor() -> int:
     for text in found:
         say("conflict: " + text)
     problems += len(found)
-    unbuilt = lab.images.missing({host.image for host in lab.config.hosts.values()})
+    unbuilt = lab.images.missing({host.image for host in lab.config.standing()})
     say("images to build: " + (", ".join(unbuilt) or "none"))
     for name, state, _, _ in lab.status():
         if state not in {"up", "absent"}:
@@ -261,14 +269,17 @@ def doctor() -> int:
 
 
 def write_inventory(lab: Lab, check: bool) -> int:
-    """Write inventories/lab/hosts.yml from lab.yml, or with `check` only say whether it is current."""
-    text = static_inventory_text(lab.config)
-    if check:
-        current = INVENTORY.exists() and INVENTORY.read_text(encoding="utf-8") == text
-        say(f"{INVENTORY.name} is {'current' if current else 'out of date: run lab.py inventory --write'}")
-        return 0 if current else 1
-    INVENTORY.write_text(text, encoding="utf-8")
-    return 0
+    """Write the inventories of the standing hosts and of those on demand, or with `check` say whether they are current."""
+    stale = 0
+    for path, on_demand in ((INVENTORY, False), (ON_DEMAND_INVENTORY, True)):
+        text = static_inventory_text(lab.config, on_demand)
+        if not check:
+            path.write_text(text, encoding="utf-8")
+            continue
+        current = path.exists() and path.read_text(encoding="utf-8") == text
+        stale += not current
+        say(f"{path.parent.name}/{path.name} is {'current' if current else 'out of date: run lab.py inventory --write'}")
+    return min(stale, 1)
 
 
 def plant_faults(lab: Lab, names: Sequence[str], shown: bool, inventory: Path | None) -> None:
@@ -287,13 +298,13 @@ def plant_faults(lab: Lab, names: Sequence[str], shown: bool, inventory: Path | 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    up = commands.add_parser("up", help="have all hosts, or those named, running")
+    up = commands.add_parser("up", help="have the standing hosts, or those named, running")
     up.add_argument("hosts", nargs="*", metavar="HOST")
     up.add_argument("--again", action="store_true", help="make them anew, whatever was changed in them")
     commands.add_parser("down", help="remove the lab's containers and networks")
     commands.add_parser("clean", help="down, and remove its images and base systems")
     commands.add_parser("status", help="show every host").add_argument("--json", action="store_true")
-    commands.add_parser("build", help="build the images that are missing")
+    commands.add_parser("build", help="build the images that are missing").add_argument("hosts", nargs="*", metavar="HOST")
     run = commands.add_parser("exec", help="run a command in a host")
     run.add_argument("host")
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="CMD")
@@ -315,8 +326,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("unpublish", help="undo publish")
     listing = commands.add_parser("inventory", help="print the inventory of hosts and clones as JSON")
     listing.add_argument("--clones", action="store_true", help="clones only")
-    listing.add_argument("--write", action="store_true", help="write inventories/lab/hosts.yml from lab.yml")
-    listing.add_argument("--check", action="store_true", help="fail when that file is out of date")
+    listing.add_argument("--write", action="store_true", help="write the inventories from lab.yml")
+    listing.add_argument("--check", action="store_true", help="fail when they are out of date")
     commands.add_parser("doctor", help="say what stands in the way")
     return top
 
@@ -343,14 +354,15 @@ def run_command(chosen: argparse.Namespace) -> int:
         case "clean":
             lab.clean()
         case "build":
-            say("built: " + (", ".join(lab.build()) or "nothing, all images are there"))
+            say("built: " + (", ".join(lab.build(chosen.hosts)) or "nothing, all images are there"))
         case "status":
             rows = lab.status()
             if chosen.json:
                 print(json.dumps([dict(zip(("host", "state", "addresses", "image"), row, strict=True)) for row in rows]))
             for row in [] if chosen.json else rows:
                 print(f"{row[0]:<18} {row[1]:<8} {row[3]:<10} {row[2]}")
-            return 0 if all(row[1] == "up" for row in rows) else 1
+            absent_is_fine = {name for name, host in lab.config.hosts.items() if host.on_demand}
+            return 0 if all(row[1] == "up" or (row[1] == "absent" and row[0] in absent_is_fine) for row in rows) else 1
         case "exec":
             return lab.hosts.interactive(chosen.host, chosen.words or ["bash"], sys.stdin.isatty())
         case "clone":

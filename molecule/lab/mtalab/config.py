@@ -59,7 +59,9 @@ class Host:
     masquerades: str | None = None
     mail_domain: str | None = None
     submission: bool = False
+    on_demand: bool = False            # not part of `up` without names: started when a test or a person asks for it
     listens: tuple[int, ...] = ()
+    capabilities: tuple[str, ...] = ()   # beyond those of every host, e.g. to look into other users' processes
     groups: tuple[str, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
     clone_of: str | None = None
@@ -99,6 +101,10 @@ class Config:
     logins: Mapping[str, str]
     canary: Mapping[str, Any]
     probe_sender: str
+
+    def standing(self) -> list[Host]:
+        """The hosts that `up` without names starts."""
+        return [host for host in self.hosts.values() if not host.on_demand]
 
     def default_routes(self, network: str) -> tuple[str, ...]:
         """`ip route` words for the default routes of a network, IPv4 and IPv6."""
@@ -149,7 +155,9 @@ def _host(config: Config, name: str, raw: Mapping[str, Any], hosts: Mapping[str,
         masquerades=raw.get("masquerades"),
         mail_domain=raw.get("mail_domain"),
         submission=raw.get("submission", False),
+        on_demand=raw.get("on_demand", False),
         listens=tuple(raw.get("listens", ())),
+        capabilities=tuple(raw.get("capabilities", ())),
         groups=tuple(raw.get("groups", ["mta_infrastructure"])),
         variables=raw.get("vars", {}),
     )

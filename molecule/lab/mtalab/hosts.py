@@ -109,6 +109,8 @@ class Hosts:
     def _create_words(self, host: Host) -> list[str]:
         words = ["--name", self.container_name(host.name), "--hostname", host.fqdn, "--systemd=always", "--no-hosts"]
         words += ["--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"]
+        for capability in host.capabilities:
+            words += ["--cap-add", capability]
         dns = self.config.hosts[self.config.dns_server]
         words += ["--dns", dns.ipv4, "--dns", dns.ipv6, "--dns-search", "corp.test"]
         # Addresses are unique by design; the second that duplicate detection takes would be paid at each boot.

@@ -11,9 +11,11 @@ from mtalab.config import Config, Host
 
 HEADER = """\
 ---
-# The lab's hosts. Made from molecule/lab/lab.yml by `lab.py inventory --write`; do not edit.
-# How they are reached is in group_vars/all.yml.
+# The lab's {hosts}. Made from molecule/lab/lab.yml by `lab.py inventory --write`; do not edit.
+# How they are reached is in {variables}.
 """
+STANDING = HEADER.format(hosts="hosts", variables="group_vars/all.yml")
+ON_DEMAND = HEADER.format(hosts="hosts that start on demand", variables="../lab/group_vars/all.yml: use it with -i inventories/lab")
 
 
 def inventory(config: Config, hosts: Mapping[str, Host]) -> dict[str, Any]:
@@ -55,10 +57,14 @@ def host_variables(config: Config, host: Host) -> dict[str, Any]:
     return variables
 
 
-def static_inventory_text(config: Config) -> str:
-    """Text of inventories/lab/hosts.yml."""
-    return HEADER + yaml.dump(
-        inventory(config, config.hosts), Dumper=_Indented, sort_keys=False, default_flow_style=False, width=120
+def static_inventory_text(config: Config, on_demand: bool = False) -> str:
+    """Text of inventories/lab/hosts.yml, or with `on_demand` of inventories/lab_on_demand/hosts.yml.
+
+    They are two files, because every host of an inventory has to answer.
+    """
+    hosts = {name: host for name, host in config.hosts.items() if host.on_demand == on_demand}
+    return (ON_DEMAND if on_demand else STANDING) + yaml.dump(
+        inventory(config, hosts), Dumper=_Indented, sort_keys=False, default_flow_style=False, width=120
     )
 
 
