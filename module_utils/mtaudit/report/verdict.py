@@ -188,12 +188,12 @@ def _headline(answer: str, hosts: Sequence[HostAnswer]) -> str:
     if answer == YES:
         proven = sum(host.proven for host in bad)
         certainty = f", {proven if proven < len(bad) else 'all'} of them proven by a delivered test message" if proven else ""
-        return f"Yes. {_of(len(bad), len(hosts))} can be used to send spam{certainty if len(bad) > 1 else _single(proven)}."
+        return f"Yes. {_of(len(bad), len(hosts)).capitalize()} can be used to send spam{certainty if len(bad) > 1 else _single(proven)}."
     if answer == UNKNOWN and open_ended:
         return f"Unknown. No hole was found, but {_of(len(open_ended), len(hosts))} could not be fully checked."
     if answer == UNKNOWN:
         return "Unknown. No hole was found, but part of the run's results is missing."
-    return f"No hole found. {_of(len(hosts), len(hosts))} answered every serious control."
+    return f"No hole found. {_of(len(hosts), len(hosts)).capitalize()} answered every serious control."
 
 
 def _single(proven: int) -> str:
@@ -203,7 +203,7 @@ def _single(proven: int) -> str:
 def _of(part: int, whole: int) -> str:
     noun = "server" if whole == 1 else "servers"
     if part == whole:
-        return "The only server" if whole == 1 else f"All {whole} servers"
+        return "the only server" if whole == 1 else f"all {whole} servers"
     return f"{part} of {whole} {noun}"
 
 
@@ -213,10 +213,10 @@ def _details(answer: str, hosts: Sequence[HostAnswer], problems: Sequence[Proble
     findings = [finding for host in hosts for finding in host.findings]
     if answer == YES and open_ended:
         they = "it is" if len(open_ended) == 1 else "they are"
-        yield f"{_of(len(open_ended), len(hosts))} could not be fully checked: {they} not known to be safe."
+        yield f"{_of(len(open_ended), len(hosts)).capitalize()} could not be fully checked: {they} not known to be safe."
     if unreached:
         are = "is" if len(unreached) == 1 else "are"
-        yield f"{_of(len(unreached), len(hosts))} could not be reached, and {are} not counted as safe."
+        yield f"{_of(len(unreached), len(hosts)).capitalize()} could not be reached, and {are} not counted as safe."
     if findings and not any("probe" in finding.methods for finding in findings):
         yield "No test from outside took part: this rests on configuration and simulation only."
     waived = sum(finding.status is Status.WAIVED for finding in findings)

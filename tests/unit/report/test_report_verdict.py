@@ -59,6 +59,7 @@ def test_the_headline_counts_what_is_proven(tmp_path: Path, reported: Any) -> No
         "Yes. 2 of 3 servers can be used to send spam, 1 of them proven by a delivered test message.")
     assert headline(proven("a"), proven("b")) == (
         "Yes. All 2 servers can be used to send spam, all of them proven by a delivered test message.")
+    assert headline(factory.unreachable("a")) == "Unknown. No hole was found, but the only server could not be fully checked."
 
 
 def test_the_first_step_is_proven_and_worst(tmp_path: Path, reported: Any) -> None:
