@@ -58,7 +58,7 @@ def is_complete(run: RunData, host: HostRun) -> bool:
         if answer.get("vantage") == "stranger":
             for listener in answer.get("listeners") or ():
                 if listener.get("name") == host.name:
-                    verdicts.setdefault(int(listener["port"]), set()).add(str(listener.get("verdict")))
+                    verdicts.setdefault(int(listener.get("port") or 0), set()).add(str(listener.get("verdict") or "unknown"))
     wanted = public_ports(host)
     return bool(wanted) and all("unknown" not in verdicts.get(port, {"unknown"}) for port in wanted)
 
@@ -87,7 +87,10 @@ def _max_age_days(run: RunData, host: HostRun) -> int:
     """The host's own value, else the run's."""
     own = (host.declared.get("tunables") or {}).get(CONTROL) or {}
     tunable = (run.entry(CONTROL).data.get("tunables") or {}).get("max_proof_age_days") or {}
-    return int(own.get("max_proof_age_days", tunable.get("value", DEFAULT_MAX_AGE_DAYS)))
+    for given in (own.get("max_proof_age_days"), tunable.get("value")):
+        if isinstance(given, int):
+            return given
+    return DEFAULT_MAX_AGE_DAYS
 
 
 def _judged(digest: str, proof: Optional[Proof], now: str, max_age_days: int) -> Finding:
@@ -98,7 +101,11 @@ def _judged(digest: str, proof: Optional[Proof], now: str, max_age_days: int) ->
     seen = Evidence(Method.CONFIG, "effective configuration", digests)
     if proof.digest != digest:
         return _finding(Status.FAIL, f"the configuration changed since it was last probed on {proof.at[:10]}", seen)
-    age_days = _days(proof.at, now)
+    try:
+        age_days = _days(proof.at, now)
+    except ValueError:
+        reason = f"the run's own start, '{now}', is no time"
+        return Finding(CONTROL, HOST, Status.UNKNOWN, "the age of the last probe is not known", Method.LOG, reason=reason)
     if age_days > max_age_days:
         return _finding(Status.FAIL, f"last probed {age_days} days ago, {max_age_days} are allowed", seen)
     return _finding(Status.PASS, f"this configuration was probed on {proof.at[:10]}")

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from .address import parse_address
 from .listeners import SMTP_PORTS
+from .report.shapes import is_sound_estate, sound_probe
 
 # What Ansible adds to a module's result; `invocation` repeats the arguments.
 _ANSIBLES_OWN = ("invocation", "item", "ansible_loop_var", "changed", "failed", "exception", "warnings", "deprecations")
@@ -27,7 +28,8 @@ def write_json(path: Path, data: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".json")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # A lone surrogate, which a hostile host may send, has no UTF-8; written as \udc80 it is JSON all the same.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(data, file, ensure_ascii=False, separators=(",", ":"))
         os.replace(temporary, path)
     except BaseException:
@@ -37,7 +39,7 @@ def write_json(path: Path, data: Any) -> None:
 
 def file_name(host: str) -> str:
     """An inventory name as a file name: a name may hold a slash, or be longer than a file's may."""
-    return quote(host, safe=" .@:+-_[]")[:200].lstrip(".") or "_"
+    return quote(host, safe=" .@:+-_[]", errors="backslashreplace")[:200].lstrip(".") or "_"
 
 
 def begin(directory: Path, run: Mapping[str, Any]) -> None:
@@ -63,8 +65,9 @@ def host_answer(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
         return _failed(name, "the run ended for this host before it was audited; the output above says why")
     if result.get("failed") or "findings" not in result:
         return _failed(name, failure(result))
-    if not is_sound(result.get("estate", {})):
-        return _failed(name, "the host's description of itself (estate) has not the form that it must have")
+    if not is_sound_estate(result.get("estate", {})):
+        reason = "the host's description of itself (estate) has not the form that it must have"
+        return {**_failed(name, reason), "findings": result["findings"]}  # what it found out counts all the same
     return {
         "host": name,
         "status": "ok",
@@ -78,21 +81,6 @@ def host_answer(name: str, result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _failed(name: str, reason: str) -> dict[str, Any]:
     return {"host": name, "status": "failed", "reason": reason, "findings": [], "estate": {}}
-
-
-def is_sound(estate: Any) -> bool:
-    """Whether what a host says of itself has the form of docs/architecture.md, "Estate", as far as others rely on it."""
-    if not isinstance(estate, dict) or not isinstance(estate.get("listeners", []), list):
-        return False
-    texts = [item for name in ("addresses", "gateways", "local_domains", "mynetworks") for item in _list(estate.get(name))]
-    listeners = estate.get("listeners", [])
-    shaped = all(isinstance(entry, dict) and isinstance(entry.get("port"), int) and isinstance(entry.get("bind"), str)
-                 and isinstance(entry.get("name"), str) for entry in listeners)
-    return shaped and all(isinstance(text, str) for text in texts)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value, None]
 
 
 def failure(result: Mapping[str, Any]) -> str:
@@ -189,6 +177,6 @@ def tokens_of(probes: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """By host: the tokens that the probes' sessions carried, to be looked for in its log."""
     found: dict[str, list[str]] = {}
     for answer in probes:
-        for listener in answer.get("listeners") or ():
+        for listener in sound_probe(answer)[0]["listeners"]:
             found.setdefault(str(listener.get("name", "")), []).extend(str(t) for t in listener.get("tokens") or ())
     return found

@@ -27,8 +27,9 @@ class Waiver:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Waiver:
-        """From inventory data that passed `check_hosts`. Raises KeyError or ValueError on other data."""
-        return cls(data["id"], data["reason"], data["owner"], date.fromisoformat(data["expires"]), data.get("subject", ""))
+        """From inventory data that passed `refused_hosts`. Raises ValueError that says what is wrong with other data."""
+        given = _texts(data, "id", "reason", "owner", "expires")
+        return cls(given["id"], given["reason"], given["owner"], _day(given["expires"]), str(data.get("subject") or ""))
 
     def covers(self, finding: JoinedFinding) -> bool:
         """Whether it is about this control and subject. It says nothing about dates."""
@@ -47,8 +48,28 @@ class Answer:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Answer:
-        """From inventory data that passed `check_hosts`. Raises KeyError or ValueError on other data."""
-        return cls(data["id"], Status(data["status"]), data["owner"], date.fromisoformat(data["expires"]), data.get("note", ""))
+        """From inventory data that passed `refused_hosts`. Raises ValueError that says what is wrong with other data."""
+        given = _texts(data, "id", "status", "owner", "expires")
+        if given["status"] not in (Status.PASS.value, Status.FAIL.value):
+            raise ValueError(f"status is '{given['status']}', neither pass nor fail")
+        note = str(data.get("note") or "")
+        return cls(given["id"], Status(given["status"]), given["owner"], _day(given["expires"]), note)
+
+
+def _texts(data: Any, *names: str) -> dict[str, str]:
+    if not isinstance(data, dict):
+        raise ValueError("an entry is not a mapping")
+    missing = [name for name in names if not isinstance(data.get(name), str)]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing, or no text")
+    return {name: data[name] for name in names}
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"expires: '{text}' is not a day written as 2027-03-31") from None
 
 
 def apply_waivers(findings: Iterable[JoinedFinding], waivers: Iterable[Waiver], today: date) -> list[JoinedFinding]:

@@ -51,8 +51,8 @@ def _parsed(
     for data in listed:
         try:
             found.append(parse(data))
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            problems.append(Problem(host.name, "run.json", f"{name} of {host.name}: {type(exc).__name__}: {exc}"))
+        except ValueError as exc:
+            problems.append(Problem(host.name, "run.json", f"{name} of {host.name}: {exc}"))
     return found
 
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from ..finding import Finding
 from ..joined import SEVERITIES
 from ..run_directory import file_name
+from .shapes import check_clients, is_sound_estate, sound_control, sound_declaration, sound_probe, sound_traces
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 DEFAULT_SEVERITY = "high"  # of a control that the catalogue of the run does not list
@@ -92,12 +93,15 @@ def load_run(path: str) -> RunData:
     directory = Path(path)
     run = _required(directory / "run.json")
     controls = _controls(_required(directory / "catalogue.json"))
+    if not controls:
+        raise RunError(f"{directory / 'catalogue.json'} names no controls: nobody can say what should have been answered")
     declared = run.get("hosts")
     if not isinstance(declared, dict):
         raise RunError(f"{directory / 'run.json'} names no hosts: 'hosts' must map a host's name to what is declared about it")
     problems: list[Problem] = []
     hosts = tuple(_hosts(directory, declared, problems))
-    vantages = tuple(_text(v) for v in run.get("vantages") or ())
+    named = run.get("vantages")
+    vantages = tuple(_text(v) for v in named) if isinstance(named, list) else ()
     probes = dict(_answers(directory, "probes", problems))
     problems.extend(
         Problem("", f"probes/{v}.json", f"the answer of vantage {v} is missing")
@@ -153,7 +157,8 @@ def _area(control_id: str) -> str:
 def _controls(catalogue: Mapping[str, Any]) -> dict[str, ControlEntry]:
     """Controls by id, in the catalogue's order. `controls` may be a list of entries or a mapping from id to entry."""
     listed = catalogue.get("controls", [])
-    pairs = listed.items() if isinstance(listed, dict) else ((e.get("id"), e) for e in listed if isinstance(e, dict))
+    entries = listed if isinstance(listed, list) else []
+    pairs = listed.items() if isinstance(listed, dict) else ((e.get("id"), e) for e in entries if isinstance(e, dict))
     found = {}
     for control_id, entry in pairs:
         if not control_id or not isinstance(entry, dict):
@@ -162,10 +167,10 @@ def _controls(catalogue: Mapping[str, Any]) -> dict[str, ControlEntry]:
         found[str(control_id)] = ControlEntry(
             id=str(control_id),
             title=_text(entry.get("title")) or str(control_id),
-            severity=severity if severity in SEVERITIES else DEFAULT_SEVERITY,
+            severity=severity if isinstance(severity, str) and severity in SEVERITIES else DEFAULT_SEVERITY,
             area=_text(entry.get("area")) or _area(str(control_id)),
             rationale=_text(entry.get("rationale")),
-            data=entry,
+            data=sound_control(entry),
         )
     return found
 
@@ -176,13 +181,15 @@ def _files(directory: Path, name: str) -> list[Path]:
 
 def _answers(directory: Path, name: str, problems: list[Problem]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Probe or trace files, by the vantage's or the host's name."""
+    sound = sound_probe if name == "probes" else sound_traces
     for path in _files(directory, name):
         data, reason = _read(path)
-        reason = reason or _text(data.get("error"))  # the module itself failed: mta_collect keeps why
-        if reason:
-            problems.append(Problem("", f"{name}/{path.name}", reason))
+        answer, lost = sound(data)
+        for text in (reason or _text(data.get("error")), lost):  # `error`: the module itself failed, mta_collect keeps why
+            if text:
+                problems.append(Problem("", f"{name}/{path.name}", text))
         if data:
-            yield unquote(path.stem), data
+            yield unquote(path.stem), answer
 
 
 def _hosts(directory: Path, declared: Mapping[str, Any], problems: list[Problem]) -> Iterator[HostRun]:
@@ -193,7 +200,9 @@ def _hosts(directory: Path, declared: Mapping[str, Any], problems: list[Problem]
         answers[named if isinstance(named, str) and named else unquote(path.stem)] = (data, reason)
     for name in sorted(set(declared) | set(answers)):
         about = declared.get(name)
-        host = _host(name, about if isinstance(about, dict) else {}, answers.get(name))
+        sound, wrong = sound_declaration(about if isinstance(about, dict) else {})
+        problems.extend(Problem(name, "run.json", f"{key} of {name}: not in the form that it must have") for key in wrong)
+        host = _host(name, sound, answers.get(name))
         if host.problem:
             problems.append(Problem(name, f"hosts/{file_name(name)}.json", host.problem))
         yield host
@@ -201,7 +210,7 @@ def _hosts(directory: Path, declared: Mapping[str, Any], problems: list[Problem]
 
 def _host(name: str, about: Mapping[str, Any], answer: Optional[tuple[dict[str, Any], str]]) -> HostRun:
     kind = _text(about.get("kind"))
-    waivers = tuple(w for w in about.get("waivers") or () if isinstance(w, dict))
+    waivers = tuple(about.get("waivers") or ())
     if about.get("reachable") is False:
         reason = _text(about.get("reason")) or "could not be reached"
         return HostRun(name, "unreachable", reason, kind, waivers=waivers, declared=about)
@@ -209,12 +218,15 @@ def _host(name: str, about: Mapping[str, Any], answer: Optional[tuple[dict[str, 
     if problem:
         return HostRun(name, "unreadable", problem, kind, waivers=waivers, problem=problem, declared=about)
     findings, lost = _findings(data.get("findings"))
-    estate = data.get("estate")
-    status = data.get("status")
+    estate, status = data.get("estate"), data.get("status")
+    if estate and not is_sound_estate(estate):
+        lost = "; ".join(filter(None, (lost, "its description of itself (estate) has not the form that it must have")))
+        estate = {}
+    known = status in ("ok", "unreachable", "failed") if isinstance(status, str) else False
     return HostRun(
         name=name,
-        status=status if status in ("ok", "unreachable", "failed") else "failed",
-        reason=_text(data.get("reason")) or ("" if status in ("ok", "unreachable", "failed") else f"unknown status {status!r}"),
+        status=str(status) if known else "failed",
+        reason=_text(data.get("reason")) or ("" if known else f"unknown status {status!r}"),
         kind=kind or _estate_kind(estate),
         findings=findings,
         estate=estate if isinstance(estate, dict) else {},
@@ -252,4 +264,5 @@ def checked_finding(data: Any) -> Finding:
         texts.extend((evidence.where, evidence.text))
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a text is not a string")
+    check_clients(finding.clients)
     return finding

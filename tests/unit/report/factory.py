@@ -176,12 +176,17 @@ def _write(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, ensure_ascii=True), encoding="utf-8")
 
 
-def report(directory: Path, **more: Any) -> Made:
-    """Read a run directory and write its reports; `more` are options."""
-    options = Options(**{
+def options(directory: Path, **more: Any) -> Options:
+    """What the module is given when nobody asks for anything else."""
+    return Options(**{
         "run_directory": str(directory), "history_directory": str(directory.parent), "template_directory": str(TEMPLATES),
         "formats": FORMATS, "title": "Mail server audit", "keep_runs": 365, "fail_on": "none", "fail_on_incomplete": 0.0,
         "hosts_per_page": 200, **more})
-    made = make(options)
-    write_reports(options, made, dry_run=False)
+
+
+def report(directory: Path, **more: Any) -> Made:
+    """Read a run directory and write its reports; `more` are options."""
+    asked = options(directory, **more)
+    made = make(asked)
+    write_reports(asked, made, dry_run=False)
     return made
