@@ -15,7 +15,7 @@ HEADER = """\
 # How they are reached is in {variables}.
 """
 STANDING = HEADER.format(hosts="hosts", variables="group_vars/all.yml")
-ON_DEMAND = HEADER.format(hosts="hosts that start on demand", variables="../lab/group_vars/all.yml: use it with -i inventories/lab")
+ON_DEMAND = HEADER.format(hosts="hosts that start on demand", variables="../lab/group_vars/all.yml: add -i inventories/lab")
 
 
 def inventory(config: Config, hosts: Mapping[str, Host]) -> dict[str, Any]:
