@@ -9,7 +9,7 @@ from typing import Optional
 from .address import contains, is_address, parse_address, parse_network
 from .attribution import CLASS_OWNERS, attribute
 from .finding import HOST, Evidence, Finding, Method, Status, Subject
-from .joined import JoinedFinding
+from .joined import DISAGREE, JoinedFinding
 from .listeners import listener_name
 from .report.run import HostRun, RunData, checked_finding
 from .text import printable
@@ -138,7 +138,7 @@ def _message(finding: Finding, conclusion: Conclusion) -> str:
 def _disagreement(run: RunData, host: HostRun, lead: Finding, methods: Mapping[str, str], text: str) -> JoinedFinding:
     finding = replace(
         lead,
-        subject=Subject(lead.subject.kind, f"{lead.subject.name} (methods disagree)".strip()),
+        subject=Subject(lead.subject.kind, f"{lead.subject.name} {DISAGREE}".strip()),
         status=Status.INFORMATIONAL,
         message=f"{text}: one of them is wrong here, look at both before you rely on either",
         reason="",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from .finding import Evidence, Method, Status, Subject
@@ -17,14 +17,21 @@ NEW = "new"
 STILL_OPEN = "still_open"
 FIXED = "fixed"
 
+DISAGREE = "(methods disagree)"  # ends the subject of a finding which says that
+
 
 @dataclass(frozen=True)
 class Waiver:
-    """An accepted failure. `expires` is an ISO date; from the day after it on the failure counts again."""
+    """An accepted failure. `expires` is an ISO date; `expired` says that the run was later: the failure counts again."""
 
     owner: str
     expires: str
     reason: str
+    expired: bool = False
+
+    def __str__(self) -> str:
+        state = "expired on" if self.expired else "until"
+        return f"accepted by {self.owner}, {state} {self.expires}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class JoinedFinding:
         if self.evidence:
             data["evidence"] = [{"method": e.method.value, "where": e.where, "text": e.text} for e in self.evidence]
         if self.waiver:
-            data["waiver"] = {"owner": self.waiver.owner, "expires": self.waiver.expires, "reason": self.waiver.reason}
+            data["waiver"] = asdict(self.waiver)
         for name in ("reason", "fix_hint", "since", "change"):
             if getattr(self, name):
                 data[name] = getattr(self, name)
@@ -99,7 +106,7 @@ class JoinedFinding:
             conditions=tuple(data.get("conditions", ())),
             reason=data.get("reason", ""),
             evidence=tuple(Evidence(Method(e["method"]), e["where"], e["text"]) for e in data.get("evidence", ())),
-            waiver=Waiver(waiver["owner"], waiver["expires"], waiver["reason"]) if waiver else None,
+            waiver=Waiver(waiver["owner"], waiver["expires"], waiver["reason"], waiver["expired"]) if waiver else None,
             fix_hint=data.get("fix_hint", ""),
             since=data.get("since", ""),
             change=data.get("change", ""),

@@ -8,9 +8,9 @@ Read from the top, the first row that fits decides:
 | any | fail | any | fail |
 | any | any | accepts | fail, unconfirmed |
 | fail | any | any | fail; a closed probe is explained, not believed |
-| any | any | accepts_but_discards | informational |
 | error | any | any | error |
 | unknown | any | any | unknown |
+| any | any | accepts_but_discards | informational |
 | notapplicable | any | any | notapplicable |
 | informational | any | any | informational |
 | pass | any | any | pass; what did not confirm it is named |
@@ -36,6 +36,8 @@ DISCARDS = "accepts_but_discards"
 CLOSED = "closed"
 UNKNOWN = "unknown"
 
+_TAKEN = "a foreign message was taken and nothing arrived"
+
 # Worst first: of several vantages that looked at one listener, the first of these counts.
 PROBE_VERDICTS = (PROVEN_OPEN, ACCEPTS, UNKNOWN, DISCARDS, CLOSED)
 _WORST_FIRST = (Status.FAIL, Status.ERROR, Status.UNKNOWN, Status.INFORMATIONAL, Status.PASS, Status.NOTAPPLICABLE)
@@ -51,8 +53,12 @@ class Conclusion:
 
 
 def worst(statuses: list[Status]) -> Optional[Status]:
-    """The status that counts when one method looked several times; None when it did not look."""
-    return next((s for s in _WORST_FIRST if s in statuses), None)
+    """The status that counts when one method looked several times; None when it did not look.
+
+    What no method may say (waived, fixed, notchecked: those are the report's words) counts as unknown, and hides behind no pass.
+    """
+    said = [s if s in _WORST_FIRST else Status.UNKNOWN for s in statuses]
+    return next((s for s in _WORST_FIRST if s in said), None)
 
 
 def worst_verdict(verdicts: list[str]) -> Optional[str]:
@@ -70,12 +76,14 @@ def conclude(config: Optional[Status], simulation: Optional[Status], probe: Opti
     if simulation == Status.FAIL:
         return Conclusion(Status.FAIL, _unseen(probe), disagreement)
     if probe == ACCEPTS:
-        return Conclusion(Status.FAIL, ("unconfirmed: accepted, delivery was not tried",), disagreement)
+        return Conclusion(Status.FAIL, ("unconfirmed: accepted, no delivery was seen",), disagreement)
     if config == Status.FAIL:
         return Conclusion(Status.FAIL, _unseen(probe), disagreement)
+    if config in (Status.ERROR, Status.UNKNOWN):
+        return Conclusion(config, _outside_view(simulation, probe))
     if probe == DISCARDS:
-        return Conclusion(Status.INFORMATIONAL, ("a foreign message was taken and nothing arrived",))
-    if config in (Status.ERROR, Status.UNKNOWN, Status.NOTAPPLICABLE, Status.INFORMATIONAL):
+        return Conclusion(Status.INFORMATIONAL, (_TAKEN,))
+    if config in (Status.NOTAPPLICABLE, Status.INFORMATIONAL):
         return Conclusion(config, _outside_view(simulation, probe))
     if config == Status.PASS:
         return Conclusion(Status.PASS, _unconfirmed(simulation, probe))
@@ -111,6 +119,8 @@ def _outside_view(simulation: Optional[Status], probe: Optional[str]) -> tuple[s
         seen.append("simulation found it closed")
     if probe == CLOSED:
         seen.append("the probe found it closed")
+    if probe == DISCARDS:
+        seen.append(_TAKEN)
     return tuple(seen)
 
 

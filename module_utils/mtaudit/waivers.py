@@ -87,11 +87,11 @@ def _waived(finding: JoinedFinding, waivers: tuple[Waiver, ...], today: date) ->
     if not covering:
         return finding
     latest = max(covering, key=lambda w: w.expires)
-    applied = AppliedWaiver(latest.owner, latest.expires.isoformat(), latest.reason)
-    if latest.expires >= today:
+    applied = AppliedWaiver(latest.owner, latest.expires.isoformat(), latest.reason, expired=latest.expires < today)
+    if not applied.expired:
         return replace(finding, status=Status.WAIVED, waiver=applied)
     note = f"the waiver of {latest.owner} expired on {latest.expires.isoformat()}"
-    return replace(finding, reason=f"{finding.reason}; {note}" if finding.reason else note)
+    return replace(finding, waiver=applied, reason=f"{finding.reason}; {note}" if finding.reason else note)
 
 
 def apply_answers(findings: Iterable[JoinedFinding], answers: Iterable[Answer], today: date) -> list[JoinedFinding]:

@@ -65,3 +65,16 @@ def test_the_worst_of_several_vantages_counts():
     assert truth.worst_verdict(["closed", "unknown", "proven_open"]) == truth.PROVEN_OPEN
     assert truth.worst_verdict(["closed", "unknown"]) == truth.UNKNOWN
     assert truth.worst([]) is None
+
+
+@pytest.mark.parametrize("said", [Status.NOTCHECKED, Status.WAIVED, Status.FIXED])
+def test_a_word_that_no_method_may_say_hides_behind_no_pass(said):
+    assert truth.worst([Status.PASS, said]) == Status.UNKNOWN
+    assert truth.worst([Status.FAIL, said]) == Status.FAIL
+
+
+@pytest.mark.parametrize("config", [Status.ERROR, Status.UNKNOWN])
+def test_a_message_that_vanished_does_not_settle_what_is_not_known(config):
+    told = truth.conclude(config, None, truth.DISCARDS)
+    assert told.status == config
+    assert told.notes == ("a foreign message was taken and nothing arrived",)

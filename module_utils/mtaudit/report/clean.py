@@ -55,7 +55,7 @@ def clean_finding(finding: JoinedFinding) -> JoinedFinding:
         conditions=tuple(line(c, NAME_LIMIT) for c in finding.conditions[:EVIDENCE_LIMIT]),
         reason=line(finding.reason),
         evidence=_evidence(finding.evidence),
-        waiver=Waiver(line(waiver.owner), line(waiver.expires), line(waiver.reason)) if waiver else None,
+        waiver=Waiver(line(waiver.owner), line(waiver.expires), line(waiver.reason), waiver.expired) if waiver else None,
         fix_hint=clean(finding.fix_hint),
     )
 

@@ -10,7 +10,8 @@ from ..joined import JoinedFinding
 from .verdict import Report
 
 COLUMNS = ("host", "control", "subject_kind", "subject", "status", "severity", "area", "title", "message", "methods",
-           "conditions", "reason", "since", "change", "waiver_owner", "waiver_expires", "waiver_reason", "fix_hint")
+           "conditions", "reason", "since", "change", "waiver_owner", "waiver_expires", "waiver_expired", "waiver_reason",
+           "fix_hint")
 # A cell that starts with one of these is a formula to a spreadsheet (OWASP, CSV Injection); the full-width forms too.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -39,5 +40,6 @@ def _row(finding: JoinedFinding) -> tuple[str, ...]:
         finding.host, finding.control, finding.subject.kind, finding.subject.name, finding.status.value, finding.severity,
         finding.area, finding.title, finding.message, " ".join(f"{m}={word}" for m, word in finding.methods.items()),
         " ".join(finding.conditions), finding.reason, finding.since, finding.change,
-        waiver.owner if waiver else "", waiver.expires if waiver else "", waiver.reason if waiver else "", finding.fix_hint,
+        *((waiver.owner, waiver.expires, "yes" if waiver.expired else "no", waiver.reason) if waiver else ("", "", "", "")),
+        finding.fix_hint,
     )

@@ -26,7 +26,7 @@ STATUS_WORDS = {
     "fail": "Fails", "error": "Error", "unknown": "Unknown", "notchecked": "Not checked", "waived": "Accepted by waiver",
     "informational": "For information", "fixed": "Fixed", "pass": "Passes", "notapplicable": "Does not apply",
 }
-METHOD_WORDS = {"config": "Configuration", "simulation": "Simulation", "probe": "Test from outside", "log": "Server's log"}
+METHOD_WORDS = {"config": "Configuration", "simulation": "Simulation", "probe": "Test from outside", "log": "Logs and records"}
 CONDITION_WORDS = {
     "null_sender": "with the null sender <>",
     "local_sender": "with a sender at one of the server's own domains",
@@ -188,7 +188,8 @@ def _index(report: Report) -> dict[str, Any]:
         "matrix": svg.matrix(report.hosts, report.controls),
         "cell": svg.CELL,
         "changes": changes,
-        "waived": [f for f in findings if f.waiver],
+        "waived": [f for f in findings if f.status is Status.WAIVED],
+        "decided": sorted((f for f in findings if f.waiver), key=lambda f: not (f.waiver and f.waiver.expired)),
         "first_steps": [FirstStep.of(step) for step in report.steps[:STEPS_FIRST_SCREEN]],
         "by_name": {host.name: host for host in report.hosts},
     }

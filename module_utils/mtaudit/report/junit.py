@@ -55,9 +55,16 @@ def _case(finding: JoinedFinding) -> str:
     subject = f" {finding.subject.name}" if finding.subject.name else ""
     start = f"<testcase classname={_attribute(finding.host)} name={_attribute(f'{finding.control}{subject}: {finding.title}')}"
     element = _ELEMENT.get(finding.status)
+    if finding.status is Status.INFORMATIONAL:
+        # Not a failure, and not nothing: JUnit has no word between the two.
+        return f"{start}>\n<system-out>{_escaped(_body(finding))}</system-out>\n</testcase>\n"
     if element is None:
         return f"{start}/>\n"
-    message = finding.message if element == "failure" else f"{finding.status.value}: {finding.reason or finding.message}"
+    message = f"{finding.status.value}: {finding.reason or finding.message}"
+    if finding.status is Status.FAIL:
+        message = f"{finding.message} (waiver {finding.waiver})" if finding.waiver else finding.message
+    elif finding.waiver:
+        message = f"waived: {finding.waiver}"
     kind = "" if element == "skipped" else f" type={_attribute(finding.severity)}"
     return f"{start}>\n<{element} message={_attribute(message)}{kind}>{_escaped(_body(finding))}</{element}>\n</testcase>\n"
 
@@ -69,7 +76,7 @@ def _body(finding: JoinedFinding) -> str:
     if finding.conditions:
         lines.append(f"Conditions: {', '.join(finding.conditions)}")
     if finding.waiver:
-        lines.append(f"Waived by {finding.waiver.owner} until {finding.waiver.expires}: {finding.waiver.reason}")
+        lines.append(f"Waiver: {finding.waiver}")
     lines.extend(f"[{e.method.value}] {e.where}: {e.text}" for e in finding.evidence)
     if finding.fix_hint:
         lines.append(f"Fix: {finding.fix_hint}")

@@ -37,7 +37,7 @@ def chunks(report: Report) -> Iterator[str]:
         if len(undecided) > UNDECIDED_LIMIT:
             yield f"- {len(undecided) - UNDECIDED_LIMIT} more; findings.json has them all\n"
     if report.problems:
-        yield "\n## What could not be read\n\n"
+        yield "\n## What is missing\n\n"
         yield from (f"- {text(p.file)}: {text(p.reason)}\n" for p in report.problems)
 
 
@@ -64,8 +64,7 @@ def _failure(finding: JoinedFinding) -> str:
     if finding.since:
         lines.append(f"- First seen: {text(finding.since)}{' (new)' if finding.change == 'new' else ''}")
     if finding.waiver:
-        waiver = finding.waiver
-        lines.append(f"- Waiver: {text(waiver.owner)}, until {text(waiver.expires)}: {text(waiver.reason)}")
+        lines.append(f"- Waiver: {text(str(finding.waiver))}")
     if finding.evidence:
         lines.append("\n" + _fenced("\n".join(f"[{e.method.value}] {e.where}\n{e.text}" for e in finding.evidence)))
     if finding.fix_hint:

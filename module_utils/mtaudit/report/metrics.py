@@ -28,6 +28,9 @@ def chunks(report: Report) -> Iterator[str]:
     yield _family("mtaudit_findings", "Findings by status.",
                   [({"status": s.value}, report.counts.get(s.value, 0)) for s in Status])
     yield _family("mtaudit_failing", "Failures by severity.", [({"severity": s}, report.failing.get(s, 0)) for s in SEVERITIES])
+    yield _family("mtaudit_expired_waivers", "Failures whose waiver has expired: they count again.",
+                  [({}, report.expired_waivers)])
+    yield _family("mtaudit_problems", "Parts of the run whose results are missing.", [({}, len(report.problems))])
     yield _family("mtaudit_controls_asked", "Controls that apply, counted host by host.", [({}, report.gate.asked)])
     yield _family("mtaudit_controls_answered", "Controls that got an answer, counted host by host.", [({}, report.gate.answered)])
     yield _family("mtaudit_gate_failed", "1 when the run failed its gate.", [({}, int(report.gate.met))])

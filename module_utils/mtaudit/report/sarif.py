@@ -86,7 +86,7 @@ def _result(finding: JoinedFinding, rule_index: int) -> dict[str, Any]:
         "ruleIndex": rule_index,
         "kind": "fail",
         "level": _LEVEL.get(finding.severity, "error"),
-        "message": {"text": f"{finding.message}. {proof(finding)}."},
+        "message": {"text": f"{finding.message}. {proof(finding)}.{_expired(finding)}"},
         "locations": [{"physicalLocation": _physical(finding), "logicalLocations": [_logical(finding)]}],
         "partialFingerprints": {"mtaudit/v1": hashlib.sha256("\0".join(finding.key).encode()).hexdigest()},
         "properties": {"methods": dict(finding.methods), "conditions": list(finding.conditions), "since": finding.since,
@@ -97,6 +97,11 @@ def _result(finding: JoinedFinding, rule_index: int) -> dict[str, Any]:
         reason = f"{waiver.reason} (accepted by {waiver.owner}, expires {waiver.expires})"
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": reason}]
     return result
+
+
+def _expired(finding: JoinedFinding) -> str:
+    """An expired waiver suppresses nothing: it is said in words, since a consumer may take any suppression for a valid one."""
+    return f" Waiver {finding.waiver}." if finding.waiver and finding.waiver.expired else ""
 
 
 def _logical(finding: JoinedFinding) -> dict[str, Any]:

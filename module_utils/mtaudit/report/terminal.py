@@ -54,7 +54,7 @@ def _rest(report: Report) -> Iterator[str]:
 
 def _end(report: Report) -> Iterator[str]:
     for problem in report.problems[:FINDINGS_SHOWN]:
-        yield from _wrapped(f"Could not read {problem.file}: {problem.reason}", "! ")
+        yield from _wrapped(f"Missing: {problem.file}: {problem.reason}", "! ")
     gate = report.gate
     yield f"Answered: {gate.answered} of {gate.asked} controls. Run {report.run.id}, started {report.run.started}."
 
@@ -92,6 +92,8 @@ def _findings(report: Report) -> Iterator[str]:
         where = f"{finding.control} {finding.host}{subject}{new}"
         yield from _wrapped(f"{finding.severity.upper():<8} {where}: {_cut(finding.message, MESSAGE)}")
         yield from _wrapped(f"{proof(finding)}; since {finding.since[:10]}", "         ")
+        if finding.waiver:
+            yield from _wrapped(f"Waiver {_cut(str(finding.waiver), MESSAGE)}", "         ")
     if len(failures) > FINDINGS_SHOWN:
         yield f"... and {len(failures) - FINDINGS_SHOWN} more failures in the report"
     yield ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
 from ..finding import Status
-from ..joined import UNDECIDED, JoinedFinding
-from .clean import clean_host, clean_problem
+from ..joined import DISAGREE, UNDECIDED, JoinedFinding
+from ..truth import DISCARDS
+from .clean import clean_host, clean_problem, line
 from .complete import worst_first
 from .gate import Gate
 from .history import Point
@@ -18,9 +19,12 @@ from .run import ControlEntry, Problem, RunData
 YES = "yes"
 UNKNOWN = "unknown"
 NO = "no"
+NOTES_SHOWN = 5
 SERIOUS = ("critical", "high")  # a failure of these lets somebody send; lesser ones weaken a defence
 
 _PROOF = ("proven_open", "accepts")
+_SEEN = {"config": "Read from the effective configuration", "probe": "Seen from outside",
+         "log": "Seen in the log or in the record of earlier runs"}
 _FROM = {"inside": "from the inside", "neighbour": "from a neighbour"}  # else from a stranger
 
 
@@ -47,6 +51,11 @@ class HostAnswer:
         """The finding that decides the answer."""
         first = self.findings[0] if self.findings else None
         return first if first and first.status in (Status.FAIL, *UNDECIDED) else None
+
+    @property
+    def idle(self) -> bool:
+        """No control applies: neither a good host nor a bad one."""
+        return all(finding.status is Status.NOTAPPLICABLE for finding in self.findings)
 
     @property
     def proven(self) -> bool:
@@ -82,6 +91,7 @@ class Report:
     trend: tuple[Point, ...]
     problems: tuple[Problem, ...]
     controls: tuple[ControlEntry, ...] = field(default=())
+    expired_waivers: int = 0
 
     @property
     def findings(self) -> Iterable[JoinedFinding]:
@@ -102,17 +112,18 @@ def build(title: str, run: RunData, findings: Sequence[JoinedFinding], gate: Gat
         failing=Counter(f.severity for f in findings if f.status is Status.FAIL),
         answer=answer,
         headline=_headline(answer, hosts),
-        details=tuple(_details(answer, hosts, problems)),
+        details=(*_details(answer, hosts, problems), *_notes(run)),
         steps=_steps(findings),
         gate=gate,
         trend=trend,
         problems=problems,
         controls=_controls(run, findings),
+        expired_waivers=_expired(findings),
     )
 
 
 def proof_rank(finding: JoinedFinding) -> int:
-    """0 proven by delivery, 1 accepted, 2 the program's own word, 3 read from the configuration."""
+    """0 proven by delivery, 1 accepted, 2 the program's own word, 3 read or seen without anybody trying it."""
     words = finding.methods.values()
     for rank, word in enumerate(_PROOF):
         if word in words:
@@ -127,8 +138,10 @@ def proof(finding: JoinedFinding) -> str:
     if rank == 0:
         return f"Proven: a test message {sender} was delivered"
     if rank == 1:
-        return f"Unconfirmed: a message {sender} was accepted for another domain; delivery was not tried"
-    return "Simulated: the server's own program says it would" if rank == 2 else "Read from the effective configuration"
+        return f"Unconfirmed: a message {sender} was accepted for another domain; no delivery was seen"
+    if rank == 2:
+        return "Simulated: the server's own program says it would"
+    return next((words for method, words in _SEEN.items() if finding.methods.get(method) == Status.FAIL.value), _SEEN["config"])
 
 
 def _count(findings: Iterable[JoinedFinding]) -> dict[Status, int]:
@@ -188,12 +201,17 @@ def _headline(answer: str, hosts: Sequence[HostAnswer]) -> str:
     if answer == YES:
         proven = sum(host.proven for host in bad)
         certainty = f", {proven if proven < len(bad) else 'all'} of them proven by a delivered test message" if proven else ""
-        return f"Yes. {_of(len(bad), len(hosts)).capitalize()} can be used to send spam{certainty if len(bad) > 1 else _single(proven)}."
+        certainty = certainty if len(bad) > 1 else _single(proven)
+        return f"Yes. {_of(len(bad), len(hosts)).capitalize()} can be used to send spam{certainty}."
     if answer == UNKNOWN and open_ended:
         return f"Unknown. No hole was found, but {_of(len(open_ended), len(hosts))} could not be fully checked."
     if answer == UNKNOWN:
         return "Unknown. No hole was found, but part of the run's results is missing."
-    return f"No hole found. {_of(len(hosts), len(hosts)).capitalize()} answered every serious control."
+    if all(host.idle for host in hosts):
+        return "Nothing to check: no control applies to any server of this run."
+    waived = any(f.status is Status.WAIVED and f.severity in SERIOUS for host in hosts for f in host.findings)
+    beyond = " beyond what a waiver accepts" if waived else ""
+    return f"No hole found{beyond}. {_of(len(hosts), len(hosts)).capitalize()} answered every serious control."
 
 
 def _single(proven: int) -> str:
@@ -219,14 +237,45 @@ def _details(answer: str, hosts: Sequence[HostAnswer], problems: Sequence[Proble
         yield f"{_of(len(unreached), len(hosts)).capitalize()} could not be reached, and {are} not counted as safe."
     if findings and not any("probe" in finding.methods for finding in findings):
         yield "No test from outside took part: this rests on configuration and simulation only."
+    idle = [host for host in hosts if host.answer == NO and host.idle]
+    if idle and len(idle) < len(hosts):
+        yield f"{_of(len(idle), len(hosts)).capitalize()} had nothing to check: no control applies there."
     waived = sum(finding.status is Status.WAIVED for finding in findings)
     if waived:
-        yield f"{waived} {'failure is' if waived == 1 else 'failures are'} accepted by a waiver and not counted."
+        yield f"{_many(waived, 'failure is', 'failures are')} accepted by a waiver and not counted."
+    expired = _expired(findings)
+    if expired:
+        yield f"{_many(expired, 'failure counts', 'failures count')} again: the waiver has expired."
+    taken = sum(finding.methods.get("probe") == DISCARDS and finding.status is Status.INFORMATIONAL for finding in findings)
+    if taken:
+        yield f"{_many(taken, 'listener', 'listeners')} took a foreign message that did not arrive: look where it went."
+    doubtful = sum(finding.subject.name.endswith(DISAGREE) for finding in findings)
+    if doubtful:
+        yield f"In {_many(doubtful, 'place', 'places')} the methods disagree: one of them is wrong there."
     lesser = sum(finding.status is Status.FAIL and finding.severity not in SERIOUS for finding in findings)
     if lesser:
-        yield f"{lesser} lesser {'failure weakens' if lesser == 1 else 'failures weaken'} a defence."
+        yield f"{_many(lesser, 'lesser failure weakens', 'lesser failures weaken')} a defence."
     if problems:
-        yield f"{len(problems)} {'part' if len(problems) == 1 else 'parts'} of the run's results could not be read."
+        yield f"{_many(len(problems), 'part', 'parts')} of the run's results could not be had."
+
+
+def _many(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
+
+
+def _notes(run: RunData) -> Iterator[str]:
+    """What the vantages say of their own work: that the canary did not answer, for example. The same words once."""
+    said: dict[str, list[str]] = {}
+    for vantage, answer in run.probes.items():
+        notes = answer.get("notes")
+        for note in notes if isinstance(notes, list) else ():
+            said.setdefault(line(str(note)), []).append(vantage)
+    for note, vantages in list(said.items())[:NOTES_SHOWN]:
+        yield line(f"{'Vantage' if len(vantages) == 1 else 'Vantages'} {', '.join(vantages)}: {note}")
+
+
+def _expired(findings: Iterable[JoinedFinding]) -> int:
+    return sum(finding.waiver is not None and finding.waiver.expired for finding in findings)
 
 
 def _steps(findings: Sequence[JoinedFinding]) -> tuple[Step, ...]:

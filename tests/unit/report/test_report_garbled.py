@@ -1,4 +1,4 @@
-"""Whatever stands in the files of a run, from hosts and vantages that nobody vouches for: a report, and no green out of rubbish."""
+"""Whatever stands in the files of a run, from hosts and vantages that nobody vouches for: a report, and no green from rubbish."""
 
 from __future__ import annotations
 

@@ -75,6 +75,8 @@ def test_the_first_step_is_proven_and_worst(tmp_path: Path, reported: Any) -> No
     ({"config": "fail", "probe": "accepts"}, "Unconfirmed"),
     ({"config": "fail", "simulation": "fail", "probe": "closed"}, "Simulated"),
     ({"config": "fail", "probe": "closed"}, "Read from the effective configuration"),
+    ({"config": "pass", "log": "fail"}, "Seen in the log"),
+    ({"probe": "fail"}, "Seen from outside"),
 ])
 def test_how_it_is_known(methods: dict[str, str], words: str, tmp_path: Path, reported: Any) -> None:
     report = reported(factory.write_run(tmp_path, [factory.proven_open("mx1")])).report
