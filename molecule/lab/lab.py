@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from mtalab.config import Config, Host, load
-from mtalab.engine import LabError, Podman, Result, locked, missing_tools, say, state_directory, step
+from mtalab.engine import LabError, Podman, Result, allow_many_hosts, locked, missing_tools, say, state_directory, step
 from mtalab.faults import load as load_faults
 from mtalab.faults import plant_all, planted_inventory
 from mtalab.hosts import LABEL_CLONE_OF, Hosts
@@ -60,6 +60,7 @@ class Lab:
         wanted = self._named(names) or self.config.standing()
         with locked(self.podman.state, "up"):
             self._ensure_key()
+            allow_many_hosts()
             self.images.build({host.image for host in wanted})
             if self.networks.up():
                 say("networks created: " + ", ".join(self.config.networks))
@@ -70,12 +71,14 @@ class Lab:
         say(f"up; made: {', '.join(changed) or 'nothing, all were there'}")
         return changed
 
-    def down(self) -> None:
-        """Remove the lab's containers and networks (by label); images stay."""
+    def down(self, names: Iterable[str] = ()) -> None:
+        """Remove the lab's containers and networks (by label), or only the hosts named; images stay."""
+        named = [host.name for host in self._named(names)]
         with locked(self.podman.state, "up"):
-            existing = self.hosts.existing()
-            self._parallel(self.hosts.remove, list(existing))
-            self.networks.down()
+            existing = [name for name in self.hosts.existing() if name in named or not named]
+            self._parallel(self.hosts.remove, existing)
+            if not named:
+                self.networks.down()
         say(f"down; removed {len(existing)} hosts")
 
     def clean(self) -> None:
@@ -301,7 +304,8 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="have the standing hosts, or those named, running")
     up.add_argument("hosts", nargs="*", metavar="HOST")
     up.add_argument("--again", action="store_true", help="make them anew, whatever was changed in them")
-    commands.add_parser("down", help="remove the lab's containers and networks")
+    down = commands.add_parser("down", help="remove the lab's containers and networks, or only the hosts named")
+    down.add_argument("hosts", nargs="*", metavar="HOST")
     commands.add_parser("clean", help="down, and remove its images and base systems")
     commands.add_parser("status", help="show every host").add_argument("--json", action="store_true")
     commands.add_parser("build", help="build the images that are missing").add_argument("hosts", nargs="*", metavar="HOST")
@@ -350,7 +354,7 @@ def run_command(chosen: argparse.Namespace) -> int:
         case "up":
             lab.up(chosen.hosts, chosen.again)
         case "down":
-            lab.down()
+            lab.down(chosen.hosts)
         case "clean":
             lab.clean()
         case "build":

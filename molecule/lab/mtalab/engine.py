@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +27,13 @@ TOOLS = {
     "ssh-keygen": "openssh-client",
     "ip": "iproute2",
 }
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+INSTANCES_WANTED = 1024
 HELPER_PATHS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
+OLDEST_PODMAN = (4, 3)                 # Debian 12's; several subnets and named interfaces came with 4.0
+IPV6 = Path("/proc/sys/net/ipv6/conf")
+HEARTBEAT_S = 20.0
+_in_this_process: dict[Path, threading.Lock] = {}
 
 
 class LabError(Exception):
@@ -46,10 +54,22 @@ def say(text: str) -> None:
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
-    """Announce a long step, and say how long it took."""
+    """Announce a long step, show from time to time that it goes on, and say how long it took."""
     say(f"{text} ...")
     start = time.monotonic()
-    yield
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT_S):
+            say(f"{text} ... {time.monotonic() - start:.0f} s")
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        over.set()
+        heart.join()
     say(f"{text}: {time.monotonic() - start:.1f} s")
 
 
@@ -63,6 +83,28 @@ def choose_runtime(unified_cgroups: bool, installed: Mapping[str, bool]) -> str 
     if not installed.get("runc"):
         raise LabError("this machine has version 1 or hybrid cgroups, which only runc can use: install runc")
     return "runc"
+
+
+def podman_problem(version: str) -> str:
+    """Why the podman that calls itself so cannot run the lab; empty when it can."""
+    found = re.search(r"^podman version (\d+)\.(\d+)", version)
+    oldest = ".".join(map(str, OLDEST_PODMAN))
+    if not found:
+        return f"`podman --version` says {version.strip()[:100]!r}: the lab needs podman {oldest} or newer"
+    if (int(found[1]), int(found[2])) < OLDEST_PODMAN:
+        return f"podman {found[1]}.{found[2]} is too old: the lab needs {oldest} or newer, as in Debian 12"
+    return ""
+
+
+def ipv6_problem(conf: Path = IPV6) -> str:
+    """Why this machine cannot give containers IPv6 addresses; empty when it can."""
+    if not conf.is_dir():
+        return "the kernel has no IPv6 (ipv6.disable=1 on its command line?), and the lab's networks need it"
+    off = [name for name in ("all", "default") if (conf / name / "disable_ipv6").read_text(encoding="ascii").strip() == "1"]
+    if off:
+        words = " ".join(f"net.ipv6.conf.{name}.disable_ipv6=0" for name in off)
+        return f"IPv6 is switched off on this machine, and the lab's networks need it: sysctl -w {words}"
+    return ""
 
 
 def containers_conf(nofile: int, nproc: int, runtime: str | None) -> str:
@@ -102,6 +144,20 @@ class Result:
     stderr: str
 
 
+def allow_many_hosts(limit: Path = INOTIFY_INSTANCES) -> None:
+    """Raise the number of inotify instances of one user until the next boot, and say so.
+
+    Each systemd of the lab takes three of root's, and a kernel's 128 end at about 40 containers: the next does not boot.
+    """
+    try:
+        before = int(limit.read_text(encoding="ascii"))
+        if before < INSTANCES_WANTED:
+            limit.write_text(str(INSTANCES_WANTED), encoding="ascii")
+            say(f"fs.inotify.max_user_instances raised from {before} to {INSTANCES_WANTED} until the next boot")
+    except (OSError, ValueError) as problem:
+        say(f"fs.inotify.max_user_instances cannot be raised, so about 40 hosts are the most: {problem}")
+
+
 class Podman:
     """podman, with the lab's containers.conf."""
 
@@ -115,12 +171,19 @@ class Podman:
             raise LabError("missing tools; on Debian: apt-get install --no-install-recommends " + " ".join(missing))
         if os.geteuid() != 0:
             raise LabError("the lab makes networks and routers: run it as root")
+        if problem := podman_problem(self.version()) or ipv6_problem():
+            raise LabError(problem)
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         runtime = choose_runtime(unified, {"runc": _which("runc")})
         text = containers_conf(_limit(resource.RLIMIT_NOFILE, 65536), _limit(resource.RLIMIT_NPROC, 4096), runtime)
         if not self.conf.exists() or self.conf.read_text(encoding="utf-8") != text:
             self.conf.write_text(text, encoding="utf-8")
+
+    def version(self) -> str:
+        """What `podman --version` prints."""
+        done = subprocess.run(["podman", "--version"], capture_output=True, text=True, errors="replace", check=False)
+        return done.stdout or done.stderr
 
     @property
     def environment(self) -> dict[str, str]:
@@ -157,8 +220,9 @@ class Podman:
 
 @contextmanager
 def locked(state: Path, name: str) -> Iterator[None]:
-    """Hold one of the lab's locks; says so when it has to wait for another process."""
-    with (state / f"{name}.lock").open("w", encoding="utf-8") as handle:
+    """Hold one of the lab's locks, against other threads and other processes; says so when it waits for a process."""
+    path = state / f"{name}.lock"
+    with _in_this_process.setdefault(path, threading.Lock()), path.open("w", encoding="utf-8") as handle:
         try:
             flock(handle, LOCK_EX | LOCK_NB)
         except BlockingIOError:

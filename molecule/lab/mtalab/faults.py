@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from lab import Lab
 
 FAULTS = Path(__file__).resolve().parents[1] / "faults.yml"
-ACTIVATE = "postfix reload"
+# Images of other programs than Postfix bring these along.
+GREET = "/usr/local/lib/lab/greet"
+ACTIVATE = "if [ -x /usr/local/lib/lab/activate ]; then /usr/local/lib/lab/activate; else postfix reload; fi"
 # A copy's sshd and Postfix answer before this; what a fault itself waits for counts too.
 PLANT_S = 60.0
 
@@ -92,7 +94,8 @@ def plant(lab: Lab, fault: Fault, base: str = "") -> Host:
     if fault.lan:
         lab.publish(host.name, hide_clients=True)
     # A name of its own in the greeting: a prober takes servers of one name for one server, and spares it.
-    greeting = f"postconf -e 'smtpd_banner = {lab.hosts.address_name(host)} ESMTP'"
+    name = lab.hosts.address_name(host)
+    greeting = f"if [ -x {GREET} ]; then {GREET} {name}; else postconf -e 'smtpd_banner = {name} ESMTP'; fi"
     script = f"set -e\n{greeting}\n{fault.plant}\n{fault.activate}\n"
     done = lab.execute(host.name, "sh", "-c", script, timeout_s=PLANT_S)
     if done.returncode != 0:
