@@ -69,7 +69,7 @@ def test_what_a_waiver_accepts_is_no_clean_bill(tmp_path: Path, reported: Any) -
 
 def test_where_nothing_applies_nothing_was_found_good(tmp_path: Path, reported: Any) -> None:
     def idle(name: str) -> factory.Host:
-        none = [Finding(c[0], Subject("host", ""), Status.NOTAPPLICABLE, "no mail server", reason="none") for c in factory.CONTROLS]
+        none = [Finding(c[0], Subject("host", ""), Status.NOTAPPLICABLE, "no MTA", reason="none") for c in factory.CONTROLS]
         return factory.Host(name, none)
 
     report = reported(factory.write_run(tmp_path / "alone", [idle("web1")])).report
