@@ -23,12 +23,28 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Optional
 
 from progress import Done, run, say
 from pythons import NEWEST, OLDEST, Python, newest_python
 
 ROOT = Path(__file__).resolve().parents[1]
+APT_LOCK_TRIES, APT_LOCK_WAIT_S = 30, 10
+APT_LOCKED = ("Could not get lock", "Unable to lock directory")
+# What apt-get and pip print, and what to do then.
+ADVICE = (
+    (APT_LOCKED, "Another program is using apt (a new machine updates itself after its start): wait, then run this again."),
+    (("dpkg was interrupted",), "An earlier installation was interrupted: run `dpkg --configure -a`, then run this again."),
+    (("No space left on device", "not have enough free space", "You don't have enough free space"),
+     "The disk is full: make room, then run this again."),
+    (("Temporary failure resolving", "Could not resolve", "Name or service not known", "Temporary failure in name resolution",
+      "Network is unreachable", "Could not connect to", "Failed to establish a new connection", "NewConnectionError",
+      "Connection refused", "timed out", "No route to host"),
+     "Package sources were not reached: check the network, name resolution and proxy of this machine, then run this again."),
+    (("Unable to locate package", "has no installation candidate"),
+     "The configured package sources lack it: they must hold Debian 12 or newer, complete with its updates."),
+)
 HELPER_PATHS = ("/usr/sbin", "/sbin", "/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
 
 
@@ -162,23 +178,43 @@ def install_packages(tools: Iterable[Tool], machine: Machine, cache: Path) -> No
     say("set-up: installing with apt-get:")
     for tool in wanted:
         say(f"  {tool.package:<20} {tool.why}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _step("apt-get update", ["apt-get", "update", "-q"], cache / "logs/setup-apt-update.log", environment)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    update = _step("apt-get update", ["apt-get", "update", "-q"], cache / "logs/setup-apt-update.log", environment)
     # Recommended packages are left out: those of podman bring crun in place of runc.
     command = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *(tool.package for tool in wanted)]
-    _step("apt-get install", command, cache / "logs/setup-apt-install.log", environment)
+    # A source that was not reached is only a warning of `apt-get update`: the install may well do without it.
+    unreached = [line for line in update.output().splitlines() if line.startswith(("W: ", "E: "))]
+    _step("apt-get install", command, cache / "logs/setup-apt-install.log", environment, unreached)
     if still := missing(tool for tool in wanted if tool.programs or tool.files):
         raise SetupError("apt-get installed these, but they are not found: " + ", ".join(tool.package for tool in still))
 
 
-def _step(title: str, command: list[str], log: Path, environment: Optional[Mapping[str, str]] = None) -> Done:
+def _step(
+    title: str, command: list[str], log: Path, environment: Optional[Mapping[str, str]] = None, heard: Iterable[str] = ()
+) -> Done:
+    """Run a command to its end; waits while another program holds apt's lock. `heard`: lines that may explain its failure."""
     say(f"set-up: {title} ...")
     done = run(title, command, log, env=environment, heartbeat_s=10)
+    tries = APT_LOCK_TRIES
+    while not done.ok and tries and says(done.output(), APT_LOCKED):
+        say(f"set-up: {title}: another program is using apt; trying again in {APT_LOCK_WAIT_S} s")
+        sleep(APT_LOCK_WAIT_S)
+        tries -= 1
+        done = run(title, command, log, env=environment, heartbeat_s=10)
     if not done.ok:
-        tail = "\n  ".join(done.output().splitlines()[-25:])
-        raise SetupError(f"{title} failed ({log}):\n  {tail}")
+        raise SetupError(failure(title, log, [*heard, *done.output().splitlines()]))
     say(f"set-up: {title}: {done.seconds:.0f} s")
     return done
+
+
+def says(output: str, phrases: Iterable[str]) -> bool:
+    return any(phrase in output for phrase in phrases)
+
+
+def failure(title: str, log: Path, lines: list[str]) -> str:
+    """What failed, the end of what it printed, and what to do when we know the words."""
+    advice = next((advice for phrases, advice in ADVICE if says("\n".join(lines), phrases)), "")
+    return "\n  ".join([f"{title} failed ({log}):", *lines[-25:]]) + (f"\n{advice}" if advice else "")
 
 
 def digest(requirements: Path, venv: Path) -> str:
@@ -200,9 +236,14 @@ def stamp(venv: Path, requirements: Path) -> Path:
 def is_current(venv: Path, requirements: Path) -> bool:
     """Whether the environment was made from these requirements, here, and its Python still starts."""
     mark = stamp(venv, requirements)
-    if not mark.is_file() or mark.read_text(encoding="utf-8").strip() != digest(requirements, venv):
+    if unfinished(venv).exists() or not mark.is_file() or mark.read_text(encoding="utf-8").strip() != digest(requirements, venv):
         return False
     return python_version(venv) is not None
+
+
+def unfinished(venv: Path) -> Path:
+    """There from before pip starts until it has succeeded: what an interrupted pip leaves behind is made anew."""
+    return venv / ".unfinished"
 
 
 def python_version(venv: Path) -> Optional[tuple[int, int]]:
@@ -220,7 +261,7 @@ def usable(venv: Path) -> bool:
     """Whether packages can be installed into the environment as it is: a suitable Python, and never moved from elsewhere."""
     version = python_version(venv)
     script = venv / "bin/pip"
-    if version is None or not OLDEST <= version <= NEWEST or not script.is_file():
+    if version is None or not OLDEST <= version <= NEWEST or not script.is_file() or unfinished(venv).exists():
         return False
     return script.read_bytes()[:512].startswith(f"#!{venv}/bin/".encode())
 
@@ -240,7 +281,15 @@ def install_environment(venv: Path, requirements: Path, cache: Path) -> None:
             raise SetupError(f"no Python from 3.{OLDEST[1]} to 3.{NEWEST[1]} was found on the PATH: install one")
         make_venv(venv, python, cache)
     pip = [str(venv / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "-r", str(requirements)]
-    _step(f"pip install -r {requirements.name}", pip, cache / "logs/setup-pip.log")
+    log = cache / "logs/setup-pip.log"
+    unfinished(venv).touch()
+    try:
+        _step(f"pip install -r {requirements.name}", pip, log)
+    except SetupError:
+        if "Installing collected packages" not in log.read_text(encoding="utf-8", errors="replace"):
+            unfinished(venv).unlink()  # it changed nothing
+        raise
+    unfinished(venv).unlink()
     for satisfied in with_included(requirements):
         stamp(venv, satisfied).write_text(digest(satisfied, venv) + "\n", encoding="utf-8")
 

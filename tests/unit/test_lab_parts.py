@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "molecule" / "lab"))
 
-from mtalab import engine, networks  # noqa: E402
+from mtalab import engine, hosts, machine, networks  # noqa: E402
 from mtalab.config import RECIPES, Network, load  # noqa: E402
 from mtalab.images import Images, recipe_digest  # noqa: E402
 from mtalab.inventory import static_inventory_text  # noqa: E402
@@ -165,3 +168,162 @@ def test_the_inventory_is_made_from_lab_yml() -> None:
     text = (ROOT / "inventories" / "lab" / "hosts.yml").read_text(encoding="utf-8")
     assert text == static_inventory_text(load())
     assert len(yaml.safe_load(text)["all"]["children"]["mail_servers"]["hosts"]) == 4
+
+
+@pytest.mark.parametrize(("version", "problem"), [
+    ("podman version 4.3.1\n", ""),
+    ("podman version 5.4.2\n", ""),
+    ("podman version 10.0.0-dev\n", ""),
+    ("podman version 3.4.4\n", "podman 3.4 is too old: the lab needs 4.3 or newer, as in Debian 12"),
+    ("podman version 4.2.0\n", "podman 4.2 is too old: the lab needs 4.3 or newer, as in Debian 12"),
+    ("Docker version 20.10\n", "`podman --version` says 'Docker version 20.10': the lab needs podman 4.3 or newer"),
+])
+def test_podmans_version(version: str, problem: str) -> None:
+    assert machine.podman_problem(version) == problem
+
+
+def test_a_machine_without_ipv6_is_told_so(tmp_path: Path) -> None:
+    assert "the kernel has no IPv6" in machine.ipv6_problem(tmp_path)
+    for name, value in (("all", "0"), ("default", "0")):
+        (tmp_path / "sys/net/ipv6/conf" / name).mkdir(parents=True)
+        (tmp_path / "sys/net/ipv6/conf" / name / "disable_ipv6").write_text(value + "\n")
+    assert machine.ipv6_problem(tmp_path) == ""
+    (tmp_path / "sys/net/ipv6/conf/all/disable_ipv6").write_text("1\n")
+    assert machine.ipv6_problem(tmp_path).endswith("sysctl -w net.ipv6.conf.all.disable_ipv6=0")
+
+
+def test_inotify_instances_that_root_has_left(tmp_path: Path) -> None:
+    """Two processes hold three instances of five: enough for one more host; of four: not."""
+    limit = tmp_path / "sys/fs/inotify/max_user_instances"
+    limit.parent.mkdir(parents=True)
+    instance = "anon_inode:inotify"
+    for process, handles in {"1": [instance, instance, "/dev/null"], "77": [instance]}.items():
+        (tmp_path / process / "fd").mkdir(parents=True)
+        for number, target in enumerate(handles):
+            (tmp_path / process / "fd" / str(number)).symlink_to(target)
+    mine = os.geteuid() == 0
+    limit.write_text("5\n")
+    assert machine.inotify_problem(tmp_path) == ""
+    limit.write_text("4\n")
+    if mine:
+        assert "root uses 3 of the 4 inotify instances" in machine.inotify_problem(tmp_path)
+        assert "sysctl -w fs.inotify.max_user_instances=1024" in machine.inotify_problem(tmp_path)
+    else:
+        assert machine.inotify_problem(tmp_path) == ""
+
+
+class HostThatDies(engine.Podman):
+    """podman with one container whose process 1 has ended."""
+
+    def run(self, *words: str, **_options: object) -> engine.Result:  # type: ignore[override]
+        answers = {
+            "exec": engine.Result(255, "", "Error: can only create exec sessions on running containers"),
+            "inspect": engine.Result(0, "false\n", ""),
+            "logs": engine.Result(0, "Failed to allocate manager object: Too many open files\n[!!!!!!] Exiting PID 1...\n", ""),
+        }
+        return answers.get(words[0], engine.Result(0, "", ""))
+
+
+def test_a_host_that_does_not_come_up_says_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "inotify_problem", lambda: "root uses 128 of the 128 inotify instances")
+    podman = HostThatDies(tmp_path)
+    config = load()
+    lab = hosts.Hosts(config, podman, Images(config, podman))
+    with pytest.raises(engine.LabError) as failed:
+        lab.start(config.hosts["dns"])
+    assert str(failed.value) == (
+        "dns did not come up: Error: can only create exec sessions on running containers; Failed to allocate manager object: "
+        "Too many open files [!!!!!!] Exiting PID 1...; root uses 128 of the 128 inotify instances"
+    )
+
+
+def test_too_little_room_stops_before_anything_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    class NothingBuilt(engine.Podman):
+        def run(self, *words: str, **_options: object) -> engine.Result:  # type: ignore[override]
+            asked.append(words)
+            return engine.Result(0, f"{tmp_path}\n" if words[0] == "info" else "", "")
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 300 * 10**6}))
+    with pytest.raises(engine.LabError, match=r"2 images are to be made, .* about 0\.4 GB in .* and 0\.3 GB are free"):
+        Images(load(), NothingBuilt(tmp_path)).build({"router"})
+    assert {words[0] for words in asked} == {"images", "info"}
+
+
+def test_base_systems_are_built_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time: what waits for its parent would keep the other base system from being made beside the first."""
+    class NothingBuilt(engine.Podman):
+        def run(self, *words: str, **_options: object) -> engine.Result:  # type: ignore[override]
+            return engine.Result(0, f"{tmp_path}\n" if words[0] == "info" else "", "")
+
+    images = Images(load(), NothingBuilt(tmp_path))
+    monkeypatch.setattr(images, "_build_one", lambda _image: None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 10**12}))
+    built = images.build({"mx-d12", "dns", "mx-d13"})
+    assert sorted(built[:2]) == ["base-d12", "base-d13"]
+    assert all(built.index(parent) < built.index(name) for name in built for parent in load().images[name].parents)
+
+
+def test_a_long_step_shows_that_it_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    said = threading.Event()
+
+    def say(text: str) -> None:
+        print(text)
+        if re.fullmatch(r"image x \.\.\. \d+ s", text):
+            said.set()
+
+    monkeypatch.setattr(engine, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(engine, "say", say)
+    with engine.step("image x"):
+        assert said.wait(30)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "image x ..." and re.fullmatch(r"image x: \d+\.\d s", lines[-1])
+
+
+def test_a_failed_step_does_not_say_that_it_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(engine.LabError), engine.step("image x"):
+        raise engine.LabError("no")
+    assert capsys.readouterr().err.splitlines() == ["lab: image x ..."]
+
+
+def test_threads_wait_for_a_lock_without_blaming_another_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside: list[int] = []
+    together: list[int] = []
+
+    def work() -> None:
+        with engine.locked(tmp_path, "up"):
+            inside.append(1)
+            together.append(len(inside))
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    with engine.locked(tmp_path, "up"):
+        for thread in threads:
+            thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == [1] * 8
+    assert "another process" not in capsys.readouterr().err
+
+
+def test_a_lock_that_another_process_holds_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = "import fcntl,sys; f=open(sys.argv[1],'w'); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", script, str(tmp_path / "up.lock")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        waited = threading.Event()
+
+        def work() -> None:
+            with engine.locked(tmp_path, "up"):
+                waited.set()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert not waited.wait(0.3)
+        assert holder.stdin
+        holder.stdin.close()
+        thread.join()
+    assert "waiting for another process that holds the lab's up lock" in capsys.readouterr().err

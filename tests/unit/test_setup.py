@@ -72,6 +72,64 @@ def test_as_root_on_debian_it_says_what_and_why_and_installs(
     assert "mtaudit-no-such-package is never there" in re.sub(" +", " ", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(("printed", "advice"), [
+    ("E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4711 (apt)", "Another program is using apt"),
+    ("E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.", "run `dpkg --configure -a`"),
+    ("E: You don't have enough free space in /var/cache/apt/archives/.", "The disk is full"),
+    ("E: Unable to locate package netavark", "must hold Debian 12 or newer"),
+    ("W: Failed to fetch http://mirror.example/x  Temporary failure resolving 'x'\nE: Unable to locate package podman",
+     "were not reached"),
+    ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "The disk is full"),
+    ("WARNING: Retrying NewConnectionError: Failed to establish a new connection\nERROR: No matching distribution for x",
+     "were not reached"),
+    ("ERROR: something else", ""),
+])
+def test_a_failure_that_we_know_says_what_to_do(printed: str, advice: str, tmp_path: Path) -> None:
+    last = setup.failure("apt-get install", tmp_path / "log", printed.splitlines()).splitlines()
+    assert last[0] == f"apt-get install failed ({tmp_path}/log):"
+    assert (advice in last[-1]) if advice else last[-1] == "  ERROR: something else"
+
+
+def test_it_waits_while_another_program_uses_apt(
+    tmp_path: Path, bin_only: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lock of the package lists, which apt-get itself does not wait for."""
+    fake(bin_only, "apt-get", f"if [ -e {tmp_path}/free ]; then cat > {bin_only}/mtaudit-no-such-program </dev/null; exit 0; fi\n"
+                              "echo 'E: Could not get lock /var/lib/apt/lists/lock. It is held by process 4711'; exit 100")
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            (tmp_path / "free").touch()
+            fake(bin_only, "mtaudit-no-such-program", "exit 0")
+
+    monkeypatch.setattr(setup, "sleep", sleep)
+    setup.install_packages([NOTHING_HERE], ROOT_ON_DEBIAN, tmp_path)
+    assert waits == [10, 10]
+    assert "another program is using apt; trying again in 10 s" in capsys.readouterr().out
+
+
+def test_it_does_not_wait_for_ever(tmp_path: Path, bin_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(bin_only, "apt-get", "echo 'E: Could not get lock /var/lib/apt/lists/lock.'; exit 100")
+    waits: list[float] = []
+    monkeypatch.setattr(setup, "sleep", waits.append)
+    with pytest.raises(SetupError, match="Another program is using apt"):
+        setup.install_packages([NOTHING_HERE], ROOT_ON_DEBIAN, tmp_path)
+    assert len(waits) == setup.APT_LOCK_TRIES
+
+
+def test_a_source_that_was_not_reached_is_told_only_when_the_install_fails(tmp_path: Path, bin_only: Path) -> None:
+    warning = "W: Failed to fetch http://mirror.example/x  Temporary failure resolving 'mirror.example'"
+    fake(bin_only, "apt-get", f'if [ "$1" = update ]; then echo "{warning}"; exit 0; fi\n'
+                              "echo 'E: Unable to locate package mtaudit-no-such-package'; exit 100")
+    with pytest.raises(SetupError) as failed:
+        setup.install_packages([NOTHING_HERE], ROOT_ON_DEBIAN, tmp_path)
+    lines = str(failed.value).splitlines()
+    assert lines[0].startswith("apt-get install failed") and lines[1] == f"  {warning}"
+    assert "were not reached" in lines[-1]
+
+
 def test_a_failing_apt_get_is_shown(tmp_path: Path, bin_only: Path) -> None:
     fake(bin_only, "apt-get", "echo 'E: no network'; exit 100")
     with pytest.raises(SetupError, match="apt-get update failed(.|\n)*E: no network"):
@@ -232,6 +290,33 @@ def test_a_failing_pip_leaves_no_stamp(tmp_path: Path) -> None:
     assert not setup.is_current(tmp_path / "venv", tmp_path / "bad.txt")
 
 
+def test_what_an_interrupted_pip_leaves_is_made_anew(
+    tmp_path: Path, requirements: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own failure before it installed anything changes nothing; an end in the middle of it does."""
+    venv = tmp_path / "venv"
+    setup.install_environment(venv, requirements, tmp_path)
+    assert setup.is_current(venv, requirements)
+    (tmp_path / "base.txt").write_text("this is not a requirement\n")
+    with pytest.raises(SetupError):
+        setup.install_environment(venv, requirements, tmp_path)
+    assert setup.usable(venv)
+
+    def interrupted(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "base.txt").write_text("# mended\n")
+    monkeypatch.setattr(setup, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        setup.install_environment(venv, requirements, tmp_path)
+    assert not setup.usable(venv)
+    monkeypatch.undo()
+    capsys.readouterr()
+    setup.install_environment(venv, requirements, tmp_path)
+    assert "new environment" in capsys.readouterr().out
+    assert setup.is_current(venv, requirements) and setup.usable(venv)
+
+
 @pytest.mark.parametrize(("need", "lab"), [("audit", False), ("dev", False), ("lab", True), ("test", True)])
 def test_bootstrap_without_python_names_it(need: str, lab: bool, bin_only: Path) -> None:
     (bin_only / "id").unlink()
@@ -243,6 +328,18 @@ def test_bootstrap_without_python_names_it(need: str, lab: bool, bin_only: Path)
     assert done.returncode == 1
     assert "python3 (3.11 or newer, with venv) is missing" in done.stderr
     assert ("the lab needs root" in done.stderr) == lab
+
+
+@pytest.mark.parametrize("python3", ["exit 1", "echo 'pyenv: python3: command not found' >&2; exit 127", None])
+def test_bootstrap_takes_a_newer_python_when_python3_is_old_or_a_stub(python3: str | None, bin_only: Path) -> None:
+    if python3:
+        fake(bin_only, "python3", python3)
+    fake(bin_only, "python3.12", 'case "$1" in -c) exit 0 ;; esac; echo "$0 $*"')
+    done = subprocess.run(
+        ["sh", str(ROOT / "tools/bootstrap.sh"), "dev"], capture_output=True, text=True, check=False,
+        env={"PATH": str(bin_only)}, executable=os.path.realpath(bin_only / "sh"),
+    )
+    assert done.stdout.split() == [str(bin_only / "python3.12"), str(ROOT / "tools/setup.py"), "dev"], done.stderr
 
 
 def make(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:

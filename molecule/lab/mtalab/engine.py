@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 import shutil
 import subprocess
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
+
+from mtalab.machine import ipv6_problem, podman_problem
 
 # What the lab runs, and the Debian package that has it.
 TOOLS = {
@@ -30,8 +31,6 @@ TOOLS = {
 INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 INSTANCES_WANTED = 1024
 HELPER_PATHS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
-OLDEST_PODMAN = (4, 3)                 # Debian 12's; several subnets and named interfaces came with 4.0
-IPV6 = Path("/proc/sys/net/ipv6/conf")
 HEARTBEAT_S = 20.0
 _in_this_process: dict[Path, threading.Lock] = {}
 
@@ -83,28 +82,6 @@ def choose_runtime(unified_cgroups: bool, installed: Mapping[str, bool]) -> str 
     if not installed.get("runc"):
         raise LabError("this machine has version 1 or hybrid cgroups, which only runc can use: install runc")
     return "runc"
-
-
-def podman_problem(version: str) -> str:
-    """Why the podman that calls itself so cannot run the lab; empty when it can."""
-    found = re.search(r"^podman version (\d+)\.(\d+)", version)
-    oldest = ".".join(map(str, OLDEST_PODMAN))
-    if not found:
-        return f"`podman --version` says {version.strip()[:100]!r}: the lab needs podman {oldest} or newer"
-    if (int(found[1]), int(found[2])) < OLDEST_PODMAN:
-        return f"podman {found[1]}.{found[2]} is too old: the lab needs {oldest} or newer, as in Debian 12"
-    return ""
-
-
-def ipv6_problem(conf: Path = IPV6) -> str:
-    """Why this machine cannot give containers IPv6 addresses; empty when it can."""
-    if not conf.is_dir():
-        return "the kernel has no IPv6 (ipv6.disable=1 on its command line?), and the lab's networks need it"
-    off = [name for name in ("all", "default") if (conf / name / "disable_ipv6").read_text(encoding="ascii").strip() == "1"]
-    if off:
-        words = " ".join(f"net.ipv6.conf.{name}.disable_ipv6=0" for name in off)
-        return f"IPv6 is switched off on this machine, and the lab's networks need it: sysctl -w {words}"
-    return ""
 
 
 def containers_conf(nofile: int, nproc: int, runtime: str | None) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from mtalab.config import Address, Config, Host
 from mtalab.engine import LabError, Podman, Result
 from mtalab.images import Images
+from mtalab.machine import inotify_problem
 from mtalab.networks import LABEL
 from mtalab.zones import clone_name
 
@@ -77,7 +78,17 @@ class Hosts:
         self.podman.run("start", self.container_name(host.name))
         ready = self._ready(host, BOOT_S)
         if ready.returncode != 0:
-            raise LabError(f"{host.name} did not come up: {ready.stdout.strip() or ready.stderr.strip()}")
+            said = [ready.stdout.strip() or ready.stderr.strip(), self._last_words(host), inotify_problem()]
+            raise LabError(f"{host.name} did not come up: " + "; ".join(filter(None, said)))
+
+    def _last_words(self, host: Host) -> str:
+        """The end of what process 1 printed, when it has ended."""
+        name = self.container_name(host.name)
+        state = self.podman.run("inspect", "--format", "{{.State.Running}}", name, check=False).stdout.strip()
+        if state == "true":
+            return ""
+        printed = self.podman.run("logs", "--tail", "3", name, check=False)
+        return " ".join((printed.stdout + printed.stderr).split())
 
     def answers(self, host: Host) -> bool:
         """Whether a process really runs in there; podman lists dead containers as running after a reboot."""

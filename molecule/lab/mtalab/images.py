@@ -19,6 +19,7 @@ from mtalab.zones import zones
 
 REGISTRY_BASE = "MTAUDIT_LAB_BASE"   # e.g. registry.example/debian:{suite}, instead of mmdebstrap
 BUILDS_AT_ONCE = 2
+BYTES_PER_IMAGE = 200 * 10**6        # measured: 2.1 GB for the 15 images of the Postfix lab, shared layers counted once
 
 
 def recipe_digest(recipe: Path, inputs: Mapping[str, str], parts: tuple[str, ...]) -> str:
@@ -107,7 +108,9 @@ class Images:
 
     def build(self, names: set[str]) -> list[str]:
         """Build what is missing of `names` and their parents, some at a time; returns what was built."""
-        order = self.missing(names)
+        order = sorted(self.missing(names), key=self._depth)   # both base systems first: a job that waits takes a place
+        if order:
+            self._check_room(len(order))
         jobs: dict[str, Future[None]] = {}
         with ThreadPoolExecutor(max_workers=BUILDS_AT_ONCE) as pool:
             for name in order:
@@ -116,6 +119,20 @@ class Images:
         for job in jobs.values():
             job.result()
         return order
+
+    def _depth(self, name: str) -> int:
+        """How many images lie below this one: parents always have fewer than their children."""
+        return 1 + max((self._depth(parent) for parent in self.config.images[name].parents), default=0)
+
+    def _check_room(self, images: int) -> None:
+        """Raise LabError when the disk has too little room for so many images."""
+        storage = Path(self.podman.run("info", "--format", "{{.Store.GraphRoot}}").stdout.strip())
+        free, wanted = shutil.disk_usage(storage).free, images * BYTES_PER_IMAGE
+        if free < wanted:
+            raise LabError(
+                f"{images} images are to be made, which takes about {wanted / 1e9:.1f} GB in {storage}, and "
+                f"{free / 1e9:.1f} GB are free: make room, or name another place in /etc/containers/storage.conf"
+            )
 
     def _build_after(self, name: str, waits: list[Future[None]]) -> None:
         for parent in waits:   # submitted earlier and taken in order, so this cannot wait for one that never starts
