@@ -7,7 +7,8 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LAB := .venv/bin/python molecule/lab/lab.py
 PLANTED := .cache/planted.json
-AUDIT_LOG := $(CURDIR)/.cache/logs/audit.log
+# Two audits may run at once, and each shows its own report.
+AUDIT_LOG := $(CURDIR)/.cache/logs/audit-$(shell date +%Y%m%dT%H%M%S)-$(shell echo $$PPID).log
 # Ours, and those that Ansible takes when the variable is not set.
 CALLBACKS := $(CURDIR)/tools/callback_plugins:$(or $(ANSIBLE_CALLBACK_PLUGINS),~/.ansible/plugins/callback:/usr/share/ansible/plugins/callback)
 TESTS := .venv/bin/python tools/run_tests.py
@@ -27,7 +28,7 @@ help:                ## show this list
 audit:               ## audit your inventory, or the lab, and write the report
 	@tools/bootstrap.sh $(if $(INVENTORY),audit,lab)
 	@$(if $(INVENTORY),,$(LAB) up && $(LAB) plant --shown --inventory $(PLANTED))
-	@mkdir -p .cache/logs && (umask 077 && : > $(AUDIT_LOG))
+	@mkdir -p .cache/logs && find .cache/logs -name 'audit*.log' -mtime +30 -delete && (umask 077 && : > $(AUDIT_LOG))
 	@ANSIBLE_CALLBACK_PLUGINS=$(CALLBACKS) ANSIBLE_LOG_PATH=$(AUDIT_LOG) ANSIBLE_INVENTORY_UNPARSED_FAILED=true ansible-playbook $(if $(INVENTORY),-i '$(INVENTORY)',-i inventories/lab -i $(PLANTED)) playbooks/audit.yml \
 	    $(if $(or $(LIMIT),$(if $(INVENTORY),,mail_servers)),--limit '$(or $(LIMIT),mail_servers)') $(if $(PROFILE),-e mta_audit_profile='$(PROFILE)') $(ARGS); \
 	    status=$$?; .venv/bin/python tools/show_report.py $(AUDIT_LOG) || status=$$((status ? status : 1)); exit $$status

@@ -37,7 +37,8 @@ options:
   hosts:
     description:
       - What the inventory declares, by host. Each may hold C(kind), C(waivers), C(tunables), C(answers), C(trusted_networks),
-        C(proxies), C(addresses), C(ports), C(local_domains), C(known_recipient), and the names of its C(variables).
+        C(proxies), C(addresses), C(ports), C(local_domains), C(known_recipient), the names of
+        the keys of its C(test_login), and of its C(variables).
       - Only checked here; C(host) in C(checks/schema.json) describes the form.
     type: dict
     default: {}
@@ -162,7 +163,7 @@ def main() -> None:
         try:
             write_json(path, for_report(catalogue, profile, tunables, __version__))
         except OSError as exc:
-            advice = "set mta_report_directory to one that can be written"
+            advice = "set mta_report_directory to a directory that can be written and has room"
             module.fail_json(msg=f"Could not write {path}: {exc.strerror}; {advice}", problems=[])
         changed = True
     chosen = selection(catalogue, profile, tunables)

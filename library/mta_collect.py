@@ -114,7 +114,7 @@ def main() -> None:
         for host, result in params["traces"].items():
             keep(directory, "traces", host, result if "traces" in result else {"error": failure(result), "traces": []})
     except OSError as exc:
-        advice = "set mta_report_directory to one that can be written"
+        advice = "set mta_report_directory to a directory that can be written and has room"
         module.fail_json(msg=f"Could not write the run directory {directory}: {exc.strerror}; {advice}")
     usable = {host: about for host, about in params["declared"].items() if host not in params["refused"]}
     estates = {a["host"]: a["estate"] for a in answers if a["estate"]}

@@ -140,6 +140,7 @@ stats:
   type: dict
 """
 
+import errno
 import os
 import traceback
 
@@ -228,8 +229,10 @@ def _write(module: AnsibleModule, options: Options, made: Made) -> bool:
     try:
         return write_reports(options, made, dry_run=module.check_mode)
     except OSError as exc:
-        module.fail_json(msg=f"Could not write the reports into {options.run_directory}: {exc.strerror}: {exc.filename}. "
-                             "Set mta_report_directory to a directory that can be written.")
+        why = f"{exc.strerror or exc}{f' ({exc.filename})' if exc.filename else ''}"
+        advice = "Make room there" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "Make it writable"
+        module.fail_json(msg=f"Could not write the reports into {options.run_directory}: {why}. {advice}, or set "
+                             f"mta_report_directory to another directory. What the run found out: {made.report.headline}")
     except TemplateError as exc:
         module.fail_json(msg=f"Could not fill in the HTML templates of {options.template_directory}: {type(exc).__name__}: {exc}")
 

@@ -17,6 +17,8 @@ from .tunable import Tunable
 
 PREFIX = "mta_audit_"  # of the role whose variables these are
 
+LOGIN_KEYS = ("username", "password", "sender", "other_sender", "cleartext")
+
 # Inventory variables that have the form of a tunable.
 _TYPED = tuple(Tunable(name, kind, [], "") for name, kind in (
     ("trusted_networks", "networks"), ("proxies", "networks"), ("local_domains", "domains"),
@@ -86,6 +88,8 @@ def _contents(catalogue: Catalogue, declared: Mapping[str, Any]) -> Iterator[tup
     recipient = declared.get("known_recipient", "")
     if isinstance(recipient, str) and not re.fullmatch(r"(?a)[!-;=?-~]+@[\w-]+(\.[\w-]+)+|", recipient):
         yield ("known_recipient",), f"'{recipient}' is not a mail address such as postmaster@example.org"
+    if declared.get("test_login"):
+        yield from ((("test_login",), message) for message in _login_problems(declared["test_login"]))
     for number, port in enumerate(declared.get("ports", [])):
         if isinstance(port, int) and not 0 < port < 65536:
             yield ("ports", number), f"{port} is not a TCP port: 1 to 65535"
@@ -93,6 +97,15 @@ def _contents(catalogue: Catalogue, declared: Mapping[str, Any]) -> Iterator[tup
         for number, item in enumerate(declared.get(key, [])):
             for name, message in _decision_problems(catalogue, item if isinstance(item, dict) else {}):
                 yield (key, number, name), message
+
+
+def _login_problems(keys: Collection[str]) -> Iterator[str]:
+    """A test login with a misspelt key would leave out the probes that it was given for, without a word."""
+    missing = [name for name in LOGIN_KEYS[:2] if name not in keys]
+    if missing:
+        yield f"a mapping with {' and '.join(LOGIN_KEYS[:2])}: {' and '.join(missing)} missing"
+    for key in sorted(set(keys) - set(LOGIN_KEYS)):
+        yield f"unknown key '{key}': remove it, or use one of {', '.join(LOGIN_KEYS)}"
 
 
 def _decision_problems(catalogue: Catalogue, item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

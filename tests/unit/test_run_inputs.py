@@ -1,0 +1,58 @@
+"""A wrong input of the run is refused by name before anything is asked of a host."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+CANARY = {"mta_audit_canary": "canary@canary.test", "mta_audit_probe_sender": "probe@stranger.test"}
+
+
+def play(tmp_path: Path, variables: dict[str, Any], host: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
+    """The audit of one host that nobody can reach: ssh to it fails at once."""
+    hosts = {"mx1": {"ansible_host": "192.0.2.1", "ansible_ssh_common_args": "-o ProxyCommand=false", **(host or {})},
+             "v1": {"ansible_host": "192.0.2.2", "ansible_ssh_common_args": "-o ProxyCommand=false", "mta_vantage": "stranger"}}
+    inventory = {"all": {"hosts": {"mx1": hosts["mx1"]}, "children": {"mta_vantages": {"hosts": {"v1": hosts["v1"]}}}}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    given = {"mta_report_directory": str(tmp_path / "reports"), **variables}
+    command = [str(PLAYBOOK), "-i", str(tmp_path / "hosts.yml"), str(ROOT / "playbooks/audit.yml"), "-e", json.dumps(given)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.parametrize(("variables", "words"), [
+    ({"mta_audit_probe_timeout_s": "soon"}, "argument 'mta_audit_probe_timeout_s' is of type str"),
+    ({"mta_audit_probe_deliver": "maybe"}, "argument 'mta_audit_probe_deliver' is of type str"),
+    ({"mta_report_formats": ["pdf"]}, "value of mta_report_formats must be one or more of"),
+    ({"mta_audit_collect_batch": 0, "mta_report_hosts_per_page": 0},
+     "mta_audit_collect_batch, mta_report_hosts_per_page: must be greater than 0."),
+    ({**CANARY, "mta_audit_canary_check": {"uri": "http://x"}}, "mta_audit_canary_check holds one of url, maildir and imap"),
+    ({**CANARY, "mta_audit_canary": "sink"}, "mta_audit_canary is a mail address of yours"),
+    ({**CANARY, "mta_audit_vantages": "v1"}, "mta_audit_vantages is a list of hosts of the inventory"),
+    ({**CANARY, "mta_audit_vantages": ["v1", "ghost"]}, "it lacks ['ghost']"),
+])
+def test_refused_at_the_start(variables: dict[str, Any], words: str, tmp_path: Path) -> None:
+    done = play(tmp_path, variables)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "TASK [mta_audit : Audit the hosts]" not in done.stdout and not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(("login", "words"), [
+    ({"user": "alice", "password": "Wren-Copper"}, "username missing"), ("alice", "a mapping with username and password"),
+])
+def test_a_test_login_that_cannot_be_used_is_that_hosts_finding(login: Any, words: str, tmp_path: Path) -> None:
+    done = play(tmp_path, {}, {"mta_audit_test_login": login})
+    (file,) = tmp_path.glob("reports/runs/*/hosts/mx1.json")
+    answer = json.loads(file.read_text())
+    assert answer["status"] == "failed" and "mta_audit_test_login" in answer["reason"] and words in answer["reason"]
+    assert "Wren-Copper" not in done.stdout + done.stderr + "".join(
+        path.read_text() for path in tmp_path.glob("reports/**/*") if path.is_file())
