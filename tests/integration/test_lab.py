@@ -13,22 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "molecule" / "lab"))
-
-from lab import Lab, LabError  # noqa: E402
-from mtalab.config import Network  # noqa: E402
+from lab_dialogue import CANARY, ROOT, Lab, LabError, arrivals, eventually, login, send, swaks
+from mtalab.config import Network
 
 pytestmark = pytest.mark.lab
 
 GOOD = ("mx-d12", "mx-d13", "full-d12", "full-d13")
 FULL = ("full-d12", "full-d13")
-CANARY = "canary@canary.test"
-Found = TypeVar("Found")
 
 
 @pytest.fixture(scope="module")
@@ -52,28 +45,6 @@ def copy(lab: Lab) -> Iterator[Callable[..., str]]:
 
     yield clone
     lab.remove(*made)
-
-
-def eventually(look: Callable[[], Found | None], seconds: float = 10) -> Found:
-    """What `look` finds, once it finds something."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-    return found
-
-
-def swaks(lab: Lab, vantage: str, server: str, *words: str) -> str:
-    """A dialogue as swaks shows it."""
-    return lab.execute(vantage, "swaks", "--server", server, "--timeout", "20", "--helo", "probe.stranger.test", *words).stdout
-
-
-def send(lab: Lab, vantage: str, server: str, recipient: str, sender: str = "probe@stranger.test", *words: str) -> str:
-    return swaks(lab, vantage, server, "--from", sender, "--to", recipient, *words)
-
-
-def login(lab: Lab, user: str = "alice") -> list[str]:
-    return ["--auth", "PLAIN", "--auth-user", user, "--auth-password", lab.config.logins[user]]
 
 
 def clients_in_log(lab: Lab, host: str, tag: str) -> list[str]:
@@ -215,18 +186,6 @@ def test_a_user_sends_to_the_canary(lab: Lab, host: str, port: str) -> None:
     assert len(arrival["received"]) == 1
 
 
-def arrivals(lab: Lab, token: str) -> list[dict[str, object]]:
-    """What the sink tells a vantage over HTTP; empty while it answers 404."""
-    script = (
-        "import sys, urllib.request, urllib.error\n"
-        "try: print(urllib.request.urlopen(sys.argv[1]).read().decode())\n"
-        "except urllib.error.HTTPError as error: print(error.read().decode() if error.code == 404 else 'broken')\n"
-    )
-    url = f"http://{lab.host('sink').ipv4}:8025/token/{token}"
-    found: list[dict[str, object]] = json.loads(lab.execute("stranger", "python3", "-c", script, url).stdout)
-    return found
-
-
 def test_the_sink_finds_the_token_in_the_recipient_and_relays_nothing(lab: Lab) -> None:
     token = f"t{uuid.uuid4().hex}"
     assert arrivals(lab, token) == []
@@ -357,7 +316,7 @@ def test_a_wrong_name_is_named(lab: Lab) -> None:
 def test_ansible_reaches_every_host_from_anywhere(lab: Lab, tmp_path: Path) -> None:
     command = [Path(sys.executable).parent / "ansible", "all", "-i", ROOT / "inventories" / "lab", "-m", "ansible.builtin.ping"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.stdout.count("SUCCESS") == len(lab.config.hosts), done.stdout + done.stderr
+    assert done.stdout.count("SUCCESS") == len(lab.config.standing()), done.stdout + done.stderr
 
 
 def test_ansible_reaches_a_copy(lab: Lab, copy: Callable[..., str], tmp_path: Path) -> None:

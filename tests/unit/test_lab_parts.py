@@ -164,10 +164,26 @@ def test_missing_tools_are_named_with_their_packages(monkeypatch: pytest.MonkeyP
 
 
 def test_the_inventory_is_made_from_lab_yml() -> None:
-    """inventories/lab/hosts.yml is what `lab.py inventory --write` writes."""
-    text = (ROOT / "inventories" / "lab" / "hosts.yml").read_text(encoding="utf-8")
-    assert text == static_inventory_text(load())
-    assert len(yaml.safe_load(text)["all"]["children"]["mail_servers"]["hosts"]) == 4
+    """The inventories are what `lab.py inventory --write` writes; every host is in one of them."""
+    for name, on_demand, servers in (("lab", False, 4), ("lab_on_demand", True, 6)):
+        text = (ROOT / "inventories" / name / "hosts.yml").read_text(encoding="utf-8")
+        assert text == static_inventory_text(load(), on_demand)
+        assert len(yaml.safe_load(text)["all"]["children"]["mail_servers"]["hosts"]) == servers
+
+
+def test_a_low_limit_of_inotify_instances_is_raised_and_a_high_one_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = tmp_path / "max_user_instances"
+    for before, after in (("128", "1024"), ("8192", "8192")):
+        limit.write_text(before, encoding="ascii")
+        engine.allow_many_hosts(limit)
+        assert limit.read_text(encoding="ascii") == after
+    engine.allow_many_hosts(tmp_path / "missing" / "limit")
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" from ")[2][:3] for line in said[:1]] == ["128"]
+    assert "cannot be raised" in said[1]
+    assert len(said) == 2
 
 
 @pytest.mark.parametrize(("version", "problem"), [
