@@ -99,7 +99,10 @@ options:
           port: {description: Its port; 993 with TLS and 143 without by default., type: int}
           user: {description: The login., type: str, required: true}
           password: {description: Its password., type: str, required: true}
-          tls: {description: Use TLS from the first byte., type: bool, default: true}
+          tls:
+            description: Use TLS from the first byte. With V(false), STARTTLS is used where the server offers it.
+            type: bool
+            default: true
           verify: {description: Verify the certificate., type: bool, default: true}
           folder: {description: The folder to search., type: str, default: INBOX}
   canary_wait_s:

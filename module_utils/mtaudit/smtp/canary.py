@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
+import socket
+import threading
 from collections.abc import Mapping
-from typing import Any, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:
+    import imaplib
 
 TOKEN_HEADER = "X-Mtaudit-Token"
 ASK_TIMEOUT_S = 10.0
+IMAP_CONNECTIONS = 4
 _HEAD_BYTES = 64 * 1024
 _URL_HOST = re.compile(r"(https?://)(?:[^/?#]*@)?([\w.-]+(?::\d+)?|\[[0-9a-f:.]+\](?::\d+)?)(?=[/?#]|\Z)", re.I)
 
@@ -110,33 +118,109 @@ def _imap(value: Any) -> Ask:
     surplus = set(value) - {"host", "user", "password", "port", "tls", "folder", "verify"}
     if surplus:
         raise ValueError(f"canary_check: imap does not know {', '.join(sorted(surplus))}")
-    return lambda token: _in_imap(value, token)
-
-
-def _in_imap(imap: Mapping[str, Any], token: str) -> bool:
-    import imaplib
-    import ssl
-
-    where = f"IMAP mailbox of {imap['user']} at {imap['host']}"
-    context = ssl.create_default_context()
-    if not imap.get("verify", True):
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    tls = imap.get("tls", True)
+    tls = bool(value.get("tls", True))
     try:
-        box: imaplib.IMAP4
-        if tls:
-            box = imaplib.IMAP4_SSL(imap["host"], int(imap.get("port", 993)), ssl_context=context, timeout=ASK_TIMEOUT_S)
+        port = int(value.get("port", 993 if tls else 143))
+    except (TypeError, ValueError):
+        port = 0
+    if not 0 < port < 65536:
+        raise ValueError(f"canary_check: imap: port is a number from 1 to 65535, not {value['port']}")
+    folder = str(value.get("folder", "INBOX"))
+    if not (folder.isascii() and folder.isprintable()):
+        raise ValueError("canary_check: imap: folder takes printable ASCII; other letters in modified UTF-7 (RFC 3501, 5.1.3)")
+    mailbox = _Imap(value["host"], port, value["user"], value["password"], tls, bool(value.get("verify", True)), folder)
+    return mailbox.holds
+
+
+@dataclass(frozen=True)
+class _Imap:
+    """The canary's mailbox at an IMAP server. `tls` is from the first byte; else STARTTLS is used where it is offered."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    tls: bool
+    verify: bool
+    folder: str
+    # Many listeners ask at a time, and Dovecot allows ten connections per user and address (mail_max_userip_connections).
+    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(IMAP_CONNECTIONS))
+
+    @property
+    def _where(self) -> str:
+        return f"IMAP mailbox of {self.user} at {self.host} port {self.port}"
+
+    def holds(self, token: str) -> bool:
+        """Whether a message with the token is in the folder. Raises CanaryError."""
+        import imaplib  # 20 ms of start-up that only this way of asking needs
+        import ssl
+
+        try:
+            with self.turn:
+                box = self._connected()
+                try:
+                    self._log_in(box)
+                    return self._search(box, token)
+                finally:
+                    with contextlib.suppress(OSError, imaplib.IMAP4.error):  # its complaint would hide the first one
+                        box.logout()
+        except ssl.SSLCertVerificationError as exc:
+            why = f"its certificate is not trusted: {exc.verify_message} (verify: false takes any)"
+        except ssl.SSLError as exc:
+            why = f"TLS failed: {exc.reason or exc} (tls: false is for ports that begin without TLS)"
+        except socket.timeout:  # Python 3.9 does not call it TimeoutError
+            why = f"no answer within {ASK_TIMEOUT_S:g} s"
+        except (OSError, imaplib.IMAP4.error, ValueError) as exc:
+            why = str(getattr(exc, "strerror", None) or exc)
+        # Not chained: the other exception's text may hold what the server echoed.
+        raise CanaryError(f"{self._where} could not be asked: {self._clean(why)}") from None
+
+    def _connected(self) -> imaplib.IMAP4:
+        import imaplib
+        import ssl
+
+        context = ssl.create_default_context()
+        if not self.verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if self.tls:
+            return imaplib.IMAP4_SSL(self.host, self.port, ssl_context=context, timeout=ASK_TIMEOUT_S)
+        box = imaplib.IMAP4(self.host, self.port, timeout=ASK_TIMEOUT_S)
+        if "STARTTLS" in box.capabilities:
+            box.starttls(ssl_context=context)
+        return box
+
+    def _log_in(self, box: imaplib.IMAP4) -> None:
+        if "LOGINDISABLED" in box.capabilities:  # RFC 3501, 6.2.3: LOGIN would only show the password to the network
+            raise CanaryError(f"{self._where} could not be asked: it takes no login without TLS, and offers no STARTTLS")
+        if "AUTH=PLAIN" in box.capabilities:  # in UTF-8 (RFC 4616); imaplib's LOGIN takes ASCII only and does not quote the user
+            box.authenticate("PLAIN", lambda _challenge: f"\0{self.user}\0{self.password}".encode())
         else:
-            box = imaplib.IMAP4(imap["host"], int(imap.get("port", 143)), timeout=ASK_TIMEOUT_S)
-        with box:
-            box.login(imap["user"], imap["password"])
-            status, _data = box.select(str(imap.get("folder", "INBOX")), readonly=True)
-            if status != "OK":
-                raise CanaryError(f"{where}: no folder {imap.get('folder', 'INBOX')}")
-            _status, found = box.search(None, "HEADER", TOKEN_HEADER, token)
-            return bool(found and found[0])
-    except (OSError, imaplib.IMAP4.error, ValueError) as exc:
-        raise CanaryError(f"{where} could not be asked: {str(exc).replace(imap['password'], '***')}") from exc
+            box.login(_quoted(self.user), self.password)
+
+    def _search(self, box: imaplib.IMAP4, token: str) -> bool:
+        status, said = box.select(_quoted(self.folder), readonly=True)
+        if status != "OK":
+            raise CanaryError(f"{self._where}: folder {self.folder} cannot be opened: {self._clean(_text(said))}")
+        status, found = box.search(None, "HEADER", TOKEN_HEADER, token)
+        if status != "OK":  # then `found` is what the server said, not what it found
+            raise CanaryError(f"{self._where} could not be searched: {self._clean(_text(found))}")
+        return bool(found and found[0])
+
+    def _clean(self, said: str) -> str:
+        """What a server said, on one line and without the password. imaplib shows bytes as b'...'."""
+        text = re.sub(r"^b(['\"])(.*)\1$", r"\2", said.replace(self.password, "***"), flags=re.S)
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+
+
+def _quoted(text: str) -> str:
+    """imaplib quotes passwords only (RFC 3501, 9: quoted)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _text(said: Any) -> str:
+    first = said[0] if said else b""
+    return first.decode("ascii", "replace") if isinstance(first, bytes) else str(first)
 
 
 async def arrived(ask: Ask, token: str, wait_s: float) -> bool:

@@ -83,3 +83,61 @@ def test_only_the_header_counts_as_arrival(tmp_path: Path, message: bytes, came:
     (tmp_path / "cur").mkdir()
     (tmp_path / "new" / "1").write_bytes(message)
     assert canary_from({"maildir": str(tmp_path)})("mtaudit-abc") is came
+
+
+class FakeImap:
+    """An IMAP server that answers each command by a script: its name -> the text of its tagged answer."""
+
+    def __init__(self, **answers: str) -> None:
+        self.commands: list[str] = []
+        self._answers = {"CAPABILITY": "OK", "LOGIN": "OK", "EXAMINE": "OK", "SEARCH": "OK", "LOGOUT": "OK", **answers}
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        connection, _address = self._listening.accept()
+        with connection, connection.makefile("rw", newline="") as talk:
+            talk.write("* OK ready\r\n")
+            talk.flush()
+            for line in talk:
+                tag, name, *_rest = line.split()
+                self.commands.append(line.rstrip().partition(" ")[2])
+                untagged = {"CAPABILITY": "* CAPABILITY IMAP4rev1\r\n", "LOGOUT": "* BYE\r\n"}.get(name, "")
+                talk.write(f"{untagged}{tag} {self._answers[name]} done\r\n")
+                talk.flush()
+
+    def ask(self, **other: str) -> bool:
+        given = {"host": "127.0.0.1", "port": self.port, "user": "canary", "password": "geheim", "tls": False, **other}
+        return canary_from({"imap": given})("mtaudit-abc")
+
+
+@pytest.mark.parametrize(
+    ("answers", "text"),
+    [
+        ({"SEARCH": "NO [SERVERBUG] internal error"}, "could not be searched: [SERVERBUG] internal error"),
+        ({"SEARCH": "BAD no such command"}, "SEARCH command error: BAD [b'no such command"),
+        ({"EXAMINE": "NO it is gone"}, "folder INBOX cannot be opened: it is gone"),
+        ({"LOGIN": "NO geheim is no password"}, "could not be asked: *** is no password"),
+    ],
+)
+def test_an_imap_server_that_refuses_has_confirmed_nothing(answers: dict[str, str], text: str) -> None:
+    with pytest.raises(CanaryError) as told:
+        FakeImap(**answers).ask()
+    assert text in str(told.value) and "geheim" not in str(told.value)
+
+
+def test_imap_names_are_quoted() -> None:
+    server = FakeImap()
+    assert server.ask(user='ca "na" ry', folder="Proof of relaying") is False
+    assert 'LOGIN "ca \\"na\\" ry" "geheim"' in server.commands
+    assert 'EXAMINE "Proof of relaying"' in server.commands
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"port": 0}, {"port": 65536}, {"port": "imap"}, {"folder": "A\r\nB"}, {"folder": "Entwürfe"}, {"keyy": 1}],
+)
+def test_imap_arguments_are_checked_before_anything_is_asked(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="canary_check: imap"):
+        canary_from({"imap": {"host": "h", "user": "u", "password": "p", **wrong}})
