@@ -9,7 +9,7 @@ the server gives itself, for HELO only.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Optional
@@ -142,8 +142,9 @@ def fill(forms: Sequence[Form], names: Names) -> list[Form]:
     """The forms with the names filled in; what comes out the same twice is asked once, under the first name."""
     filled: dict[tuple[str, str, str, bool, str], Form] = {}
     values = {**vars(names), "L": names.L or names.S}
+    missing = [f"{{{letter}}}" for letter in "SLH" if not values[letter]]
     for form in forms:
-        if (form.name == "local_domain" and not names.L) or not _can_be_filled(form, values):
+        if (form.name == "local_domain" and not names.L) or _needs(form, missing):
             continue
         # replace() would take twice as long, for 24 forms and every listener.
         ready = Form(
@@ -165,9 +166,8 @@ def fill(forms: Sequence[Form], names: Names) -> list[Form]:
     return list(filled.values())
 
 
-def _can_be_filled(form: Form, values: Mapping[str, str]) -> bool:
-    template = form.sender + form.recipient + form.helo
-    return all(values[letter] or f"{{{letter}}}" not in template for letter in "SLH")
+def _needs(form: Form, missing: Sequence[str]) -> bool:
+    return any(name in template for name in missing for template in (form.sender, form.recipient, form.helo))
 
 
 def relayed_domain_forms(names: Names, domains: Sequence[str]) -> list[Form]:

@@ -69,6 +69,10 @@ class Listener:
         hidden = (target.login.password, target.login.username) if target.login else ()
         self.transcript = Transcript(mission.limits, tuple(s for s in hidden if s))
         self.token = secrets.token_hex(8)
+        # The sender carries the token: servers log it with a refusal, so that the log can be searched for our own connection. It
+        # is the same in a retry, because greylisting remembers client, sender and recipient together.
+        local, _at, domain = mission.sender.rpartition("@")
+        self.sender = f"{local}+{mission.tag}-{self.token}@{domain}"
         self.banner = ""
         self.capabilities: tuple[str, ...] = ()
         self.capabilities_in_tls: tuple[str, ...] = ()
@@ -84,13 +88,6 @@ class Listener:
         self._changed = asyncio.Event()
         self._helper: Optional[asyncio.Task[None]] = None
         self._random_mailbox = f"{mission.tag}-{secrets.token_hex(8)}@{target.local_domains[0]}" if target.local_domains else ""
-
-    # The sender carries the token: servers log it with a refusal, so that the log can be searched for our own connection. It is
-    # the same in a retry, because greylisting remembers client, sender and recipient together.
-    @property
-    def sender(self) -> str:
-        local, _at, domain = self.mission.sender.rpartition("@")
-        return f"{local}+{self.mission.tag}-{self.token}@{domain}"
 
     async def run(self) -> None:
         """The battery; then what was put off once more."""
@@ -118,8 +115,8 @@ class Listener:
         """Note which forms are still without an answer, and for which identity forms the listener gives an occasion."""
         self.seen.unanswered = self.plan.untried if self.plan else []
         occasions = {"xclient": offers(self.capabilities, "XCLIENT"), "proxy": bool(self.preface)}
-        forms = fill(IDENTITY_FORMS, self.names) if self.names else []
-        self.seen.identity_forms = [form for form in forms if occasions[form.identity]]
+        forms = [form for form in IDENTITY_FORMS if occasions[form.identity]]
+        self.seen.identity_forms = fill(forms, self.names) if self.names else []
 
     async def ask_everything(self) -> None:
         """Connect until the plan has nothing left to ask, or the listener gives nothing more."""
@@ -277,9 +274,11 @@ class Listener:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            await self._ask(session, transaction, controls, batch)
+            # What is left after that, if anything, is for another connection. A first batch may show that TLS is wanted.
+            last = asked and (not self.plan.left or len(batch) >= room)
+            await self._ask(session, transaction, controls, batch, last)
             asked = True
-            if self.plan.single:
+            if last or self.plan.single:
                 return
 
     def _controls(self, first: bool) -> list[tuple[Form, str]]:
@@ -291,9 +290,8 @@ class Listener:
             found.append((NEGATIVE, self._random_mailbox))
         return found
 
-    async def _ask(
-        self, session: Session, transaction: Transaction, controls: Sequence[tuple[Form, str]], batch: Sequence[Form]
-    ) -> None:
+    async def _ask(self, session: Session, transaction: Transaction, controls: Sequence[tuple[Form, str]],
+                   batch: Sequence[Form], last: bool) -> None:
         assert self.plan is not None
         ours = [(form, self.sender, recipient) for form, recipient in controls]
         ours += [(form, form.sender, form.recipient) for form in batch if form.sender == self.sender]
@@ -306,7 +304,7 @@ class Listener:
         try:
             await self._prepare(session, transaction, batch[0], left)
             if left:
-                self._record_all(await transaction.ask(items), session, left)
+                self._record_all(await transaction.ask(items, last), session, left)
         except SessionEnded as end:
             if end.kind != "blocked":
                 self._record_all(transaction.answered(end.replies), session, left)
@@ -316,7 +314,7 @@ class Listener:
         finally:
             self.plan.give_back(left, counts=self._told == told_before)
             self._wake()
-        if self.plan.tls_only and not session.secure:
+        if self.plan.tls_only and not session.secure and not last:
             transaction.reset()
             if not await self.upgrade(session):
                 self.plan.tls_only = False
@@ -382,7 +380,7 @@ class Listener:
         elif form is NEGATIVE:
             self.seen.negative = answer
             self._told += 1
-        if form in (POSITIVE, NEGATIVE):
+        if form is POSITIVE or form is NEGATIVE:
             return
         left.remove(form)
         if wants_tls:

@@ -52,21 +52,28 @@ class Plan:
         batch: list[Form] = []
         senders = set(known_senders)
         waiting = False
+        # Tricks mean nothing on a server that relays for anybody.
+        undecided = {Hole.ROUTING, Hole.IDENTITY} if MAIN in self._pending or MAIN in self._in_flight else set()
+        flying = undecided | {form.hole for form in self._in_flight.values()}
+        unpiloted = undecided | {f.hole for f in (*self._pending.values(), *self._in_flight.values()) if f.pilot}
+        plain_helo_left = any(not form.helo and not form.tls for form in self._pending.values())
         for form in list(self._pending.values()):
             if (
                 self._deferred(form)
-                or self._wants_other_session(form, upgraded)
+                or (upgraded and not form.tls and not self.tls_only)  # wants another session
                 or (batch and (form.helo, form.tls) != (batch[0].helo, batch[0].tls))
             ):
                 continue
             cost = 1 + (form.sender not in senders)  # a refused MAIL makes its RCPT an error, too
             if cost > room:
                 continue
-            if not self._may_ask(form):
+            # A HELO of its own comes last: the others would have to say EHLO again.
+            if form.hole in (flying if form.pilot else unpiloted) or (form.helo and plain_helo_left):
                 waiting = True
                 continue
             room -= cost
             senders.add(form.sender)
+            flying.add(form.hole)
             batch.append(form)
             self._in_flight[form.name] = self._pending.pop(form.name)
             if self.single:
@@ -78,23 +85,9 @@ class Plan:
         time passed.
         """
         main = self._main
-        same = main is not None and form is not main and (form.sender, form.recipient) == (main.sender, main.recipient)
-        return same and main is not None and self.answers.get(main.name) in LATE
-
-    def _wants_other_session(self, form: Form, upgraded: bool) -> bool:
-        return upgraded and not form.tls and not self.tls_only
-
-    def _may_ask(self, form: Form) -> bool:
-        flying = [other for other in self._in_flight.values() if other.hole is form.hole]
-        if form.hole in (Hole.ROUTING, Hole.IDENTITY) and self._undecided(MAIN):
-            return False  # tricks mean nothing on a server that relays for anybody
-        if form.pilot:
-            return not flying
-        pilots_left = any(other.pilot and other.hole is form.hole for other in self._pending.values())
-        return not pilots_left and not any(other.pilot for other in flying)
-
-    def _undecided(self, name: str) -> bool:
-        return name in self._pending or name in self._in_flight
+        if main is None or form is main or self.answers.get(MAIN) not in LATE:
+            return False
+        return (form.sender, form.recipient) == (main.sender, main.recipient)
 
     def answer(self, form: Form, meaning: Meaning) -> None:
         """Record what the server said to a form."""

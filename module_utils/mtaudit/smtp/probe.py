@@ -86,10 +86,11 @@ def run(request: Request) -> dict[str, Any]:
     """Probe and return plain data: `findings`, `listeners`, `notes` and `worst_connections_at_a_time`."""
     # Hundreds of dialogues are many small objects and hardly a cycle: by default a tenth of the time goes into looking.
     before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(1_000_000, 20, 20)
     try:
         return asyncio.run(probe(request))
     finally:
+        gc.freeze()  # the results last until the process ends
         gc.set_threshold(*before)
 
 

@@ -11,6 +11,7 @@ from typing import Optional
 LINE_LIMIT_BYTES = 4096
 REPLY_LIMIT_LINES = 200
 REPLY_LIMIT_BYTES = 64 * 1024
+_TOO_LONG = f"a line longer than {LINE_LIMIT_BYTES} bytes"
 
 _LINE = re.compile(r"([2-5][0-9]{2})(?:([ -])(.*))?\Z", re.DOTALL | re.ASCII)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|\Z)", re.ASCII)
@@ -59,7 +60,7 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self.error = ""
-        self._buffer = bytearray()
+        self._buffer = b""
         self._lines: list[str] = []
         self._bytes = 0
         self._enhanced = ""
@@ -67,21 +68,19 @@ class ReplyParser:
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that `data` completes."""
         replies: list[Reply] = []
-        self._buffer += data
-        start = 0
-        while not self.error:
-            end = self._buffer.find(b"\n", start)
-            if (end if end >= 0 else len(self._buffer)) - start > LINE_LIMIT_BYTES:
-                self.error = f"a line longer than {LINE_LIMIT_BYTES} bytes"
-            if end < 0 or self.error:
+        if self.error:
+            return replies
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            reply = self._take(line)
+            if self.error:
                 break
-            reply = self._take(bytes(self._buffer[start:end]))
-            start = end + 1
             if reply:
                 replies.append(reply)
-        del self._buffer[:start]
+        if not self.error and len(self._buffer) > LINE_LIMIT_BYTES:
+            self.error = _TOO_LONG
         if self.error:
-            self._buffer.clear()
+            self._buffer = b""
         return replies
 
     @property
@@ -90,6 +89,9 @@ class ReplyParser:
         return bool(self._buffer or self._lines)
 
     def _take(self, raw: bytes) -> Optional[Reply]:
+        if len(raw) > LINE_LIMIT_BYTES:
+            self.error = _TOO_LONG
+            return None
         self._bytes += len(raw) + 1
         parsed = _parse(raw)
         if parsed is None:

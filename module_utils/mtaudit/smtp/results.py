@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Any, Optional
 
 from ..finding import Evidence, Finding, Method, Status, Subject
@@ -113,7 +112,7 @@ def listener_result(
             source_address=listener.source_address,
             sender=listener.sender,
             helo=listener.mission.helo,
-            costs=asdict(listener.costs),
+            costs=dict(vars(listener.costs)),
             dialogue=listener.transcript.lines,
         )
     return result

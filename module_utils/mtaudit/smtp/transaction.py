@@ -30,8 +30,8 @@ class Transaction:
         """EHLO or STARTTLS ended the transaction."""
         self.sender, self._dirty = None, False
 
-    async def ask(self, items: Sequence[tuple[Form, str, str]]) -> list[tuple[Form, Answer]]:
-        """Ask (form, sender, recipient) in order, with as few MAIL commands as that allows."""
+    async def ask(self, items: Sequence[tuple[Form, str, str]], last: bool = False) -> list[tuple[Form, Answer]]:
+        """Ask (form, sender, recipient) in order, with as few MAIL commands as that allows. `last`: as in Session.commands."""
         self._asked = []
         for form, sender, recipient in items:
             if sender != self.sender:
@@ -40,7 +40,7 @@ class Transaction:
                 self._asked.append((f"MAIL FROM:<{sender}>", None))
                 self.sender, self._dirty = sender, True
             self._asked.append((f"RCPT TO:<{recipient}>", form))
-        replies = await self._session.commands([command for command, _form in self._asked])
+        replies = await self._session.commands([command for command, _form in self._asked], last=last)
         found = self.answered(replies)
         if any(answer.meaning is Meaning.ACCEPTED and form is not POSITIVE for form, answer in found) or self._mail_refused(
             replies

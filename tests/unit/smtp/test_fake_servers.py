@@ -487,10 +487,16 @@ assert FAST.errors_per_connection == 8
 def test_trick_at_a_domain_that_is_only_relayed(probe_fakes: Probe) -> None:
     # As Postfix with allow_untrusted_routing = yes and relay_domains = relayed.test.
     rule = open_when(lambda client, rcpt: rcpt.endswith("@relayed.test") and "canary" in rcpt)
-    fake = Fake(rcpt=rule)
+    accepted: list[str] = []
+
+    def counting(client: Client, rcpt: str) -> str:
+        reply = rule(client, rcpt)
+        accepted.extend([rcpt] if reply == OK and rcpt.endswith("@relayed.test") else [])
+        return reply
+
+    fake = Fake(rcpt=counting)
     assert verdict(only(probe_fakes(fake, domains=("good.test", "relayed.test")))) == ("proven_open", ["percent"])
-    tricks = [rcpt for client in fake.dialogue for rcpt in client.recipients if rcpt.endswith("@relayed.test")]
-    assert len(tricks) == 2, "one when probing, one of the message"
+    assert len(accepted) == 2, "one when probing, one of the message"
 
 
 def test_unresolvable_target(probe_fakes: Probe) -> None:

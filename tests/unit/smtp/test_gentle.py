@@ -13,7 +13,7 @@ from ansible.module_utils.mtaudit.smtp.listener import Mission, Target
 from ansible.module_utils.mtaudit.smtp.probe import Order, Request, probe
 
 from .conftest import FAST
-from .fakes import CANARY, KNOWN, LOCAL_DOMAIN, OK, Fake, open_when, plain
+from .fakes import CANARY, KNOWN, LOCAL_DOMAIN, OK, Client, Fake, open_when, plain
 
 Probe = Callable[..., dict[str, Any]]
 BEHAVIOURS = {
@@ -119,3 +119,17 @@ def test_pipelining_saves_round_trips(monkeypatch: pytest.MonkeyPatch) -> None:
     without, writes[:] = len(writes), []
     asyncio.run(_many([Fake(extensions=("PIPELINING",))]))
     assert len(writes) < 0.6 * without
+    together = [data for data in writes if b"RCPT" in data and data.endswith(b"QUIT\r\n")]
+    assert together, "QUIT goes with the last envelopes (RFC 2920, 3.1)"
+
+
+@pytest.mark.parametrize("extensions", [("PIPELINING",), ()])
+def test_a_server_that_does_not_answer_quit_is_no_trouble(probe_fakes: Probe, extensions: tuple[str, ...]) -> None:
+    class Curt(Fake):
+        async def _command(self, client: Client, line: str, *streams: Any) -> bool:
+            return line == "QUIT" or await super()._command(client, line, *streams)
+
+    fake = Curt(extensions=extensions)
+    (listener,) = probe_fakes(fake)["listeners"]
+    assert listener["verdict"] == "closed" and not listener["troubles"]
+    assert all(client.commands[-1] == "QUIT" and client.commands.count("QUIT") == 1 for client in fake.dialogue)
