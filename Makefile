@@ -69,6 +69,8 @@ dev:                 ## install what `make lint` and `make unit` need, and nothi
 	@tools/bootstrap.sh dev
 
 clean:               ## remove the lab, its images, the environment and the caches; reports are kept
-	@if [ -x .venv/bin/python ] && command -v podman >/dev/null; then $(LAB) clean; fi
+	@if ! command -v podman >/dev/null; then :; \
+	elif [ ! -x .venv/bin/python ]; then echo 'The lab is removed with .venv, which is not there: if there is a lab, run `make dev` first.' >&2; \
+	else $(LAB) clean; fi
 	@rm -rf .venv .cache .ansible build .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -85,8 +85,11 @@ class Lab:
         """`down`, and remove the lab's images and saved base systems too. The ssh key stays."""
         self.down()
         with locked(self.podman.state, "up"):
-            for image in self.images.all_references():
-                self.podman.run("rmi", "--force", image, check=False)
+            # Without --force, which would remove the containers that others have made of an image.
+            done = {image: self.podman.run("rmi", image, check=False) for image in self.images.all_references()}
+            # A nameless stage may be gone with its child, or be a layer of somebody's image.
+            if kept := [image for image, result in done.items() if result.returncode and image.startswith("localhost/")]:
+                say("kept, as something else uses them: " + ", ".join(kept))
             for tar in self.podman.state.glob("base-*.tar"):
                 tar.unlink()
 

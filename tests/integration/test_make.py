@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tarfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,3 +71,86 @@ def test_audit_that_matches_no_host_fails(tmp_path: Path) -> None:
 ])
 def test_the_report_is_found_in_the_log(log: str, directory: str | None) -> None:
     assert show_report.run_directory(log) == (Path(directory) if directory else None)
+
+
+class Podman:
+    """Makes things, and removes them again by their exact names."""
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+        self._made: list[list[str]] = []
+        with tarfile.open(archive, "w"):
+            pass
+
+    def run(self, *words: str, check: bool = True) -> str:
+        done = subprocess.run(["podman", *words], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout
+
+    def image(self, name: str, label: str) -> None:
+        self._made.append(["rmi", name])
+        # The message makes it an image of its own: equal contents would be one image with two names.
+        self.run("import", "--change", f"LABEL={label}", "--message", name, str(self._archive), name)
+
+    def network(self, name: str, *words: str) -> None:
+        self._made.append(["network", "rm", name])
+        self.run("network", "create", "--internal", *words, name)
+
+    def container(self, name: str, of: str, *words: str) -> None:
+        self._made.append(["rm", "--force", name])
+        self.run("create", "--name", name, *words, of, "/none")
+
+    def everything(self) -> set[str]:
+        lists = (["ps", "--all", "--format", "{{.Names}}"], ["network", "ls", "--format", "{{.Name}}"],
+                 ["images", "--format", "{{.Repository}}:{{.Tag}}"])
+        return {name for words in lists for name in self.run(*words).split()}
+
+    def clear(self) -> None:
+        for words in reversed(self._made):
+            self.run(*words, check=False)
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[Podman]:
+    made = Podman(tmp_path / "empty.tar")
+    yield made
+    made.clear()
+
+
+def test_clean_removes_the_lab_of_its_prefix_and_nothing_else(podman: Podman, tmp_path: Path) -> None:
+    """In a copy of the tree whose lab has another prefix: its own things go; what others have, or have made of them, stays."""
+    own, tree, state = f"t-clean-{uuid.uuid4().hex[:6]}", tmp_path / "tree", tmp_path / "state"
+    shutil.copytree(ROOT / "molecule/lab", tree / "molecule/lab")
+    shutil.copy(ROOT / "Makefile", tree)
+    (tree / ".venv").symlink_to(ROOT / ".venv")
+    for path in (".cache/x", "reports/x", "library/__pycache__/x"):
+        (tree / path).parent.mkdir(parents=True)
+        (tree / path).touch()
+    settings = tree / "molecule/lab/lab.yml"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("prefix: mtaudit ", f"prefix: {own} "), encoding="utf-8")
+    mark = f"mtaudit.lab={own}"
+    podman.image(f"localhost/{own}/mx:1", mark)
+    podman.image(f"localhost/{own}/used:1", mark)
+    podman.image(f"localhost/{own}-other/mx:1", mark)  # built from the lab's: it inherits the label
+    podman.image(f"localhost/{own}x/mx:1", f"{mark}x")
+    podman.network(f"{own}-inet", "--label", mark)
+    podman.network(f"{own}-their-net")
+    in_the_lab = ["--label", "mtaudit.lab.host=mx"]
+    podman.container(f"{own}-mx", f"localhost/{own}/mx:1", *in_the_lab, "--label", mark, "--network", f"{own}-inet")
+    podman.container(f"{own}-theirs", f"localhost/{own}/used:1")
+    podman.container(f"{own}x-mx", f"localhost/{own}x/mx:1", *in_the_lab, "--label", f"{mark}x")
+
+    before = podman.everything()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MAKE"))}
+    done = subprocess.run(["make", "--no-print-directory", "clean"], cwd=tree, env={**kept, "MTAUDIT_LAB_STATE": str(state)},
+                          capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Only names with our random mark are compared: other tests make and remove their own meanwhile.
+    ours = {name for name in before if own in name}
+    assert len(ours) == 9
+    assert ours - podman.everything() == {f"localhost/{own}/mx:1", f"{own}-inet", f"{own}-mx"}
+    assert f"kept, as something else uses them: localhost/{own}/used:1" in done.stderr
+    left = {str(path.relative_to(tree)) for path in tree.rglob("*") if "molecule" not in path.parts}
+    assert left == {"Makefile", "reports", "reports/x", "library"}
+    assert (ROOT / ".venv/bin/python").exists()
+    assert {"mtaudit-inet", "mtaudit-dns"} <= podman.everything(), "the real lab"

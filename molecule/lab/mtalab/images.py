@@ -178,11 +178,16 @@ class Images:
         return reference
 
     def all_references(self) -> list[str]:
-        """Every image that carries the lab's label, children before parents."""
-        listed = self.podman.run(
-            "images", "--filter", f"label={LABEL}={self.config.prefix}", "--format", "{{.ID}}", "--sort", "created"
-        )
-        return list(dict.fromkeys(listed.stdout.split()))
+        """The lab's images by name, then the nameless stages of their builds; children before parents.
+
+        The label alone does not tell: whatever somebody builds from an image of the lab inherits it.
+        """
+        label = f"label={LABEL}={self.config.prefix}"
+        form = "{{.ID}} {{.Repository}}:{{.Tag}}"
+        listed = self.podman.run("images", "--filter", label, "--format", form, "--sort", "created").stdout.splitlines()
+        pairs = [line.split(maxsplit=1) for line in listed]
+        named = [name for _identity, name in pairs if name.startswith(f"localhost/{self.config.prefix}/")]
+        return list(dict.fromkeys([*named, *(identity for identity, name in pairs if name == "<none>:<none>")]))
 
 
 def _mmdebstrap(suite: str, tar: Path) -> None:

@@ -166,4 +166,4 @@ class Networks:
 
     def down(self) -> None:
         for name in self.existing():
-            self.podman.run("network", "rm", "--force", name)
+            self.podman.run("network", "rm", name)  # --force would remove containers that others have put on it
