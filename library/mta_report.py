@@ -152,6 +152,7 @@ from ansible.module_utils.mtaudit.report.produce import Options
 from ansible.module_utils.mtaudit.report.produce import make
 from ansible.module_utils.mtaudit.report.produce import outdated_runs
 from ansible.module_utils.mtaudit.report.produce import results
+from ansible.module_utils.mtaudit.report.produce import unreadable_history
 from ansible.module_utils.mtaudit.report.produce import write_reports
 from ansible.module_utils.mtaudit.report.run import RunError
 
@@ -189,6 +190,8 @@ def main() -> None:
     except RunError as exc:
         module.fail_json(msg=str(exc))
     changed = _write(module, options, made)
+    for path in unreadable_history(options, made):
+        module.warn(f"Could not read {path}: the report is not compared with that run. Delete the file to silence this.")
     outdated = outdated_runs(options)
     if outdated and not module.check_mode:
         try:

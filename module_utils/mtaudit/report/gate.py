@@ -39,8 +39,12 @@ class Gate:
         return {**asdict(self), "reasons": list(self.reasons), "answered_share": round(self.answered_share, 4)}
 
 
-def gate(findings: Sequence[JoinedFinding], hosts: int, fail_on: str, fail_on_incomplete: float) -> Gate:
-    """A run that answered nothing at all is never good enough, whatever was asked for."""
+def gate(findings: Sequence[JoinedFinding], hosts: int, fail_on: str, fail_on_incomplete: float, lost: int = 0) -> Gate:
+    """A run that answered nothing at all is never good enough, whatever was asked for.
+
+    `lost` are parts of the run that could not be had, a vantage's answer say. Other methods may have answered every control
+    all the same; but who asks for all (1.0) asks for these as well.
+    """
     failures = [f for f in findings if f.status is Status.FAIL]
     worst = SEVERITIES[min(severity_rank(f.severity) for f in failures)] if failures else ""
     counted = [f for f in failures if fail_on != "none" and severity_rank(f.severity) <= severity_rank(fail_on)]
@@ -56,6 +60,8 @@ def gate(findings: Sequence[JoinedFinding], hosts: int, fail_on: str, fail_on_in
     elif asked and answered / asked < fail_on_incomplete:
         reasons.append(f"Only {answered} of {asked} controls were answered ({_percent(answered, asked)}); "
                        f"at least {fail_on_incomplete * 100:g} % are required")
+    if lost and fail_on_incomplete >= 1:
+        reasons.append(f"{lost} {_plural(lost, 'part')} of the run's results could not be had; at least 100 % are required")
     return Gate(fail_on, fail_on_incomplete, bool(reasons), tuple(reasons), worst, len(counted), answered, asked)
 
 

@@ -69,6 +69,12 @@ def earlier_records(directory: str, run: RunData) -> list[Record]:
     return sorted(before, key=_when)
 
 
+def unreadable(directory: str, run_id: str) -> list[Path]:
+    """Earlier runs that left a history which cannot be read: nothing is compared with them, and their proofs are lost."""
+    return [path / FILE for path in _run_directories(directory)
+            if path.name != run_id and (path / FILE).is_file() and _record(path) is None]
+
+
 def _when(record: Record) -> tuple[str, str]:
     return record.point.started, record.point.id
 

@@ -65,7 +65,7 @@ def make(options: Options) -> Made:
     comparable = [record for record in earlier if record.profile == run.profile]
     findings = history.dated(history.compare(findings, comparable), run.started)
     record = history.record_of(run, findings, comparable, {host: asdict(proof) for host, proof in proofs.items()})
-    judged = gate(findings, len(run.hosts), options.fail_on, options.fail_on_incomplete)
+    judged = gate(findings, len(run.hosts), options.fail_on, options.fail_on_incomplete, len(run.problems))
     return Made(verdict.build(options.title, run, findings, judged, history.trend(comparable, record)), record)
 
 
@@ -159,6 +159,11 @@ def _stats(report: Report, path: str) -> dict[str, Any]:
         "gate_met": report.gate.met,
         "report": path,
     }
+
+
+def unreadable_history(options: Options, made: Made) -> list[Path]:
+    """The records of earlier runs that this report could not be compared with."""
+    return history.unreadable(options.history_directory, made.report.run.id)
 
 
 def outdated_runs(options: Options) -> list[Path]:

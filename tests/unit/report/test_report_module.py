@@ -116,6 +116,30 @@ def test_a_full_disk_does_not_hide_what_was_found(module: Any, tmp_path: Path, m
         assert words in result["msg"], words
 
 
+def test_a_garbled_history_is_named(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(mta_report.AnsibleModule, "warn", lambda _, text, **__: told.append(text))
+    earlier = factory.write_run(tmp_path, [factory.good("mx1")], "2026-11-01T02:00:00Z")
+    module(earlier)
+    directory = factory.write_run(tmp_path, [factory.good("mx1")], "2026-11-02T02:00:00Z")
+    module(directory)
+    assert told == []
+    (earlier / "history.json").write_text('{"schema": 1, "open')
+    module(directory)
+    assert [str(earlier / "history.json") in text and "not compared" in text for text in told] == [True]
+
+
+def test_a_run_before_all_others_is_compared_with_none(module: Any, tmp_path: Path) -> None:
+    """A clock that went back: what is called later than this run is not taken for its past, and is not deleted for it."""
+    later = factory.write_run(tmp_path, [factory.proven_open("mx1")], "2026-11-20T02:00:00Z")
+    module(later)
+    now = factory.write_run(tmp_path, [factory.proven_open("mx1")], "2026-11-01T02:00:00Z")
+    result = module(now, keep_runs=2)
+    data = json.loads((now / "findings.json").read_text())
+    assert len(data["trend"]) == 1 and result["removed"] == []
+    assert not [f for f in data["findings"] if f.get("change")]
+
+
 def test_a_link_is_replaced_and_not_followed(module: Any, tmp_path: Path) -> None:
     directory = factory.write_run(tmp_path, factory.realistic())
     victim = tmp_path / "victim"

@@ -43,6 +43,16 @@ def test_the_newest_run_is_reported_and_the_statistics_are_set(tmp_path: Path) -
     assert "[WARNING]" not in done.stderr and "DEPRECAT" not in done.stderr, done.stderr
 
 
+def test_an_interrupted_run_does_not_hide_the_last_whole_one(tmp_path: Path) -> None:
+    whole = factory.write_run(tmp_path, [factory.good("mx1")], "2026-11-01T02:00:00Z")
+    interrupted = tmp_path / "runs/20261102T020000Z"
+    interrupted.mkdir()
+    (interrupted / "catalogue.json").write_text("{}")
+    (whole.parent / "20261101T010000Z").mkdir()
+    done = play(tmp_path)
+    assert done.returncode == 0 and f"Report: {whole / 'report.html'}" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_gate_is_the_last_task(tmp_path: Path) -> None:
     directory = factory.write_run(tmp_path, factory.realistic())
     # As a survey of AWX gives them: text.

@@ -118,6 +118,14 @@ def test_unknown_is_no_failure_but_incomplete(tmp_path: Path, reported: Any) -> 
     assert not reported(directory, fail_on_incomplete=0.9).report.gate.met
 
 
+def test_who_asks_for_everything_asks_for_every_vantage(tmp_path: Path, reported: Any) -> None:
+    directory = factory.write_run(tmp_path, [factory.good("mx1")], vantages=("stranger", "neighbour"))
+    (directory / "probes/neighbour.json").write_text('{"error": "no route to host"}')
+    assert not reported(directory, fail_on_incomplete=0.99).report.gate.met
+    gate = reported(directory, fail_on_incomplete=1.0).report.gate
+    assert gate.reasons == ("1 part of the run's results could not be had; at least 100 % are required",)
+
+
 @pytest.mark.parametrize("hosts", [[], [factory.unreachable("mx1")], [factory.Host("mx1", status="failed", reason="x")]])
 def test_a_run_that_answered_nothing_is_never_green(hosts: list[factory.Host], tmp_path: Path, reported: Any) -> None:
     assert reported(factory.write_run(tmp_path, hosts)).report.gate.met
