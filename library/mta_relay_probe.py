@@ -115,7 +115,10 @@ options:
     choices: [stranger, neighbour, inside, local]
     default: stranger
   deliver:
-    description: Send one message through each open class of hole. With V(false) the probe stops before DATA.
+    description: >-
+      Send one message through each open class of hole. Where a message is refused or does not arrive, the other accepted forms
+      are tried, in at most six rounds: a listener that accepts everything and discards it is sent about a dozen messages. With
+      V(false) the probe stops before DATA.
     type: bool
     default: true
   auth:

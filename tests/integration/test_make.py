@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -47,6 +48,15 @@ def test_audit_of_an_own_inventory_ends_with_the_summary_and_the_report(tmp_path
     end = done.stdout.rstrip().splitlines()
     assert end[-1].startswith("Report: ") and Path(end[-1].removeprefix("Report: ")).is_file()
     assert any(line.startswith(GOOD) for line in end[end.index(next(line for line in end if "PLAY RECAP" in line)):])
+
+
+def test_audit_says_what_the_probes_are_about_to_do(tmp_path: Path) -> None:
+    """Minutes can pass for each vantage."""
+    done = make("audit", "INVENTORY=inventories/lab", f"LIMIT={GOOD}", f"ARGS=-e mta_report_directory={tmp_path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    head = r"Probe [1-9]\d* listeners from stranger, then neighbour, then inside, at most 900 s from each\]"
+    lines = [rf"=> \(item={text}\)" for text in ("stranger, next: neighbour", "neighbour, next: inside", "inside, next: what the logs say")]
+    assert re.search(".*".join([head, *lines]), done.stdout, re.S), done.stdout
 
 
 def test_audit_with_an_inventory_that_is_not_there_fails(tmp_path: Path) -> None:
