@@ -24,7 +24,7 @@ if ! find_python; then
             exit 1
         fi
     else
-        echo "set-up: python3 (3.11 or newer, with venv) is missing. Install it, then run this again." >&2
+        echo "set-up: python3 (3.11 or newer, with venv) is missing. Install it, then run this again: it names what else there is to install." >&2
         if command -v apt-get >/dev/null 2>&1; then
             [ "$(id -u)" = 0 ] || install="sudo $install"
             echo "set-up: with apt: $install" >&2
