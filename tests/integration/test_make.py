@@ -55,7 +55,8 @@ def test_audit_says_what_the_probes_are_about_to_do(tmp_path: Path) -> None:
     done = make("audit", "INVENTORY=inventories/lab", f"LIMIT={GOOD}", f"ARGS=-e mta_report_directory={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
     head = r"Probe [1-9]\d* listeners from stranger, then neighbour, then inside, at most 900 s from each\]"
-    lines = [rf"=> \(item={text}\)" for text in ("stranger, next: neighbour", "neighbour, next: inside", "inside, next: what the logs say")]
+    items = ("stranger, next: neighbour", "neighbour, next: inside", "inside, next: what the logs say")
+    lines = [rf"=> \(item={text}\)" for text in items]
     assert re.search(".*".join([head, *lines]), done.stdout, re.S), done.stdout
 
 
