@@ -112,7 +112,7 @@ def build(title: str, run: RunData, findings: Sequence[JoinedFinding], gate: Gat
         failing=Counter(f.severity for f in findings if f.status is Status.FAIL),
         answer=answer,
         headline=_headline(answer, hosts),
-        details=(*_details(answer, hosts, problems), *_notes(run)),
+        details=(*_details(answer, hosts, problems), *_outside(run, findings), *_notes(run)),
         steps=_steps(findings),
         gate=gate,
         trend=trend,
@@ -235,8 +235,6 @@ def _details(answer: str, hosts: Sequence[HostAnswer], problems: Sequence[Proble
     if unreached:
         are = "is" if len(unreached) == 1 else "are"
         yield f"{_of(len(unreached), len(hosts)).capitalize()} could not be reached, and {are} not counted as safe."
-    if findings and not any("probe" in finding.methods for finding in findings):
-        yield "No test from outside took part: this rests on configuration and simulation only."
     idle = [host for host in hosts if host.answer == NO and host.idle]
     if idle and len(idle) < len(hosts):
         yield f"{_of(len(idle), len(hosts)).capitalize()} had nothing to check: no control applies there."
@@ -261,6 +259,17 @@ def _details(answer: str, hosts: Sequence[HostAnswer], problems: Sequence[Proble
 
 def _many(number: int, one: str, more: str) -> str:
     return f"{number} {one if number == 1 else more}"
+
+
+def _outside(run: RunData, findings: Sequence[JoinedFinding]) -> Iterator[str]:
+    """What the tests from outside do not cover, and what they need."""
+    if not findings:
+        return
+    if not any("probe" in finding.methods for finding in findings):
+        lack = "gave an answer" if run.vantages else "took part: it needs vantages and mta_audit_canary"
+        yield f"No test from outside {lack}. This rests on configuration and simulation only."
+    elif not any(answer.get("vantage") == "stranger" and answer.get("findings") for answer in run.probes.values()):
+        yield "No stranger tested from outside: what is open to strangers only may have been missed."
 
 
 def _notes(run: RunData) -> Iterator[str]:

@@ -118,6 +118,22 @@ def test_unknown_is_no_failure_but_incomplete(tmp_path: Path, reported: Any) -> 
     assert not reported(directory, fail_on_incomplete=0.9).report.gate.met
 
 
+@pytest.mark.parametrize(("vantages", "words"), [
+    ((), "No test from outside took part: it needs vantages and mta_audit_canary."),
+    (("neighbour",), "No stranger tested from outside"), (("stranger", "neighbour"), ""),
+])
+def test_what_the_tests_from_outside_lack_is_said(vantages: tuple[str, ...], words: str, tmp_path: Path, reported: Any) -> None:
+    details = reported(factory.write_run(tmp_path, [factory.good("mx1")], vantages=vantages)).report.details
+    assert [d.startswith(words) for d in details] == ([True] if words else [])
+
+
+def test_vantages_that_gave_no_answer_are_not_said_to_be_missing(tmp_path: Path, reported: Any) -> None:
+    directory = factory.write_run(tmp_path, [factory.good("mx1")])
+    (directory / "probes/stranger.json").write_text('{"error": "no route to host"}')
+    assert "No test from outside gave an answer. This rests on configuration and simulation only." in (
+        reported(directory).report.details)
+
+
 def test_who_asks_for_everything_asks_for_every_vantage(tmp_path: Path, reported: Any) -> None:
     directory = factory.write_run(tmp_path, [factory.good("mx1")], vantages=("stranger", "neighbour"))
     (directory / "probes/neighbour.json").write_text('{"error": "no route to host"}')
