@@ -57,8 +57,9 @@ class Located:
 def load(text: str, file: str) -> Located:
     """The data of a YAML text. What is wrong stands in `problems`; `data` is None when the text is not YAML."""
     located = Located(file)
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)  # Python's own refuses control characters here, the C one later
         node = loader.get_single_node()
         if node is None:
             located.complain((), "the file is empty")
@@ -72,7 +73,8 @@ def load(text: str, file: str) -> Located:
         located.data = None
         located.problems.append(Problem(file, 1, "is nested too deeply"))
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return located
 
 

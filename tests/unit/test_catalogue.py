@@ -16,6 +16,7 @@ import ansible.module_utils.mtaudit.controls  # noqa: F401 - registers every con
 import jsonschema
 import pytest
 import yaml
+from ansible.module_utils.mtaudit import located_yaml
 from ansible.module_utils.mtaudit.catalogue import Catalogue, CatalogueError, load_catalogue
 from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.finding import Method
@@ -412,3 +413,10 @@ def test_a_role_without_argument_specs_is_named(tree: Path, capsys: pytest.Captu
     (tree.parent / "roles/mta_x/meta").mkdir(parents=True)
     assert generator().main(["--root", str(tree.parent)]) == 1
     assert "roles/mta_x/meta/argument_specs.yml: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_control_characters_are_a_problem_of_the_file_with_either_parser(monkeypatch: pytest.MonkeyPatch, loader: type) -> None:
+    monkeypatch.setattr(located_yaml, "_Loader", loader)
+    located = located_yaml.load("a: \x01\n", "x.yml")
+    assert located.data is None and "not YAML" in str(located.problems[0])

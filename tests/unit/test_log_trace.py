@@ -255,3 +255,25 @@ def test_since(text: str, seconds: float) -> None:
 def test_since_that_is_no_time() -> None:
     with pytest.raises(ValueError):
         parse_since("yesterday")
+
+
+def test_a_damaged_rotated_file_is_said_and_the_rest_is_read(tmp_path: Path) -> None:
+    whole, damaged = tmp_path / "mail.log", tmp_path / "mail.log.1.gz"
+    whole.write_bytes(b"now\n")
+    damaged.write_bytes(gzip.compress(os.urandom(5000))[:2000])
+    reading = read_files([str(whole)], 0.0, 1000)
+    assert reading.log == b"now\n" and f"Could not read {damaged}" in reading.reason
+
+
+def test_of_a_long_rotated_file_the_newest_lines_are_read(tmp_path: Path) -> None:
+    packed = tmp_path / "mail.log.1.gz"
+    packed.write_bytes(gzip.compress(b"".join(b"line %d\n" % n for n in range(50000))))
+    reading = read_files([str(tmp_path / "mail.log")], 0.0, 1000)
+    assert reading.log.endswith(b"line 49999\n") and len(reading.log) <= 1000 and reading.log.startswith(b"line ")
+    assert "only the last" in reading.reason
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "soon"])
+def test_what_is_no_point_in_time(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_since(text)

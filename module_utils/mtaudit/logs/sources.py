@@ -6,6 +6,7 @@ import glob
 import gzip
 import os
 import stat
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,14 +35,14 @@ def read_files(files: Sequence[str], since: float, max_bytes: int) -> Reading:
     """The newest `max_bytes` of the log files and of their rotated copies that were written after `since` (epoch, seconds)."""
     left = max_bytes
     problems, parts = [], []
-    for path in sorted(_written_since(files, since - CLOCK_SLACK_S), key=_written, reverse=True):
+    for path in _written_since(files, since - CLOCK_SLACK_S):
         if left <= 0:
             problems.append(f"{path} was left out: more than {max_bytes} bytes of log")
             continue
         try:
             data, cut = _tail(path, left)
-        except OSError as exc:
-            problems.append(f"Could not read {path}: {exc.strerror or exc}")
+        except (OSError, EOFError, zlib.error) as exc:  # the last two: a compressed file that is cut off or damaged
+            problems.append(f"Could not read {path}: {getattr(exc, 'strerror', None) or exc}")
             continue
         if cut:
             problems.append(f"only the last {len(data)} bytes of {path} were read")
@@ -73,8 +74,8 @@ def read_journal(runner: Runner, since: float, max_bytes: int, timeout_s: float)
 
 
 def _written_since(files: Sequence[str], since: float) -> list[str]:
-    """The files and their rotated copies (`.1`, `-20261121`, `.gz`) that are regular files and were changed since then."""
-    found = {}
+    """The files and their rotated copies (`.1`, `-20261121`, `.gz`) that were changed since then, the newest first."""
+    found: dict[tuple[int, int], tuple[float, str]] = {}
     for path in files:
         for candidate in [path, *glob.glob(f"{glob.escape(path)}[.-][0-9]*")]:
             try:
@@ -82,24 +83,28 @@ def _written_since(files: Sequence[str], since: float) -> list[str]:
             except OSError:
                 continue
             if stat.S_ISREG(seen.st_mode) and seen.st_mtime >= since:
-                found[(seen.st_dev, seen.st_ino)] = candidate
-    return list(found.values())
-
-
-def _written(path: str) -> float:
-    return os.stat(path).st_mtime
+                found[(seen.st_dev, seen.st_ino)] = (seen.st_mtime, candidate)
+    return [path for _, path in sorted(found.values(), reverse=True)]
 
 
 def _tail(path: str, limit: int) -> tuple[bytes, bool]:
     """The last whole lines within `limit` bytes, and whether something before them was left out."""
     if path.endswith(".gz"):
-        with gzip.open(path, "rb") as packed:
-            data = packed.read(limit + 1)
-        return data[:limit], len(data) > limit
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - limit, 0))
-        data = file.read(limit)
-    if size <= limit:
-        return data, False
-    return data.partition(b"\n")[2], True
+        data, cut = _unpacked_tail(path, limit)
+    else:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - limit, 0))
+            data, cut = file.read(limit), size > limit
+    return (data.partition(b"\n")[2], True) if cut else (data, False)
+
+
+def _unpacked_tail(path: str, limit: int) -> tuple[bytes, bool]:
+    """What a compressed file ends with: only reading through it leads there."""
+    data, cut = b"", False
+    with gzip.open(path, "rb") as packed:
+        for block in iter(lambda: packed.read(max(limit, 65536)), b""):
+            data += block
+            cut = cut or len(data) > limit
+            data = data[-limit:]
+    return data, cut

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,9 +25,13 @@ class Traced:
 def parse_since(text: str) -> float:
     """Seconds since the epoch from such a number, or from ISO 8601 (UTC unless it says otherwise). Raises ValueError."""
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         at = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    else:
+        if not math.isfinite(seconds):
+            raise ValueError(f"'{text}' is no point in time")
+        return seconds
     return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
 
 
