@@ -26,10 +26,17 @@ NOT_ROUTED = LOOPBACK + tuple(
         "192.168.0.0/16",  # RFC 1918
         "224.0.0.0/3",  # multicast RFC 5771, reserved RFC 1112
         "::/128",
+        "::ffff:0:0/96",  # IPv4 in IPv6's clothes, RFC 4291 2.5.5.2: a connection from there has an IPv4 address
         "fc00::/7",  # unique local, RFC 4193
         "fe80::/10",  # link-local, RFC 4291
         "ff00::/8",  # multicast, RFC 4291
     )
+)
+
+# Documentation addresses (RFC 5737, 3849, 9637): nobody has them, so no mail can go there and no site means them in particular.
+NOBODYS = tuple(
+    ipaddress.ip_address(a)
+    for a in ("192.0.2.66", "203.0.113.66", "198.51.100.66", "2001:db8:ffff::66", "3fff:fff::66")
 )
 
 

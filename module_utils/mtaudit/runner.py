@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Optional, Protocol
 
-from .text import decode
+from .text import decode, printable
 
 DEFAULT_TIMEOUT_S = 20.0
 FILE_LIMIT_BYTES = 8 * 1024 * 1024
@@ -103,16 +103,19 @@ class LocalRunner:
             )
         except subprocess.TimeoutExpired:
             raise ToolTimeout(f"'{' '.join(argv)}' did not end within {timeout_s:g} s") from None
-        except OSError as exc:
-            raise ReadError(f"Could not run '{' '.join(argv)}': {exc.strerror}") from exc
+        except (OSError, ValueError) as exc:  # ValueError: a NUL among the words
+            raise ReadError(f"Could not run '{printable(' '.join(argv))}': {getattr(exc, 'strerror', exc)}") from exc
         return Completed(done.returncode, decode(done.stdout), decode(done.stderr))
 
     def read(self, path: str) -> str:
         try:
+            # Opening a fifo would wait for a writer, and a device may never end.
+            if not stat_module.S_ISREG(os.stat(path).st_mode) and path != os.devnull:
+                raise ReadError(f"Could not read {path}: not a regular file")
             with open(path, "rb") as file:
                 data = file.read(FILE_LIMIT_BYTES + 1)
-        except OSError as exc:
-            raise ReadError(f"Could not read {path}: {exc.strerror}") from exc
+        except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
+            raise ReadError(f"Could not read {printable(path)}: {getattr(exc, 'strerror', exc)}") from exc
         if len(data) > FILE_LIMIT_BYTES:
             raise ReadError(f"Could not read {path}: larger than {FILE_LIMIT_BYTES // 1024 // 1024} MiB")
         return decode(data)
@@ -122,8 +125,8 @@ class LocalRunner:
             found = os.stat(path)
         except FileNotFoundError:
             return None
-        except OSError as exc:
-            raise ReadError(f"Could not look at {path}: {exc.strerror}") from exc
+        except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
+            raise ReadError(f"Could not look at {printable(path)}: {getattr(exc, 'strerror', exc)}") from exc
         kinds = {stat_module.S_IFREG: "file", stat_module.S_IFDIR: "directory", stat_module.S_IFSOCK: "socket",
                  stat_module.S_IFIFO: "fifo"}
         return FileStat(found.st_uid, found.st_gid, stat_module.S_IMODE(found.st_mode), found.st_size, found.st_mtime_ns,

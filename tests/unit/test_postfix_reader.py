@@ -134,7 +134,7 @@ def test_an_override_of_a_custom_parameter_reaches_what_refers_to_it() -> None:
         ({"inet_interfaces": "198.51.100.11, localhost"}, "smtps",
          [("198.51.100.11:465", ("ipv4",)), ("127.0.0.1:465", ("ipv4",)), ("[::1]:465", ("ipv6",))]),
         ({"inet_interfaces": "loopback-only"}, "[2001:db8:51::11]:2525", [("[2001:db8:51::11]:2525", ("ipv6",))]),
-        ({"inet_interfaces": "loopback-only"}, "0.0.0.0:26", [("*:26", ("ipv4", "ipv6"))]),
+        ({"inet_interfaces": "loopback-only"}, "0.0.0.0:26", [("*:26", ("ipv4",))]),
     ],
 )
 def test_listeners(settings: dict[str, str], name: str, listeners: list[tuple[str, tuple[str, ...]]]) -> None:
@@ -175,7 +175,7 @@ def test_first_match_decides() -> None:
 
 def test_included_files_are_negated_as_a_whole() -> None:
     files = {"/etc/not": "# no\n198.19.0.66\n!198.19.0.67\n"}
-    assert trusted("!/etc/not 198.19.0.66/31", files=files) == ["198.19.0.67/32"]
+    assert set(trusted("!/etc/not 198.19.0.66/31", files=files)) == {"198.19.0.67/32"}
 
 
 def test_a_pattern_with_host_bits_stops_the_evaluation() -> None:

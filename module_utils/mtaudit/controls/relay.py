@@ -8,15 +8,19 @@ from ..address import LOOPBACK, subtract
 from ..control import Evaluate, Site, control
 from ..finding import HOST, Evidence, Finding, Method, Subject, error, fail, informational, notapplicable, passed, unknown
 from ..readers.postfix import Postfix, Service, SmtpService
+from ..readers.postfix_restrictions import POLICY, access_tables, all_statements
 from ..readers.postfix_samples import FINGERPRINT, FOREIGN_SENDER
 from ..readers.postfix_syntax import words
 from ..readers.postfix_tables import Table, TableProblem
 from ..redact import redact
 from ..text import printable
 from .relay_clients import listed_clients
+from .relay_down import why_down
+from .relay_keys import pop_before_smtp_tables
+from .relay_logins import owners
 from .relay_path import Path
-from .relay_paths import paths, pop_before_smtp_tables, stranger, trusts
-from .relay_walk import Answer, Walk, why_down
+from .relay_paths import paths, stranger, trusts
+from .relay_walk import Answer, Walk
 
 _NOBODY = "mtaudit-nobody"  # a login that owns no sender
 
@@ -102,14 +106,14 @@ def _from_paths(control_id: str, closed: str) -> PerService:
 
 def _partially(control_id: str, smtp: SmtpService) -> str:
     """What a pass rests on samples for: tables that can be asked but not listed."""
-    walk = _walk(smtp)
+    resolver = smtp.smtpd.postfix.resolver(smtp.smtpd)
     lists = {
         "RELAY-01": [smtp.smtpd.match_list("mynetworks")],
-        "RELAY-04": [walk.resolver.match_list("relay_domains")],
-        "RELAY-05": [walk.resolver.match_list(name) for name in ("virtual_alias_domains", "virtual_mailbox_domains")],
+        "RELAY-04": [resolver.match_list("relay_domains")],
+        "RELAY-05": [resolver.match_list(name) for name in ("virtual_alias_domains", "virtual_mailbox_domains")],
     }.get(control_id, [])
     tables = [item.table for matches in lists for item in matches.items if item.table]
-    tables += [table for _, table in walk.tables()] if control_id == "RELAY-03" else []
+    tables += [table for _, table in access_tables(smtp.smtpd)] if control_id == "RELAY-03" else []
     sampled = list(dict.fromkeys(table.spec for table in tables if table.sampled))
     return f" (partially evaluated: {', '.join(sampled)} can only be asked for samples)" if sampled else ""
 
@@ -232,18 +236,21 @@ def mx_records_do_not_permit_relaying(smtp: SmtpService, site: Site) -> Iterator
 @_each_listener
 def certificates_permit_by_fingerprint(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     service = smtp.smtpd
-    used = {word for word, _ in _walk(smtp).statements()}
+    used = {word for word, _ in all_statements(service)}
     asks = service.on("smtpd_tls_ask_ccert") or service.on("smtpd_tls_req_ccert")
     outcome = _walk(smtp).outcome(stranger(smtp, site, certificate=True))
-    if outcome.rule and outcome.rule.control == "RELAY-12":
-        names = (outcome.rule.parameter, "smtpd_tls_ask_ccert", "smtpd_tls_CAfile", "smtpd_tls_CApath")
+    rule = outcome.rule
+    if rule and rule.control == "RELAY-12":
+        names = (rule.parameter, "smtpd_tls_ask_ccert", "smtpd_tls_CAfile", "smtpd_tls_CApath")
         shown = [setting(service, name) for name in names]
-        if asks and outcome.answer is Answer.OK:
-            text = "permit_tls_all_clientcerts: every certificate of a trusted authority may relay"
-            yield fail(listener(smtp), text, *shown, conditions=("client_certificate",))
-        else:
-            text = "permit_tls_all_clientcerts has no effect: no client is asked for a certificate"
+        everybody = "every certificate of a trusted authority" if rule.text == "permit_tls_all_clientcerts" else "any certificate"
+        if not asks:
+            text = f"{rule.text} has no effect: no client is asked for a certificate"
             yield informational(listener(smtp), text, *shown[:2])
+        elif outcome.answer is Answer.UNKNOWN:
+            yield unknown(listener(smtp), f"{rule.text} could not be evaluated", rule.doubt, *shown)
+        else:
+            yield fail(listener(smtp), f"{rule.text}: {everybody} may relay", *shown, conditions=("client_certificate",))
     elif "permit_tls_clientcerts" in used and asks:
         yield from _fingerprints(smtp)
     else:
@@ -287,11 +294,11 @@ def logins_use_senders_of_the_site(smtp: SmtpService, site: Site) -> Iterator[Fi
         return
     tables = [service.table(spec) for spec in words(service.value("smtpd_sender_login_maps"))]
     shown = [setting(service, n) for n in ("smtpd_sender_login_maps", "smtpd_sender_restrictions")]
-    for login in _logins(tables, _walk(smtp)):
+    for login in _logins(tables, service):
         outcome = _walk(smtp).outcome(stranger(smtp, site, login=login, sender=FOREIGN_SENDER))
         if outcome.answer is Answer.OK:
-            why = "smtpd_sender_login_maps is empty" if not tables else f"the maps give {login} all of them"
-            why = why if login != _NOBODY or not tables else "no list refuses a sender that the login does not own"
+            unchecked = "no list refuses a sender that the login does not own"
+            why = unchecked if login == _NOBODY else f"the maps give {login} all of them"
             yield fail(listener(smtp), f"a login may send with any foreign sender: {why}", *shown, conditions=("authenticated",))
             return
         if outcome.answer is Answer.UNKNOWN and outcome.rule:
@@ -300,15 +307,15 @@ def logins_use_senders_of_the_site(smtp: SmtpService, site: Site) -> Iterator[Fi
     yield passed(listener(smtp), "a login with a foreign sender is refused")
 
 
-def _logins(tables: list[Table], walk: Walk) -> list[str]:
+def _logins(tables: list[Table], service: Service) -> list[str]:
     """Logins to try: one that owns nothing, who owns the foreign sender, and some that the maps name."""
     values = [value for table in tables for value in ([table.value] if table.value else table.entries.values())]
     named = [owner for value in values for owner in words(value)]
     try:
-        owners = walk.owners(FOREIGN_SENDER) or []
+        own = owners(service, FOREIGN_SENDER) or []
     except TableProblem:
-        owners = []  # the walk meets the same problem, and tells it
-    return list(dict.fromkeys((_NOBODY, *owners, *named[:20])))
+        own = []  # the walk meets the same problem, and tells it
+    return list(dict.fromkeys((_NOBODY, *own, *named[:20])))
 
 
 @control("SENDER-03", "postfix")
@@ -341,7 +348,7 @@ def _local_recipients(smtp: SmtpService, site: Site) -> Iterator[Finding]:
                     for user in ("postmaster", "root")]
         taken = next((o for o in outcomes if o.answer is Answer.OK), None)
         doubtful = next((o.rule for o in outcomes if o.answer is Answer.UNKNOWN and o.rule), None)
-        judges = _other_judges(smtp, walk)
+        judges = _other_judges(smtp)
         if taken and not judges:
             text = f"a stranger may send to local mailboxes as anybody at {domain}: nothing asks for a login"
             yield fail(listener(smtp), text, *shown, conditions=("local_sender", "local_recipient"))
@@ -354,9 +361,9 @@ def _local_recipients(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     yield passed(listener(smtp), "strangers with a local sender are refused")
 
 
-def _other_judges(smtp: SmtpService, walk: Walk) -> str:
+def _other_judges(smtp: SmtpService) -> str:
     """What outside of Postfix's own tables may judge a sender: milters (SPF, DMARC), policy services, a proxy filter."""
     for name in ("smtpd_milters", "smtpd_proxy_filter"):
         if words(smtp.smtpd.value(name)):
             return f"{name} {smtp.smtpd.value(name)}"
-    return next((f"the policy service {a}" for w, a in walk.statements() if w == "check_policy_service"), "")
+    return next((f"the policy service {a}" for w, a in all_statements(smtp.smtpd) if w in POLICY), "")

@@ -1,4 +1,4 @@
-"""Keys of access tables, both ways: what Postfix looks up for a client or an address, and whom a key stands for (access(5))."""
+"""Tables that permit: whom their keys stand for (access(5)), and which of them a daemon writes."""
 
 from __future__ import annotations
 
@@ -9,47 +9,18 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from ..address import Network
+from ..readers.postfix import Service
+from ..readers.postfix_restrictions import access_tables
 from ..readers.postfix_samples import FOREIGN_DOMAINS
 from ..readers.postfix_tables import Table
 
 _Key = TypeVar("_Key")
+# Tables that daemons of this kind write; poprelayd, DRAC, relay-ctrl, whoson, pop-before-smtp and what panels call them.
+_POP_BEFORE_SMTP = re.compile(r"(?i)pop[-_]?(?:before|b4|relay|auth|ip)|\bdrac\b|relay-?ctrl|whoson|imap[-_]?before|tcp\.smtp")
 TRIED_LIMIT = 1000  # of the entries of one table that may open it; each is walked through all lists
 _HARMLESS = re.compile(
     r"(?i)(REJECT|DEFER|DEFER_IF_\w+|DUNNO|DISCARD|HANGUP|INFO|WARN|FILTER|HOLD|REDIRECT|BCC|PREPEND)\b|[45]\d\d\s"
 )
-
-
-def domain_keys(name: str, partial: bool, parents: bool) -> Iterator[str]:
-    key = name.lower()
-    yield key
-    try:
-        ipaddress.ip_address(key)
-        return  # no subdomain magic for numerical names
-    except ValueError:
-        pass
-    while partial:
-        dot = key.find(".", 1)
-        if dot < 0:
-            return
-        key = key[dot + 1:] if parents else key[dot:]
-        yield key
-
-
-def address_keys(address: str, partial: bool) -> Iterator[str]:
-    yield address
-    separator = ":" if ":" in address else "."
-    while partial and separator in address:
-        address = address.rpartition(separator)[0]
-        yield address
-
-
-def mail_keys(address: str, partial: bool, parents: bool) -> Iterator[str]:
-    yield address.lower()
-    if not partial:
-        return
-    local_part, _, domain = address.lower().rpartition("@")
-    yield from domain_keys(domain, True, parents)
-    yield f"{local_part}@"
 
 
 def _permissive(value: str) -> bool:
@@ -119,3 +90,18 @@ def address_at(key: str) -> str:
     if key.endswith("@"):
         return f"{key}{FOREIGN_DOMAINS[0]}"
     return key if "@" in key and not key.startswith("@") else f"probe@{host_in(key.lstrip('@'))}"
+
+
+def written_by_a_daemon(table: Table) -> bool:
+    """Whether the table has a name of what a POP-before-SMTP daemon writes."""
+    return bool(_POP_BEFORE_SMTP.search(table.spec))
+
+
+def pop_before_smtp_tables(service: Service) -> Iterator[tuple[str, Table]]:
+    """Tables of client addresses with the name of what a POP-before-SMTP daemon writes, and the parameter that uses them."""
+    for item in service.match_list("mynetworks").items:
+        if item.table and written_by_a_daemon(item.table):
+            yield "mynetworks", item.table
+    for word, table in access_tables(service):
+        if word == "check_client_access" and written_by_a_daemon(table):
+            yield "smtpd_relay_restrictions", table

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Optional
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Optional, TypeVar
 
 from ..address import LOOPBACK, Address, Network, contains, routed_parts, subtract
 from ..control import Site
 from ..readers.postfix import Postfix, Service, SmtpService
 from ..readers.postfix_match import Item
+from ..readers.postfix_restrictions import access_tables, all_statements
 from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
+from ..readers.postfix_syntax import words
 from ..readers.postfix_tables import Table, TableProblem
 from .relay_keys import (
     TRIED_LIMIT,
@@ -27,18 +29,28 @@ from .relay_keys import (
     permitted_entries,
     permitted_names,
     permitted_networks,
+    written_by_a_daemon,
 )
 from .relay_path import Path, by_family, explain, through, what_it_is
 from .relay_walk import Answer, Envelope, Rule, Walk
 
-# Tables that daemons of this kind write; poprelayd, DRAC, relay-ctrl, whoson, pop-before-smtp and what panels call them.
-_POP_BEFORE_SMTP = re.compile(r"(?i)pop[-_]?(?:before|b4|relay|auth|ip)|\bdrac\b|relay-?ctrl|whoson|imap[-_]?before|tcp\.smtp")
 # Names that the public DNS does not have: a domain of one label among these opens nothing.
 _PRIVATE_LABELS = ("localhost", "localdomain", "local", "internal", "lan", "home", "intranet")
 _WALKED_LIMIT = 40  # of mynetworks: its ranges open all the same rule, the others are taken to do so too
 _LINK_LOCAL = (ipaddress.ip_network("fe80::/10"), ipaddress.ip_network("169.254.0.0/16"))
 
-_Client = tuple[Address, tuple[str, ...]]  # one to try, and the networks of all that a table treats like it; none for anybody
+_Key = TypeVar("_Key")
+_ALIKE_LIMIT = 3  # of the entries of one table that a class of restrictions is for
+
+
+@dataclass(frozen=True)
+class _Base:
+    """A message that a table hands over to a class of restrictions: what it has to have for that, and the networks of all clients
+    that are treated like its own; none for anybody."""
+
+    envelope: Envelope
+    conditions: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
 
 
 def paths(smtp: SmtpService, site: Site) -> list[Path]:
@@ -87,16 +99,6 @@ def trusts(smtp: SmtpService, envelope: Envelope) -> bool:
         return smtp.smtpd.match_list("mynetworks").match_client(envelope.name, str(envelope.address)) is not None
     except TableProblem:
         return False
-
-
-def pop_before_smtp_tables(service: Service) -> Iterator[tuple[str, Table]]:
-    """Tables of client addresses with the name of what a POP-before-SMTP daemon writes, and the parameter that uses them."""
-    for item in service.match_list("mynetworks").items:
-        if item.table and _POP_BEFORE_SMTP.search(item.table.spec):
-            yield "mynetworks", item.table
-    for word, table in Walk(service, service).tables():
-        if word == "check_client_access" and _POP_BEFORE_SMTP.search(table.spec):
-            yield "smtpd_relay_restrictions", table
 
 
 def own_networks(postfix: Postfix) -> tuple[Network, ...]:
@@ -150,7 +152,7 @@ class _Finder:
 
     def _doubtful_networks(self, reason: str, item: Item) -> Iterator[Path]:
         place = item.where or self.service.origin("mynetworks")
-        used = any(word == "permit_mynetworks" for word, _ in self.walk.statements())
+        used = any(word == "permit_mynetworks" for word, _ in all_statements(self.service))
         owners = ["RELAY-01", "RELAY-09"] + (["RELAY-13"] if item.table and item.table.indexed else [])
         for control in owners if used else ():
             rule = Rule("permit_mynetworks", "mynetworks", place, item.text, control, reason)
@@ -228,7 +230,7 @@ class _Finder:
             yield from found or self._untried("check_client_access", table, max(len(networks), len(names)))
 
     def _client_tables(self) -> Iterator[Table]:
-        return (table for word, table in self.walk.tables() if word == "check_client_access")
+        return (table for word, table in access_tables(self.service) if word == "check_client_access")
 
     def _foreign_clients(self, table: Table) -> Iterator[tuple[Network, str]]:
         return ((network, value) for network, value in permitted_networks(table)
@@ -259,7 +261,7 @@ class _Finder:
         if path.rule.control != "RELAY-03":
             return path
         control = "RELAY-08" if network in self.hidden else path.control
-        if _POP_BEFORE_SMTP.search(table.spec) or table.indexed and path.rule.entry.rpartition(" ")[2].isdigit():
+        if written_by_a_daemon(table) or table.indexed and path.rule.entry.rpartition(" ")[2].isdigit():
             control = "RELAY-13"
         return replace(path, control=control, networks=(str(network),), message=f"{path.message} (clients in {network})")
 
@@ -273,14 +275,18 @@ class _Finder:
             for sender in (f"postmaster@{domain}", f"root@{domain}"):
                 yield from self._walked(Envelope(stranger, sender=sender), ("local_sender",), "")
             yield from self._walked(Envelope(stranger, helo=domain), ("helo",), "")
-        clients = [(stranger, ()), *self._delegated()]
-        for word, table in self.walk.tables():
-            groups: dict[str, list[tuple[str, str]]] = {}
-            for key, value in permitted_entries(table):
-                groups.setdefault(self._condition(word, key), []).append((key, value))
-            for condition, entries in groups.items():
+        bases = [_Base(Envelope(stranger)), *self._delegated()]
+        for word, table in access_tables(self.service):
+            for condition, entries in self._groups(word, table).items():
                 if condition:
-                    yield from self._by_keys(word, table, condition, by_turns(entries), clients)
+                    yield from self._by_keys(word, table, condition, by_turns(entries), bases)
+
+    def _groups(self, word: str, table: Table) -> dict[str, list[tuple[str, str]]]:
+        """The entries of a table that may permit, by what a message has to have so that they are looked up."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for key, value in permitted_entries(table):
+            groups.setdefault(self._condition(word, key), []).append((key, value))
+        return groups
 
     def _condition(self, word: str, key: str) -> str:
         """What a message has to have so that the table's key is looked up; empty when no foreign message has it."""
@@ -293,33 +299,47 @@ class _Finder:
         return "helo" if word == "check_helo_access" else ""
 
     def _by_keys(self, word: str, table: Table, condition: str, entries: list[tuple[str, str]],
-                 clients: list[_Client]) -> Iterator[Path]:
+                 bases: list[_Base]) -> Iterator[Path]:
         found = []
-        for address, networks in clients:
+        for base in bases:
             opening: set[str] = set()
-            for key, value in entries[:TRIED_LIMIT]:
+            for key, value in entries[:TRIED_LIMIT] if condition not in base.conditions else ():
                 if value in opening:
                     continue  # one more key with the same answer is the same path
-                for path in self._walked(_saying(Envelope(address), condition, key), (condition,), ""):
-                    found.append(replace(path, networks=networks))
+                for path in self._walked(_saying(base.envelope, condition, key), (*base.conditions, condition), ""):
+                    found.append(replace(path, networks=base.networks))
                     opening |= set() if path.doubt else {value}
         control = "SENDER-03" if condition == "local_sender" else "RELAY-03"
         yield from found or self._untried(word, table, len(entries), control)
 
-    def _delegated(self) -> Iterator[_Client]:
-        """A client table may hand some networks over to a table on senders: clients that it lets in, with all that it treats so.
+    def _delegated(self) -> Iterator[_Base]:
+        """A table may hand some messages over to another one: those clients, senders and recipients, with what brings them there.
 
-        Those that may relay as they are were found by their network.
+        Those that it lets through as they are were found by themselves.
         """
-        for table in self._client_tables():
-            groups: dict[str, list[Network]] = {}
-            for network, value in self._foreign_clients(table):
-                groups.setdefault(value, []).append(network)
-            for members in groups.values():
+        anybody = Envelope(self.stranger(self.versions[0]))
+        for word, table in access_tables(self.service):
+            found = [*self._handed_over(word, table, anybody)]
+            yield from (base for base in found if self.walk.outcome(base.envelope).answer is not Answer.OK)
+
+    def _handed_over(self, word: str, table: Table, anybody: Envelope) -> Iterator[_Base]:
+        if word == "check_client_access":
+            for members in self._by_class(self._foreign_clients(table)):
                 networks = tuple(str(network) for network in members)
-                for address in map(self._inside, members[:3]):
-                    if self.walk.outcome(Envelope(address)).answer is not Answer.OK:
-                        yield address, networks
+                yield from (_Base(Envelope(self._inside(n)), (), networks) for n in members[:_ALIKE_LIMIT])
+            for names in self._by_class(permitted_names(table)):
+                yield from (_Base(replace(anybody, name=name), ("client_name",)) for name in names[:_ALIKE_LIMIT])
+        for condition, entries in self._groups(word, table).items():
+            for keys in self._by_class(entries) if condition else ():
+                yield from (_Base(_saying(anybody, condition, key), (condition,)) for key in keys[:_ALIKE_LIMIT])
+
+    def _by_class(self, entries: Iterable[tuple[_Key, str]]) -> list[list[_Key]]:
+        """The keys that one class of restrictions is for, together: only a class asks further tables (access(5))."""
+        groups: dict[str, list[_Key]] = {}
+        for key, value in entries:
+            if any(word in self.walk.classes for word in words(value)):
+                groups.setdefault(value, []).append(key)
+        return list(groups.values())
 
     # helpers
 
@@ -347,7 +367,7 @@ class _Finder:
 
     def _unmentioned(self, version: int) -> Address:
         mentioned = [n for n, _ in self.service.match_list("mynetworks").trusted().networks]
-        for word, table in self.walk.tables():
+        for word, table in access_tables(self.service):
             mentioned += [] if word != "check_client_access" or table.sampled else list(mentioned_networks(table))
         mentioned = [n for n in mentioned if n.prefixlen] + [*self.allowed, *self.service.postfix.links]
         fitting = [a for a in STRANGERS if a.version == version] or list(STRANGERS)

@@ -15,29 +15,25 @@ from typing import Optional
 from ..address import LOOPBACK, Address, contains
 from ..readers.postfix import Service
 from ..readers.postfix_match import Item
-from ..readers.postfix_samples import FOREIGN_RECIPIENT, FOREIGN_SENDER, HELO, STRANGERS
+from ..readers.postfix_model import RESTRICTION_LISTS
+from ..readers.postfix_restrictions import ALLOWLISTS, BLOCKLISTS, POLICY, address_keys, domain_keys, mail_keys, statements
+from ..readers.postfix_samples import FINGERPRINT, FOREIGN_RECIPIENT, FOREIGN_SENDER, HELO, STRANGERS
 from ..readers.postfix_syntax import unbraced, words
 from ..readers.postfix_tables import Table, TableProblem
-from .relay_keys import address_keys, domain_keys, mail_keys
+from .relay_down import unknown_names
+from .relay_logins import refuses_login
 
 _RECURSION_LIMIT = 100
 
-# What smtpd needs to find in its lists before it starts (rcpt_required in smtpd_check.c).
-REJECTING = ("reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit", "check_relay_domains")
-
-# Restrictions with an argument that a client can satisfy, or that never permit.
-_SKIPPED_WITH_ARGUMENT = ("reject_rbl_client", "reject_rbl", "reject_rhsbl_client", "reject_rhsbl_reverse_client",
-                          "reject_rhsbl_helo", "reject_rhsbl_sender", "reject_rhsbl_recipient", "sleep", "check_ccert_access",
-                          "check_etrn_access")
 _SKIPPED_PREFIXES = ("reject_unknown_", "reject_invalid_", "reject_non_fqdn_", "reject_unlisted_", "reject_unverified_")
 _SKIPPED = ("reject_unauth_pipelining", "reject_plaintext_session", "reject_multi_recipient_bounce", "reject_maps_rbl",
             "defer_if_reject", "permit_tls_clientcerts", "check_recipient_maps")
-# Gone in Postfix 3.9: every client that gets to one of them is answered 451 (unknown restriction).
-_GONE_IN_3_9 = ("permit_naked_ip_address", "check_relay_domains", "reject_maps_rbl")
 _DESTINATION_CHECKS = ("reject_unauth_destination", "defer_unauth_destination", "check_relay_domains")
 # OK from these is refused by Postfix itself: "not allowed for security reasons" (forbid_allowlist()).
 _NO_OK = tuple(f"check_{what}_{kind}_access" for what in ("client", "reverse_client_hostname", "helo", "sender", "recipient")
                for kind in ("a", "ns", "mx"))
+# The controls that restrictions belong to by themselves, whatever else they are joined with.
+_OWNERS = {"permit_mynetworks": "RELAY-01", "permit_mx_backup": "RELAY-11", "check_ccert_access": "RELAY-12"}
 
 
 class Answer(Enum):
@@ -102,69 +98,18 @@ class _State:
     depth: int = 0
 
 
-def has_lost_old_names(version: str) -> bool:
-    """Whether this Postfix is 3.9 or newer."""
-    numbers = [int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit()]
-    return numbers >= [3, 9]
-
-
-def why_down(service: Service) -> str:
-    """Why smtpd refuses to start with its restrictions, else empty: an outage, not a hole."""
-    classes = service.restriction_classes()
-    undefined = [name for name, members in classes.items() if not members]
-    if undefined:
-        return f"restriction class `{undefined[0]}' needs a definition"
-    gone = _GONE_IN_3_9 if has_lost_old_names(service.postfix.version) else ()
-    lists = [[w for w in words(service.value(n)) if w not in gone]
-             for n in ("smtpd_recipient_restrictions", "smtpd_relay_restrictions")]
-    if not any(_rejects_by_default(members, classes) for members in lists):
-        return ("smtpd_relay_restrictions or smtpd_recipient_restrictions must have a working reject_unauth_destination "
-                "or another restriction that rejects")
-    return ""
-
-
-def _rejects_by_default(restrictions: list[str], classes: dict[str, list[str]], depth: int = 0) -> bool:
-    """has_required(): `permit` ends the search, a restriction after warn_if_reject does not count."""
-    skip = False
-    for word in restrictions:
-        if skip:
-            skip = False
-        elif word.lower() == "warn_if_reject":
-            skip = True
-        elif word.lower() == "permit":
-            return False
-        elif word.lower() in REJECTING:
-            return True
-        elif word in classes and depth < _RECURSION_LIMIT and _rejects_by_default(classes[word], classes, depth + 1):
-            return True
-    return False
-
-
 class Walk:
     """Evaluates envelopes against one smtpd service. `resolver` is the trivial-rewrite that classifies domains for it."""
 
     def __init__(self, service: Service, resolver: Service) -> None:
         self.service = service
         self.resolver = resolver
-        self._classes = service.restriction_classes()
-        self._classes.setdefault(
+        self.classes = service.restriction_classes()
+        self.classes.setdefault(
             "reject_sender_login_mismatch",
             ["reject_authenticated_sender_login_mismatch", "reject_unauthenticated_sender_login_mismatch"],
         )
-        self._lists = {name: words(service.value(name)) for name in
-                       ("smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions",
-                        "smtpd_relay_restrictions", "smtpd_recipient_restrictions")}
-
-    def statements(self) -> Iterator[tuple[str, str]]:
-        """Every restriction of every list and class with its argument: what is used at all."""
-        for parameter, members in (*self._lists.items(), *(("smtpd_recipient_restrictions", m) for m in self._classes.values())):
-            yield from ((word.lower(), argument) for word, argument in _statements(members, parameter))
-
-    def tables(self) -> Iterator[tuple[str, Table]]:
-        """The access tables that are asked, with the restriction that asks: (`check_client_access`, table)."""
-        for word, argument in self.statements():
-            if word.endswith("_access") and argument:
-                yield word, self.service.table(unbraced(argument))
+        self._lists = {name: words(service.value(name)) for name in RESTRICTION_LISTS}
 
     def outcome(self, envelope: Envelope) -> Outcome:
         """What becomes of the envelope's recipient. A recipient is taken only when no list rejects it."""
@@ -198,7 +143,7 @@ class Walk:
         if state.depth > _RECURSION_LIMIT:
             raise _Deferred
         warn_only, may_permit, may_reject = False, False, False
-        for word, argument in _statements(restrictions, state.parameter):
+        for word, argument in statements(restrictions, state.parameter):
             if word.lower() == "warn_if_reject":
                 warn_only = True
                 continue
@@ -208,7 +153,7 @@ class Walk:
                 state.doubts += [rule] if rule and rule.doubt else []
                 only_rejects = word.lower().startswith(("reject_", "defer_")) or word.lower() == "check_relay_domains"
                 may_permit = may_permit or not only_rejects
-                may_reject = may_reject or only_rejects or word in self._classes or word.lower().endswith("_access")
+                may_reject = may_reject or only_rejects or word in self.classes or word.lower().endswith("_access")
             elif answer is Answer.OK:
                 return (Answer.UNKNOWN if may_reject else Answer.OK), rule
             elif answer is Answer.REJECT and not warn_only:
@@ -225,15 +170,16 @@ class Walk:
         try:
             if name.startswith("check_") and name.endswith("_access"):
                 return self._access(name, argument, envelope, state, rule)
-            if name.endswith("sender_login_mismatch") and word not in self._classes:
-                return self._login_mismatch(name, envelope), rule
+            if name.endswith("sender_login_mismatch") and word not in self.classes:
+                refused = refuses_login(name, self.service, envelope.login, envelope.sender)
+                return (Answer.REJECT if refused else Answer.DUNNO), rule
             return self._simple(name, word, envelope, state, rule)
         except TableProblem as exc:
-            control = {"permit_mynetworks": "RELAY-01", "permit_mx_backup": "RELAY-11"}.get(name, rule.control)
+            control = _OWNERS.get(name, rule.control)
             return Answer.UNKNOWN, replace(rule, control=control, doubt=str(exc))
 
     def _simple(self, name: str, word: str, envelope: Envelope, state: _State, rule: Rule) -> tuple[Answer, Optional[Rule]]:
-        if name in _GONE_IN_3_9 and has_lost_old_names(self.service.postfix.version):
+        if name in unknown_names(self.service.postfix.version):
             raise _Deferred
         if name == "permit":
             return Answer.OK, rule
@@ -254,16 +200,16 @@ class Walk:
         if name == "permit_naked_ip_address":
             naked = bool(envelope.helo) and not envelope.helo.strip("0123456789.:")
             return (Answer.OK if naked else Answer.DUNNO), rule
-        if name in ("permit_dnswl_client", "permit_rhswl_client"):
+        if name in ALLOWLISTS:
             return (Answer.OK if envelope.listed else Answer.DUNNO), rule
         if name in (*_DESTINATION_CHECKS, "permit_auth_destination", "permit_mx_backup"):
             return self._destination(name, envelope, state, rule)
-        if name == "check_policy_service":
+        if name in POLICY:
             return Answer.UNKNOWN, replace(rule, doubt=f"depends on a policy service ({rule.text}), which was not asked")
-        if name in _SKIPPED or name in _SKIPPED_WITH_ARGUMENT or name.startswith(_SKIPPED_PREFIXES):
+        if name in _SKIPPED or name in (*BLOCKLISTS, "sleep") or name.startswith(_SKIPPED_PREFIXES):
             return Answer.DUNNO, None
-        if word in self._classes:
-            return self._walk(self._classes[word], envelope, state)
+        if word in self.classes:
+            return self._walk(self.classes[word], envelope, state)
         raise _Deferred  # unknown smtpd restriction: 451 4.3.5 Server configuration error
 
     def _mynetworks(self, envelope: Envelope, rule: Rule) -> tuple[Answer, Optional[Rule]]:
@@ -305,18 +251,15 @@ class Walk:
         return None
 
     def _access(self, name: str, spec: str, envelope: Envelope, state: _State, rule: Rule) -> tuple[Answer, Optional[Rule]]:
-        table_spec = unbraced(spec)
-        if name == "check_sasl_access":
-            found = _first(self, table_spec, [envelope.login] if envelope.login else [])
-        elif name in _NO_OK or name in ("check_ccert_access", "check_etrn_access"):
+        if name in _NO_OK or name == "check_etrn_access":
             return Answer.DUNNO, None
-        else:
-            found = _first(self, table_spec, list(self._keys(name, table_spec, envelope)))
-        if found is None:
+        table = self.service.table(unbraced(spec))
+        key = next((key for key in self._keys(name, table, envelope) if table.get(key) is not None), None)
+        value = None if key is None else table.get(key)
+        if key is None or value is None:
             return Answer.DUNNO, None
-        key, value = found
-        entry = self.service.table(table_spec).where(key)
-        answer, inner = self._result(value, envelope, state, replace(rule, entry=f"{entry} -> {value}"))
+        rule = replace(rule, control=_OWNERS.get(name, rule.control), entry=f"{table.where(key)} -> {value}")
+        answer, inner = self._result(value, envelope, state, rule)
         if name == "check_reverse_client_hostname_access" and answer is Answer.OK:
             raise _Deferred  # 451: not allowed for security reasons
         return answer, inner
@@ -344,9 +287,9 @@ class Walk:
             inner = replace(inner, text=f"{rule.text} -> {inner.text}", entry=rule.entry if not inner.entry else inner.entry)
         return answer, inner
 
-    def _keys(self, name: str, spec: str, envelope: Envelope) -> Iterator[str]:
+    def _keys(self, name: str, table: Table, envelope: Envelope) -> Iterator[str]:
         """The keys that Postfix looks up, in order."""
-        partial = self.service.table(spec).partial_keys
+        partial = table.partial_keys
         parents = "smtpd_access_maps" in words(self.service.value("parent_domain_matches_subdomains"))
         if name == "check_client_access":
             yield from domain_keys(envelope.name, partial, parents)
@@ -362,66 +305,10 @@ class Walk:
                 yield from mail_keys(envelope.sender, partial, parents)
         elif name == "check_recipient_access":
             yield from mail_keys(envelope.recipient, partial, parents)
-
-    def _login_mismatch(self, name: str, envelope: Envelope) -> Answer:
-        """The reject_*_sender_login_mismatch family; without SASL Postfix ignores it with a warning."""
-        maps = words(self.service.value("smtpd_sender_login_maps"))
-        if not self.service.on("smtpd_sasl_auth_enable") or not envelope.sender or not maps:
-            return Answer.DUNNO
-        authenticated = name in ("reject_authenticated_sender_login_mismatch", "reject_known_sender_login_mismatch")
-        unauthenticated = name in ("reject_unauthenticated_sender_login_mismatch", "reject_known_sender_login_mismatch")
-        if envelope.login and not authenticated or not envelope.login and not unauthenticated:
-            return Answer.DUNNO
-        owners = self.owners(envelope.sender)
-        if not envelope.login:
-            return Answer.REJECT if owners is not None else Answer.DUNNO
-        if owners is None:
-            return Answer.DUNNO if name == "reject_known_sender_login_mismatch" else Answer.REJECT
-        return Answer.DUNNO if envelope.login.lower() in (owner.lower() for owner in owners) else Answer.REJECT
-
-    def owners(self, sender: str) -> Optional[list[str]]:
-        """The logins that own a sender address by smtpd_sender_login_maps, None when nobody does. Raises TableProblem."""
-        local_part, _, domain = sender.partition("@")
-        for spec in words(self.service.value("smtpd_sender_login_maps")):
-            table = self.service.table(spec)
-            for key in (sender, local_part if domain in words(self.service.value("mydestination")) else "", f"@{domain}"):
-                value = table.get(key) if key and (key == sender or table.partial_keys) else None
-                if value is not None:
-                    return words(value)
-        return None
-
-
-def _statements(restrictions: list[str], parameter: str) -> Iterator[tuple[str, str]]:
-    """Restrictions with their arguments; a bare table means check_xxx_access of the list's kind."""
-    words_left = list(restrictions)
-    while words_left:
-        word = words_left.pop(0)
-        if ":" in word:
-            yield _default_access(parameter), word
-        elif _takes_argument(word) and words_left:
-            yield word, words_left.pop(0)
-        else:
-            yield word, ""
-
-
-def _takes_argument(word: str) -> bool:
-    name = word.lower()
-    return (name.startswith("check_") and name.endswith("_access") or name in _SKIPPED_WITH_ARGUMENT
-            or name in ("check_policy_service", "permit_dnswl_client", "permit_rhswl_client"))
-
-
-def _default_access(parameter: str) -> str:
-    kind = parameter.split("_")[1]
-    return f"check_{'recipient' if kind == 'relay' else kind}_access"
-
-
-def _first(walk: Walk, spec: str, keys: list[str]) -> Optional[tuple[str, str]]:
-    table = walk.service.table(spec)
-    for key in keys:
-        value = table.get(key)
-        if value is not None:
-            return key, value
-    return None
+        elif name == "check_sasl_access" and envelope.login:
+            yield envelope.login
+        elif name == "check_ccert_access" and envelope.certificate:
+            yield FINGERPRINT
 
 
 def _item_place(service: Service, parameter: str, item: Item, key: str) -> str:

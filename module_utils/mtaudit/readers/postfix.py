@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Optional
 
+from ..address import is_address
 from ..listeners import Listener, Server
 from ..runner import ReadError, Runner, ToolMissing
 from ..text import printable
 from . import network
 from .postfix_match import included, is_table
 from .postfix_model import MAPS, MATCH_LISTS, PORTS, RESTRICTION_LISTS, Postfix, Service, SmtpService
-from .postfix_syntax import main_cf, master_cf, words
+from .postfix_syntax import main_cf, master_cf, physical_lines, words
 from .postfix_tables import load
 
 __all__ = ["Postfix", "Service", "SmtpService", "describe", "digest", "parse", "read", "read_instance"]
 
 _FILES_LIMIT = 100
+_RESOLVE_TIMEOUT_S = 5.0
 _VOLATILE = ("process_id", "process_name")
 
 
@@ -63,9 +66,13 @@ def read(runner: Runner) -> list[Postfix]:
         raise ToolMissing("postconf is not installed, though Postfix is")
     primary = read_instance(runner, "")
     found = [primary]
-    for directory in words(primary.main.value("multi_instance_directories")):
+    managed = words(primary.main.value("multi_instance_directories"))
+    # `postfix -c` starts an instance that no manager knows of (postconf(5), alternate_config_directories).
+    others = [d for d in words(primary.main.value("alternate_config_directories")) if d not in managed]
+    for directory in (*managed, *others):
         instance = read_instance(runner, directory, primary)
-        if instance.problem or instance.main.on("multi_instance_enable") or _running(runner, instance):
+        enabled = directory in managed and (instance.problem or instance.main.on("multi_instance_enable"))
+        if enabled or _running(runner, instance):
             found.append(instance)
     return found
 
@@ -91,9 +98,11 @@ def parse(directory: str, settings: str, services: str, main_text: str, master_t
     """The output of `postconf` and `postconf -M`, and the two files for where things stand; without tables."""
     explicit = main_cf(main_text)
     parameters = {**{name: value for name, (value, _) in explicit.items()}, **_settings(settings)}
-    lines = {(e.name, e.type, name): line for e in master_cf(master_text) for name, line in e.lines}
-    return Postfix(directory, parameters, {name: line for name, (_, line) in explicit.items()},
-                   tuple(master_cf(services)), lines, primary=primary)
+    written = {(e.name, e.type): e for e in master_cf(master_text)}
+    lines = {(*key, name): line for key, entry in written.items() for name, line in entry.lines}
+    # `postconf -M` takes a joined option apart wrongly: `-omyhostname=x` becomes `-o myh -o stname=x` (seen on 3.7).
+    entries = tuple(replace(e, overrides=written.get((e.name, e.type), e).overrides) for e in master_cf(services))
+    return Postfix(directory, parameters, {name: line for name, (_, line) in explicit.items()}, entries, lines, primary=primary)
 
 
 def _postconf(runner: Runner, options: list[str]) -> str:
@@ -106,7 +115,7 @@ def _postconf(runner: Runner, options: list[str]) -> str:
 
 
 def _settings(text: str) -> dict[str, str]:
-    pairs = (line.partition(" =") for line in text.splitlines())
+    pairs = (line.partition(" =") for line in physical_lines(text))
     return {name: value.strip() for name, equals, value in pairs if equals}
 
 
@@ -127,14 +136,34 @@ def _read_surroundings(runner: Runner, postfix: Postfix) -> None:
         pass  # then its own addresses count as foreign, which is the safe side
     inet = [e.name for e in postfix.entries if e.type == "inet"]
     if any(not n.rpartition(":")[2].isdigit() and n.rpartition(":")[2] not in PORTS for n in inet):
-        postfix.ports = {w[0]: int(w[1].partition("/")[0]) for w in _rows(runner, "/etc/services") if w[1].endswith("/tcp")}
+        postfix.ports = _tcp_ports(runner)
     hosts = [n.rpartition(":")[0] for n in inet] + words(postfix.main.value("inet_interfaces"))
-    if any(h and h not in ("all", "loopback-only", "localhost") and not h.strip("[]")[-1:].isdigit() for h in hosts):
-        found: dict[str, list[str]] = {}
-        for row in _rows(runner, "/etc/hosts"):
-            for name in row[1:]:
-                found.setdefault(name.lower(), []).append(row[0])
-        postfix.hosts = {name: tuple(addresses) for name, addresses in found.items()}
+    postfix.hosts = {name: found for name in dict.fromkeys(hosts) if _is_name(name)
+                     for found in [_host_addresses(runner, name)] if found}
+
+
+def _tcp_ports(runner: Runner) -> dict[str, int]:
+    """The names and aliases of /etc/services (services(5)); the first line of a name counts."""
+    found: dict[str, int] = {}
+    for name, number, *aliases in _rows(runner, "/etc/services"):
+        port, _, protocol = number.partition("/")
+        if protocol == "tcp" and port.isdigit():
+            for known in (name, *aliases):
+                found.setdefault(known, int(port))
+    return found
+
+
+def _is_name(host: str) -> bool:
+    return bool(host) and host not in ("all", "loopback-only", "localhost") and not is_address(host)
+
+
+def _host_addresses(runner: Runner, name: str) -> tuple[str, ...]:
+    """What the resolver makes of a host name, as Postfix does when it starts. One spawn; empty when it knows none."""
+    try:
+        answer = runner.run(["getent", "ahosts", name], timeout_s=_RESOLVE_TIMEOUT_S).stdout
+    except ReadError:
+        return ()
+    return tuple(dict.fromkeys(line.split()[0] for line in answer.splitlines() if line.strip()))
 
 
 def _rows(runner: Runner, path: str) -> list[list[str]]:
@@ -171,7 +200,7 @@ def _included_files(runner: Runner, values: Iterable[str]) -> tuple[dict[str, st
             continue
         try:
             files[path] = runner.read(path)
-            waiting += [p for line in files[path].splitlines() if not line.startswith("#") for p in included(line)]
+            waiting += [p for line in physical_lines(files[path]) if not line.startswith("#") for p in included(line)]
         except ReadError as exc:
             problems[path] = printable(str(exc))
     return files, problems

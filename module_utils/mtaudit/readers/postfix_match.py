@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..address import Address, Network, parse_network, subtract
+from ..address import Address, Network, subtract
 from .postfix_samples import STRANGERS
-from .postfix_syntax import words
+from .postfix_syntax import physical_lines, postfix_network, words
 from .postfix_tables import EVERYTHING, Table, TableProblem
 
-_LOOKS_LIKE_NETWORK = re.compile(r"[0-9.]+/\d+|\[[0-9A-Fa-f:.]+\](/\d+)?")
+_LOOKS_LIKE_NETWORK = re.compile(r"[0-9.]+/[0-9./]*|\[[0-9a-f:./]+\][0-9/]*")
+_INCLUDE_DEPTH = 50
 
 
 @dataclass(frozen=True)
@@ -33,27 +34,31 @@ class Item:
     def network(self) -> Optional[Network]:
         """The addresses of a literal pattern. None for names, tables and what Postfix would not understand."""
         try:
-            return None if self.table or self.problem else parse_network(self.text)
+            return None if self.table or self.problem else postfix_network(self.text)
         except ValueError:
             return None
 
     @property
     def refused(self) -> str:
-        """Why Postfix stops the whole evaluation at this pattern, else empty (`non-null host address bits`)."""
+        """Why Postfix ends the evaluation here for clients of the pattern's family, else empty (`non-null host address bits`)."""
         if self.table or self.problem or self.network or not _LOOKS_LIKE_NETWORK.fullmatch(self.text):
             return ""
         return f"Postfix refuses '{self.text}': not a network address with its mask"
 
+    @property
+    def version(self) -> int:
+        """The address family of a pattern that looks like a network."""
+        return 6 if ":" in self.text else 4
+
 
 @dataclass(frozen=True)
 class Trusted:
-    """The addresses that a list matches. `networks` are (network, item) in order, disjoint by first match; `names` are patterns
-    for client host names; `doubts` say what could not be evaluated."""
+    """The addresses that a list matches. `networks` are (network, item) in order, without what was excluded before; `names` are
+    patterns for client host names; `doubts` say what could not be evaluated."""
 
     networks: tuple[tuple[Network, Item], ...] = ()
     names: tuple[Item, ...] = ()
     doubts: tuple[tuple[str, Item], ...] = ()
-    sampled: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class MatchList:
     def match_client(self, name: str, address: str) -> Optional[Item]:
         """The item that decides that a client is in the list. Raises TableProblem."""
         for item in self.items:
-            if item.refused:
+            if item.refused and (item.version == 6) == (":" in address):
                 raise TableProblem(item.refused)
             if _matches_name(item, name.lower(), self.parents) or _matches_address(item, address):
                 return None if item.negated else item
@@ -101,18 +106,19 @@ def parse_list(value: str, tables: Mapping[str, Table], files: Mapping[str, str]
 
 
 def _items(value: str, tables: Mapping[str, Table], files: Mapping[str, str], problems: Mapping[str, str], negated: bool,
-           where: str) -> Iterator[Item]:
+           where: str, depth: int = 0) -> Iterator[Item]:
     for word in words(value):
         bare = word.lstrip("!")
         inverted = negated != ((len(word) - len(bare)) % 2 == 1)
         if bare.startswith("#"):
             return  # comment at end of line is not supported: Postfix ignores the rest
-        if bare.startswith("/") and bare in problems:
-            yield Item(bare, inverted, problem=problems[bare], where=where)
+        if bare.startswith("/") and (bare not in files or depth > _INCLUDE_DEPTH):
+            problem = problems.get(bare) or (f"{bare} includes itself" if bare in files else f"{bare} was not read")
+            yield Item(bare, inverted, problem=problem, where=where)
         elif bare.startswith("/"):
-            for number, line in enumerate(files.get(bare, "").splitlines(), 1):
+            for number, line in enumerate(physical_lines(files[bare]), 1):
                 if not line.startswith("#"):
-                    yield from _items(line, tables, files, problems, inverted, f"{bare}:{number}")
+                    yield from _items(line, tables, files, problems, inverted, f"{bare}:{number}", depth + 1)
         elif is_table(bare):
             table = tables.get(bare) or Table(bare, bare.partition(":")[0], problem=f"{bare} was not read")
             yield Item(bare, inverted, table=table, where=where)
@@ -170,31 +176,29 @@ def _matches_address(item: Item, address: str) -> bool:
 
 
 def _trusted(items: tuple[Item, ...]) -> Trusted:
-    decided: list[Network] = []
+    excluded: list[Network] = []
     networks: list[tuple[Network, Item]] = []
     names: list[Item] = []
     doubts: list[tuple[str, Item]] = []
-    sampled: list[Item] = []
-    negations = any(item.negated for item in items)
+    stopped: set[int] = set()  # the address families whose evaluation ended at a pattern that Postfix refuses
     for item in items:
         if item.refused:
             doubts.append((item.refused, item))
-            break
+            stopped.add(item.version)
+            continue
         try:
-            own = list(_addresses(item))
+            own = [network for network in _addresses(item) if network.version not in stopped]
         except TableProblem as exc:
             doubts.append((str(exc), item))
             continue
-        if item.table and item.table.sampled:
-            sampled.append(item)
-        if not item.negated:
-            # Only an exclusion that came earlier takes something away; without any, overlaps do no harm.
-            networks.extend((part, item) for n in own for part in (subtract(n, decided) if negations else [n]))
-            if not own and not item.table and item.network is None:
-                names.append(item)
-        if negations:
-            decided.extend(own)
-    return Trusted(tuple(networks), tuple(names), tuple(doubts), tuple(sampled))
+        if item.negated:
+            # Only an exclusion that came earlier takes something away; overlaps do no harm.
+            excluded.extend(own)
+            continue
+        networks.extend((part, item) for n in own for part in subtract(n, excluded))
+        if not item.table and item.network is None:
+            names.append(item)
+    return Trusted(tuple(networks), tuple(names), tuple(doubts))
 
 
 def _addresses(item: Item) -> Iterator[Network]:

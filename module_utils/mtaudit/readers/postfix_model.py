@@ -20,6 +20,8 @@ MAPS = ("relay_clientcerts", "smtpd_sender_login_maps")
 # Names of services(5) that mail uses; any other is looked up in /etc/services.
 PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "urd": 465, "submission": 587, "qmqp": 628}
 
+_WILDCARDS = ("0.0.0.0", "::")  # all addresses of one family: inet_listen() keeps IPv4 out of an IPv6 socket
+
 
 @dataclass(eq=False)
 class Service:
@@ -61,7 +63,7 @@ class Service:
     @property
     def style_override(self) -> str:
         """mynetworks_style where an override sets it and mynetworks is left to it: postconf computes only main.cf's."""
-        return "" if self.explicit("mynetworks") else expand(self.overrides.get("mynetworks_style", ""), self.raw)
+        return self.value("mynetworks_style") if "mynetworks_style" in self.overrides and not self.explicit("mynetworks") else ""
 
     def explicit(self, name: str) -> bool:
         """Whether somebody set it, rather than Postfix's default being in force."""
@@ -236,11 +238,9 @@ class Postfix:
         protocols = words(self.main.value("inet_protocols")) or ["all"]
         families = tuple(f for f in ("ipv4", "ipv6") if "all" in protocols or f in protocols)
         for bind in self._binds(host.strip("[]")) if host else self._interfaces():
-            family = "ipv6" if ":" in bind else "ipv4"
-            if bind == "*":
-                yield bind, port, families
-            elif family in families:
-                yield bind, port, (family,)
+            own = families if bind == "*" else ("ipv6",) if ":" in bind else ("ipv4",)
+            if set(own) <= set(families):
+                yield "*" if bind in _WILDCARDS else bind, port, own
 
     def _interfaces(self) -> list[str]:
         found: dict[str, None] = {}
@@ -256,9 +256,7 @@ class Postfix:
     def _binds(self, host: str) -> list[str]:
         if host == "localhost":
             return ["127.0.0.1", "::1"]
-        if host in ("0.0.0.0", "::"):
-            return ["*"]
-        return list(self.hosts.get(host.lower(), (host,)))
+        return list(self.hosts.get(host, (host,)))
 
 
 def _bracketed(network: Network) -> str:

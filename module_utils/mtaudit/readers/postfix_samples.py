@@ -6,7 +6,8 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 
-from ..address import Address
+from ..address import NOBODYS, Address
+from .postfix_syntax import physical_lines
 
 # Domains that nobody owns, one under each kind of top-level domain, so that a table which answers one of them answers strangers.
 LABEL = "mtaudit-7f3a9c"
@@ -24,7 +25,10 @@ STRANGERS: tuple[Address, ...] = tuple(
     for text in ("198.19.0.201", "45.67.89.10", "93.184.215.14", "141.95.12.34", "187.45.6.7", "203.0.113.201", "212.227.126.3",
                  "5.188.10.76", "2001:db8:19::c9", "2a00:1450:4001::5e", "2607:f8b0:4004::71", "2400:cb00:2048::68")
 )
-_EXAMPLES_LIMIT = 50
+_EXAMPLES_LIMIT = 200  # patterns of a table
+_ALTERNATIVES_LIMIT = 30  # of a pattern
+_GROUP = re.compile(r"(?<!\\)\((?:\?:)?((?:\\.|[^()\\])*)(?<!\\)\)[*+?]?")
+_REFUSING = re.compile(r"(?i)\s*(?:REJECT|DEFER|DUNNO|[45]\d\d)\b")
 
 
 def address_keys(address: Address) -> list[str]:
@@ -51,7 +55,7 @@ def domain_keys(domain: str) -> Iterator[str]:
 def keys(local_domains: Iterable[str], patterns: Iterable[str] = ()) -> list[str]:
     """What to ask a table whose entries cannot be listed; each key once."""
     found: dict[str, None] = {}
-    for address in STRANGERS:
+    for address in (*STRANGERS, *NOBODYS):
         found.update(dict.fromkeys(address_keys(address)))
     for domain in FOREIGN_DOMAINS:
         found.update(dict.fromkeys(domain_keys(domain)))
@@ -66,13 +70,14 @@ def keys(local_domains: Iterable[str], patterns: Iterable[str] = ()) -> list[str
 
 
 def pattern_lines(text: str) -> list[str]:
-    """The patterns of a regexp: or pcre: table (regexp_table(5)): `/pattern/flags result`, with any delimiter."""
+    """The patterns of a regexp: or pcre: table (regexp_table(5)): `/pattern/flags result`, with any delimiter. Those whose result
+    is no refusal come first: of a long table only so many are tried."""
     found = []
-    for line in text.splitlines():
-        match = re.match(r"(?:if\s+)?!?([^\w\s#])((?:\\.|(?!\1).)+)\1", line.strip())
+    for line in physical_lines(text):
+        match = re.match(r"(?:if\s+)?!?([^\w\s#])((?:\\.|(?!\1).)+)\1\w*(.*)", line.strip())
         if match:
-            found.append(match.group(2))
-    return found
+            found.append((bool(_REFUSING.match(match.group(3))), match.group(2)))
+    return [pattern for _, pattern in sorted(found, key=lambda one: one[0])]
 
 
 def examples(pattern: str) -> list[str]:
@@ -80,19 +85,49 @@ def examples(pattern: str) -> list[str]:
     text = pattern[1:] if pattern.startswith("^") else pattern
     anchored_end = text.endswith("$") and not text.endswith("\\$")
     text = text[:-1] if anchored_end else text
-    text = re.sub(r"\((?:\?:)?([^()|]*)(?:\|[^()]*)?\)", r"\1", text)  # the first alternative
+    found = (guess for one in _alternatives(text) for guess in _completed(_literal(one)))
+    return list(dict.fromkeys(guess.lower() for guess in found if guess and " " not in guess))
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """The pattern once for each choice between its `(a|b)` and at its outermost `|`, innermost first."""
+    finished: list[str] = []
+    waiting = [pattern]
+    while waiting and len(waiting) + len(finished) <= _ALTERNATIVES_LIMIT:
+        text = waiting.pop(0)
+        group = _GROUP.search(text)
+        if group:
+            before, after = text[: group.start()], text[group.end() :]
+            waiting += [f"{before}{choice}{after}" for choice in group.group(1).split("|")]
+        else:
+            finished += text.split("|")
+    return [text.lstrip("^") for text in (*finished, *waiting)]
+
+
+def _literal(text: str) -> str:
+    """One text for the pattern's classes, dots, repetitions and what is left of its groups."""
+    while _GROUP.search(text):
+        text = _GROUP.sub(lambda group: group.group(1).partition("|")[0], text)
     text = re.sub(r"\[\^[^]]*\]", "x", text)
     text = re.sub(r"\[(\\?.)[^]]*\]", r"\1", text)
-    text = re.sub(r"(?<!\\)\.(?:[*+?]|\{\d+(?:,\d*)?\})?", "x", text)
+    text = re.sub(r"(?<!\\)\.(?:[*+?]|\{\d+(?:,\d*)?\})", "x", text)  # a dot by itself stands for a dot, too
     text = text.replace("\\d", "1").replace("\\w", "x")
     text = re.sub(r"\\(.)", r"\1", text)
-    text = re.sub(r"[*+?]|\{\d+(?:,\d*)?\}", "", text)
-    if not text:
-        return []
-    guesses = [text]
+    return re.sub(r"[*+?]|\{\d+(?:,\d*)?\}", "", text)
+
+
+def _completed(text: str) -> Iterator[str]:
+    """The text, and whole keys that it can be a part of: addresses of clients, of mailboxes, and names of hosts."""
+    yield text
+    if re.fullmatch(r"\d{1,3}(?:\.\d{1,3}){0,3}\.?", text):
+        octets = text.strip(".").split(".")
+        yield ".".join([*octets, "7", "7", "7"][:4])
+        if len(octets) < 4 and not text.endswith("."):
+            yield ".".join([*octets[:-1], f"{octets[-1]}7", "7", "7", "7"][:4])  # `198.1` may begin 198.17 as well
+    elif re.fullmatch(r"[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){1,7}", text) and "::" not in text:
+        yield f"{text.rstrip(':')}::7"
     if "@" not in text:
-        guesses += [f"probe@{text.lstrip('@.')}", f"{text.rstrip('@')}@{FOREIGN_DOMAINS[0]}", f"{LABEL}.{text.lstrip('.')}",
-                    f"probe@{LABEL}.{text.lstrip('.')}"]
+        yield from (f"probe@{text.lstrip('@.')}", f"{text.rstrip('@')}@{FOREIGN_DOMAINS[0]}", f"{LABEL}.{text.lstrip('.')}",
+                    f"probe@{LABEL}.{text.lstrip('.')}")
     elif text.startswith("@"):
-        guesses.append(f"probe{text}")
-    return [guess.lower() for guess in guesses if " " not in guess]
+        yield f"probe{text}"

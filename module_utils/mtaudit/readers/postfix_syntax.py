@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Optional
 
+from ..address import Network, parse_network
+
 SEPARATORS = ", \t\r\n"
 _DEPTH_LIMIT = 100
+# `-o`, also behind flags without a value (`-vo name=value`): getopt(3) with the options of Postfix's servers (single_server.c).
+_WITH_OPTION = re.compile(r"-[cdDlSuvVz]*o")
 
 Lookup = Callable[[str], Optional[str]]
 
@@ -36,11 +40,16 @@ class MasterEntry:
     lines: tuple[tuple[str, int], ...]
 
 
+def physical_lines(text: str) -> list[str]:
+    """Lines as Postfix reads them: only a line feed ends one, where str.splitlines() also takes form feeds and others."""
+    return text.split("\n")
+
+
 def logical_lines(text: str) -> Iterator[Line]:
     """Lines that start with whitespace continue the one before; empty lines and comments do not end it (postconf(5))."""
     number = 0
     parts: list[str] = []
-    for index, raw in enumerate(text.splitlines(), 1):
+    for index, raw in enumerate(physical_lines(text), 1):
         if not raw.strip() or raw.lstrip().startswith("#"):
             continue
         if raw[0] in " \t" and parts:
@@ -80,6 +89,13 @@ def words(text: str, separators: str = SEPARATORS) -> list[str]:
     return [*found, current] if current else found
 
 
+def postfix_network(text: str) -> Network:
+    """An address or `address/length`, IPv6 also in brackets. Raises ValueError, also on a netmask (cidr_match.c)."""
+    if text.rpartition("/")[2].count(".") and "/" in text:
+        raise ValueError(f"bad net/mask pattern: '{text}'")
+    return parse_network(text)
+
+
 def unbraced(text: str) -> str:
     """The inside of `{ text }` without outer whitespace; other text as it is."""
     return text[1:-1].strip() if text.startswith("{") and text.endswith("}") else text
@@ -93,7 +109,7 @@ def master_cf(text: str) -> list[MasterEntry]:
 def _numbered(text: str) -> Iterator[list[Line]]:
     """Physical lines of one logical line each, so that an override can be pointed at."""
     group: list[Line] = []
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(physical_lines(text), 1):
         if not raw.strip() or raw.lstrip().startswith("#"):
             continue
         if raw[0] not in " \t" and group:
@@ -112,12 +128,13 @@ def _master_entry(group: list[Line]) -> Optional[MasterEntry]:
     rest = tokens[8:]
     while rest:
         option = rest.pop(0)
-        if option == "-o" and rest:
+        if _WITH_OPTION.fullmatch(option) and rest:
             option = rest.pop(0)
-        elif option.startswith("-o"):
-            option = option[2:]
         else:
-            continue
+            joined = _WITH_OPTION.match(option)
+            if joined is None:
+                continue
+            option = option[joined.end():]
         name, equals, value = unbraced(option).partition("=")
         if equals:
             overrides.pop(name.strip(), None)
@@ -212,6 +229,8 @@ def _relational(inside: str, lookup: Lookup, depth: int) -> str:
     if not match:
         raise ValueError(f"no comparison in '{inside}'")
     start = end + 1 + match.end()
+    if inside[start : start + 1] != "{":
+        raise ValueError(f"nothing to compare with in '{inside}'")
     closing = _closing(inside, start)
     right = expand(inside[start + 1 : closing].strip(), lookup, depth + 1)
     holds = _compare(left, match.group(1), right)

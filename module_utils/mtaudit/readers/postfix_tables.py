@@ -12,16 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..address import Address, Network, parse_network, subtract
+from ..address import Address, Network, subtract
 from ..runner import ReadError, Runner
 from ..text import printable
 from . import postfix_samples as samples
-from .postfix_syntax import logical_lines, unbraced, words
+from .postfix_syntax import logical_lines, physical_lines, postfix_network, unbraced, words
 
 INDEXED = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
 PATTERNS = ("regexp", "pcre")
 _SUFFIX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
 QUERY_TIMEOUT_S = 10.0
+_KEYWORD = re.compile(r"(?i)(?P<word>if|endif)(?![a-z0-9])\s*(?P<rest>.*)")
+_PATTERN = re.compile(r"(?P<negations>[!\s]*)(?P<network>\S+)\s*(?P<rest>.*)")
+_Condition = tuple[bool, Network]  # negated, network
 EVERYTHING: tuple[Network, ...] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 
 
@@ -33,7 +36,7 @@ class TableProblem(Exception):
 class CidrRule:
     """One line of a cidr: table. `conditions` are (negated, network), outermost `if` first: all must hold."""
 
-    conditions: tuple[tuple[bool, Network], ...]
+    conditions: tuple[_Condition, ...]
     value: str
     line: int
 
@@ -127,12 +130,12 @@ def _text_table(runner: Runner, written: str, kind: str, name: str) -> Optional[
     if kind == "static":
         return Table(written, kind, value=unbraced(name), digest=_digest(name))
     if kind == "inline":
-        return Table(written, kind, entries=dict(inline_entries(name)), digest=_digest(name))
+        return Table(written, kind, entries=inline_entries(name), digest=_digest(name))
     if kind == "fail":
         return Table(written, kind, problem=f"{written} fails every lookup by design")
     if kind == "texthash":
         text = runner.read(name)
-        return Table(written, kind, entries=dict(text_entries(text)), digest=_digest(text))
+        return Table(written, kind, entries=text_entries(text), digest=_digest(text))
     if kind == "cidr":
         text = runner.read(name)
         return Table(written, kind, rules=tuple(cidr_rules(text)), digest=_digest(text))
@@ -170,7 +173,7 @@ def _complaint(stderr: str) -> str:
 
 
 def _tab_lines(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
+    for line in physical_lines(text):
         key, tab, value = line.partition("\t")
         if tab:
             yield key.lower(), value
@@ -189,42 +192,56 @@ def source_files(spec: str) -> list[str]:
     return [name + _SUFFIX[kind], name] if kind in _SUFFIX else [name]
 
 
-def text_entries(text: str) -> Iterator[tuple[str, str]]:
-    """`key value` lines (postmap(1), TABLE FORMAT)."""
+def text_entries(text: str) -> dict[str, str]:
+    """`key value` lines (postmap(1), TABLE FORMAT); a key alone is skipped. Raises ValueError on a key that stands twice, with
+    which Postfix does not open a texthash: table (dict_thash.c)."""
+    found: dict[str, str] = {}
     for line in logical_lines(text):
-        parts = line.text.split(None, 1)
-        yield parts[0].lower(), parts[1].strip() if len(parts) > 1 else ""
+        key, _, value = line.text.replace("\t", " ").partition(" ")
+        if not value.strip():
+            continue
+        if key.lower() in found:
+            raise ValueError(f"line {line.number}: duplicate entry '{key}'")
+        found[key.lower()] = value.strip()
+    return found
 
 
-def inline_entries(name: str) -> Iterator[tuple[str, str]]:
-    """`inline:{ key=value, { key = text with spaces } }` (DATABASE_README)."""
+def inline_entries(name: str) -> dict[str, str]:
+    """`inline:{ key=value, { key = text with spaces } }` (DATABASE_README). Raises ValueError where dict_inline.c refuses it."""
+    found = {}
     for item in words(unbraced(name)):
         key, equals, value = unbraced(item).partition("=")
-        if equals:
-            yield key.strip().lower(), value.strip()
+        if not equals or not key.strip():
+            raise ValueError(f"missing '=' after '{item}' in inline:{name}")
+        found[key.strip().lower()] = value.strip()
+    if not found:
+        raise ValueError(f"inline:{name} is empty")
+    return found
 
 
 def cidr_rules(text: str) -> Iterator[CidrRule]:
-    """The lines of a cidr_table(5), with `!pattern`, `if` and `endif`. Bad lines are skipped, as Postfix does after a warning."""
-    nesting: list[Optional[tuple[bool, Network]]] = []
+    """The lines of a cidr_table(5), with `!pattern`, `if` and `endif`.
+
+    Bad lines are skipped, as Postfix does after a warning: what follows a bad `if` has no condition (dict_cidr.c).
+    """
+    nesting: list[_Condition] = []
     for line in logical_lines(text):
-        first, _, rest = line.text.partition(" ") if " " in line.text else line.text.partition("\t")
-        if first.lower() == "endif":
+        keyword = _KEYWORD.match(line.text)
+        if keyword is None:
+            pattern = _PATTERN.match(line.text)
+            condition = _condition(pattern) if pattern else None
+            if condition and pattern and pattern["rest"]:
+                yield CidrRule((*nesting, condition), pattern["rest"], line.number)
+        elif keyword["word"].lower() == "if":
+            pattern = _PATTERN.match(keyword["rest"])
+            condition = _condition(pattern) if pattern and not pattern["rest"] else None
+            nesting += [condition] if condition else []
+        elif not keyword["rest"]:
             del nesting[-1:]
-            continue
-        opens = first.lower() == "if"
-        parts = (rest if opens else line.text).split(None, 0 if opens else 1)
-        condition = _condition(parts[0].strip()) if parts else None
-        if opens:
-            nesting.append(condition)
-        elif condition and None not in nesting:
-            around = tuple(outer for outer in nesting if outer)
-            yield CidrRule((*around, condition), parts[1].strip() if len(parts) > 1 else "", line.number)
 
 
-def _condition(text: str) -> Optional[tuple[bool, Network]]:
-    bare = text.lstrip("!").strip()
+def _condition(pattern: re.Match[str]) -> Optional[_Condition]:
     try:
-        return ((len(text) - len(text.lstrip("!"))) % 2 == 1, parse_network(bare))
+        return (pattern["negations"].count("!") % 2 == 1, postfix_network(pattern["network"]))
     except ValueError:
         return None

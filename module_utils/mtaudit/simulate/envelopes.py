@@ -7,15 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from ..address import Address, Network, contains, routed_parts
+from ..address import NOBODYS, Address, Network, contains, routed_parts
 from ..smtp.battery import Hole
 
-# Documentation addresses (RFC 5737, 3849, 9637): nobody has them, so no mail can go there and no site means them in
-# particular. Lists of bogons do hold them: a refusal of the client itself is therefore no verdict (postfix.py, _as_invented()).
-STRANGERS = tuple(
-    ipaddress.ip_address(a)
-    for a in ("192.0.2.66", "203.0.113.66", "198.51.100.66", "2001:db8:ffff::66", "3fff:fff::66")
-)
 LOCALHOST = ipaddress.ip_address("127.0.0.1")
 MAX_CLIENTS = 20
 MAX_RANGES = 4
@@ -105,7 +99,7 @@ def _in_ranges(mynetworks: Iterable[Network], known: Sequence[Client], near: Seq
 
 def _strangers(not_in: Sequence[Network]) -> Iterator[Client]:
     for version in (4, 6):
-        free = [a for a in STRANGERS if a.version == version and not contains(not_in, a)]
+        free = [a for a in NOBODYS if a.version == version and not contains(not_in, a)]
         yield from (Client("stranger", address) for address in free[:1])
 
 

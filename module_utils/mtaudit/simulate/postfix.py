@@ -12,17 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
-from ..address import Network
+from ..address import NOBODYS, Address, Network
 from ..control import Site
 from ..finding import Finding
 from ..readers.network import HostNetwork
 from ..readers.postfix_model import Postfix, Service, SmtpService
+from ..readers.postfix_restrictions import names_client
 from ..redact import redact
 from ..smtp.reply import Reply
 from ..text import printable
-from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, STRANGERS, Client, Envelope, clients, envelopes, for_client
+from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, Client, Envelope, clients, envelopes, for_client
 from .refusals import NO_POLICY, names_the_client, undecided, would_queue
-from .restrictions import CLASSES, Outside, deciders, judges_clients, names, rewritten
+from .restrictions import CLASSES, Outside, deciders, names, rewritten
 from .smtpd import Listening, Session, SessionEnded, SmtpdInvocation, obstacle
 from .verdict import Answer, findings
 
@@ -110,6 +111,7 @@ def from_services(ports: Sequence[SmtpService]) -> SmtpdInvocation:
         options=tuple(f"{name}={value}" for name, value in smtpd.overrides.items()),
         routing_gap=_routing_gap(smtpd),
         parameters={**classes, **{name: smtpd.value(name) for name in names(classes)}},
+        named=tuple(address for address in NOBODYS if names_client(smtpd, address)),
     )
 
 
@@ -198,7 +200,7 @@ def _converse(
     answers: list[Answer] = []
     try:
         with Session(service, [f"{name}={value}" for name, value in overrides.items()], limits.timeout_s / 2) as session:
-            dialogue = _Dialogue(session, judges_clients(service.parameters))
+            dialogue = _Dialogue(session, service.named)
             for client, envelope in questions:
                 answers.append(dialogue.ask(client, envelope))
     except SessionEnded as exc:
@@ -211,9 +213,9 @@ def _converse(
 class _Dialogue:
     """The SMTP side of a session: who the client is, one envelope after the other."""
 
-    def __init__(self, session: Session, client_tables: bool) -> None:
+    def __init__(self, session: Session, named: Sequence[Address]) -> None:
         self._session = session
-        self._client_tables = client_tables
+        self._named = named
         self._in_transaction = False
         greeting = session.reply()
         if not greeting.accepted:
@@ -229,13 +231,9 @@ class _Dialogue:
         return Answer(client, envelope, None if reason else allowed, _quoted(reply), reason)
 
     def _as_invented(self, client: Client, reply: Reply) -> str:
-        """Why a refusal may hold for the invented client only: tables of bogons hold the documentation addresses.
-
-        A plain `reject` among the client's restrictions has the same words and holds for everybody: only with a table is it open
-        which of them spoke.
-        """
-        invented = client.address in STRANGERS and self._client_tables
-        return "a table of clients may refuse the invented client's address only" if invented and names_the_client(reply) else ""
+        """Why a refusal may hold for the invented client only: lists of bogons name its address, others nameless clients."""
+        named = client.address in self._named and names_the_client(reply)
+        return "a table of clients may refuse the invented client's address only" if named else ""
 
     def _accepts_anything(self, client: Client, envelope: Envelope) -> bool:
         """A random mailbox at the same domain: where that is accepted too, the trick was taken as a name, not as a route."""

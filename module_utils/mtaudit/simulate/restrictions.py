@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 
 from ..readers.postfix_model import RESTRICTION_LISTS
-from ..readers.postfix_syntax import unbraced, words
+from ..readers.postfix_restrictions import ALLOWLISTS, BLOCKLISTS, POLICY
+from ..readers.postfix_syntax import words
 
 CLASSES = "smtpd_restriction_classes"
 
@@ -20,13 +20,6 @@ class Outside(Enum):
     ASKED = "asked"  # nothing: it is contacted
 
 
-# The names of postconf(5). Each of these takes the next word as its argument.
-_POLICY = {"check_policy_service"}
-_ALLOWLISTS = {"permit_dnswl_client", "permit_rhswl_client"}
-_BLOCKLISTS = {
-    "reject_rbl_client", "reject_rbl", "reject_rhsbl_client", "reject_rhsbl_reverse_client", "reject_rhsbl_helo",
-    "reject_rhsbl_sender", "reject_rhsbl_recipient",
-}
 # These can only refuse, and a sender of spam avoids them with an address, a name or a domain that exists. A simulated client has
 # neither, so they would hide what is asked for. reject_unverified_* would even send a probe message: verify(8).
 _AVOIDABLE = {
@@ -35,8 +28,6 @@ _AVOIDABLE = {
     "reject_unknown_forward_client_hostname", "reject_unknown_hostname", "reject_unknown_helo_hostname",
     "reject_unknown_address", "reject_unknown_sender_domain", "reject_unknown_recipient_domain",
 }
-
-_CLIENT_TABLE = re.compile(r"check_(?:reverse_)?client_(?:\w+_)?access")
 
 # static: tables, not `permit` and `reject`: smtpd refuses to start when a plain `permit` hides reject_unauth_destination, and
 # would take a plain `reject` for the working instance of it that the site forgot.
@@ -67,27 +58,8 @@ def deciders(parameters: Mapping[str, str]) -> list[str]:
     found = []
     for name in names(parameters):
         listed = words(parameters.get(name, ""))
-        found += [f"{a} {b}" for a, b in zip(listed, listed[1:]) if a.lower() in _POLICY | _ALLOWLISTS]
+        found += [f"{a} {b}" for a, b in zip(listed, listed[1:]) if a.lower() in (*POLICY, *ALLOWLISTS)]
     return list(dict.fromkeys(found))
-
-
-def judges_clients(parameters: Mapping[str, str]) -> bool:
-    """Whether a table of clients, by address or name, takes part: check_client_access, or a bare table among client checks.
-
-    `static:` says the same of every client.
-    """
-    return any(
-        not unbraced(table).startswith("static:") and (_CLIENT_TABLE.fullmatch(before) or bare and ":" in table)
-        for name in names(parameters)
-        for before, table, bare in _with_predecessors(words(parameters.get(name, "")), name == "smtpd_client_restrictions")
-    )
-
-
-def _with_predecessors(listed: list[str], bare_allowed: bool) -> Iterator[tuple[str, str, bool]]:
-    """Each word with the one before it, and whether it may be a table without a `check_*_access` of its own."""
-    for before, word in zip(["", *listed], listed):
-        check = before.lower()
-        yield check, word, bare_allowed and not check.endswith("_access") and check not in _POLICY | _ALLOWLISTS | _BLOCKLISTS
 
 
 def _list(listed: list[str], outside: Outside) -> list[str]:
@@ -108,8 +80,8 @@ def _answer(word: str, outside: Outside) -> str:
         return "DUNNO"
     if outside is Outside.ASKED:
         return ""
-    if word in _POLICY:
+    if word in POLICY:
         return "OK" if outside is Outside.PERMITS else "REJECT"
-    if word in _ALLOWLISTS:
+    if word in ALLOWLISTS:
         return "OK" if outside is Outside.PERMITS else "DUNNO"
-    return "DUNNO" if word in _BLOCKLISTS else ""
+    return "DUNNO" if word in BLOCKLISTS else ""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Optional
 
+from ..address import Address
 from ..smtp.reply import Reply, ReplyParser
 from ..text import decode, printable
 
@@ -68,7 +69,7 @@ class SmtpdInvocation:
 
     `options` are the service's own `-o name=value` from master.cf (of the `pass` service behind postscreen). `parameters` holds
     the effective values, with every `$name` expanded, of the restriction lists and restriction classes. `routing_gap` says why
-    routing tricks cannot be tried wherever they might work.
+    routing tricks cannot be tried wherever they might work. `named` are the invented clients that tables of the site may name.
     """
 
     listeners: tuple[Listening, ...]
@@ -79,6 +80,7 @@ class SmtpdInvocation:
     options: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     routing_gap: str = ""
+    named: tuple[Address, ...] = ()
 
     @property
     def program(self) -> str:
