@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -215,10 +214,8 @@ def test_the_mail_log_is_a_file_on_debian_12_and_only_a_journal_on_13(lab: Lab) 
 # Copies
 
 @pytest.mark.parametrize("host", GOOD)
-def test_a_copy_is_ready_within_seconds(lab: Lab, copy: Callable[..., str], host: str) -> None:
-    start = time.monotonic()
+def test_a_copy_answers(lab: Lab, copy: Callable[..., str], host: str) -> None:
     name = copy(host)
-    assert time.monotonic() - start < 8            # 1.5 s on an idle machine
     for address in (lab.host(name).ipv4, lab.host(name).ipv6):
         assert "550 5.1.1" in send(lab, "stranger", address, f"missing@{lab.host(host).mail_domain}")
     assert name in lab.clone_inventory()["all"]["children"]["mail_servers"]["hosts"]
@@ -260,10 +257,8 @@ def test_good_hosts_are_not_removed_as_copies(lab: Lab) -> None:
 
 # Up
 
-def test_a_second_up_changes_nothing_and_is_quick(lab: Lab) -> None:
-    start = time.monotonic()
+def test_a_second_up_changes_nothing(lab: Lab) -> None:
     assert lab.up() == []
-    assert time.monotonic() - start < 10           # 2 s on an idle machine
 
 
 def test_up_repairs_what_is_stopped(lab: Lab) -> None:
