@@ -11,7 +11,7 @@ from ..readers.postfix import Postfix, Service, SmtpService
 from ..readers.postfix_restrictions import POLICY, access_tables, all_statements
 from ..readers.postfix_samples import FINGERPRINT, FOREIGN_SENDER
 from ..readers.postfix_syntax import words
-from ..readers.postfix_tables import Table, TableProblem
+from ..readers.postfix_tables import PATTERNS, Table, TableProblem
 from ..redact import redact
 from ..text import printable
 from .relay_clients import listed_clients
@@ -99,13 +99,31 @@ def _from_paths(control_id: str, closed: str) -> PerService:
         if elsewhere and not own:
             yield informational(listener(smtp), f"reported as RELAY-06: {elsewhere.message}")
         elif not own:
-            yield passed(listener(smtp), closed + _partially(control_id, smtp))
+            yield _closed(control_id, closed, smtp)
 
     return function
 
 
+def _closed(control_id: str, closed: str, smtp: SmtpService) -> Finding:
+    """A pass, unless a table whose single entries matter can only be asked: samples show a wildcard, not the one who is let in.
+
+    Of patterns the text is read; lists of domains (RELAY-04, RELAY-05) are only open when they hold a wildcard.
+    """
+    hidden = [table.spec for table in _sampled(control_id, smtp) if table.kind not in PATTERNS]
+    if hidden and control_id in ("RELAY-01", "RELAY-03"):
+        specs = ", ".join(dict.fromkeys(hidden))
+        why = "the table can be asked, but not listed; none of the samples is let in"
+        return unknown(listener(smtp), f"whom {specs} lets in cannot be told", why)
+    return passed(listener(smtp), closed + _partially(control_id, smtp))
+
+
 def _partially(control_id: str, smtp: SmtpService) -> str:
-    """What a pass rests on samples for: tables that can be asked but not listed."""
+    sampled = list(dict.fromkeys(table.spec for table in _sampled(control_id, smtp)))
+    return f" (partially evaluated: {', '.join(sampled)} can only be asked for samples)" if sampled else ""
+
+
+def _sampled(control_id: str, smtp: SmtpService) -> list[Table]:
+    """The tables behind a control that can be asked but not listed."""
     resolver = smtp.smtpd.postfix.resolver(smtp.smtpd)
     lists = {
         "RELAY-01": [smtp.smtpd.match_list("mynetworks")],
@@ -114,8 +132,7 @@ def _partially(control_id: str, smtp: SmtpService) -> str:
     }.get(control_id, [])
     tables = [item.table for matches in lists for item in matches.items if item.table]
     tables += [table for _, table in access_tables(smtp.smtpd)] if control_id == "RELAY-03" else []
-    sampled = list(dict.fromkeys(table.spec for table in tables if table.sampled))
-    return f" (partially evaluated: {', '.join(sampled)} can only be asked for samples)" if sampled else ""
+    return [table for table in tables if table.sampled]
 
 
 _style = _from_paths("RELAY-02", "no neighbour is trusted because of the interface's network")
