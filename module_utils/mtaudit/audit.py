@@ -152,7 +152,7 @@ def _evaluated(
 
 def _nothing_to_ask(readings: Sequence[Reading], strange: Sequence[Mapping[str, Any]]) -> Finding:
     """Why no program here answers a control. That nobody can be asked is no answer while something listens."""
-    if strange and not any(server.listeners for reading in readings for server in reading.servers):
+    if strange and not any(server.smtp for reading in readings for server in reading.servers):
         text = f"something that mtaudit cannot read listens on {', '.join(str(s['name']) for s in strange)}"
         return unknown_finding(HOST, "no mail server that is known", text)
     if readings:
@@ -199,8 +199,8 @@ def _simulated(
 
 def infer_kind(readings: Sequence[Reading]) -> tuple[str, str]:
     """The kind of host and what it was inferred from; empty when there is nothing to infer it from."""
-    servers = [server for reading in readings for server in reading.servers]
-    public = {listener.port for server in servers for listener in server.listeners if not listener.loopback_only}
+    servers = [server for r in readings for server in r.servers if r.component.transfers or server.smtp]
+    public = {listener.port for server in servers for listener in server.smtp if not listener.loopback_only}
     if public & {465, 587}:
         return "submission", "inferred: listens for submission on " + ", ".join(str(p) for p in sorted(public & {465, 587}))
     if public & {25, 2525}:
@@ -217,7 +217,11 @@ def estate(
         "host": request.host,
         "kind": {"value": kind, "source": source},
         "programs": [{"name": name, "version": server.version, "instance": server.instance} for name, server in found],
-        "listeners": [_listed(listener, name, server.instance) for name, server in found for listener in server.listeners],
+        "listeners": [_listed(listener, name, server.instance) for name, server in found for listener in server.smtp],
+        "mailbox_listeners": [
+            _listed(listener, name, server.instance)
+            for name, server in found for listener in server.listeners if listener not in server.smtp
+        ],
         "addresses": [str(a) for a in links.addresses] if links else [],
         "gateways": [str(g) for g in links.gateways] if links else [],
         "local_domains": sorted({*request.local_domains, *(d for _, server in found for d in server.local_domains)}),

@@ -23,6 +23,7 @@ class Component:
     describe  an instance as the estate tells of it.
     digest    a fingerprint of everything in the instances that decides what the controls find.
     simulate  (instances, Site, HostNetwork or None, **settings) -> findings and spawns; None when the program cannot be asked.
+    transfers whether it passes mail on to other servers, so that a host with it and without SMTP listeners is a null client.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Component:
     describe: Callable[[Any], Server]
     digest: Callable[[Sequence[Any]], str]
     simulate: Optional[Callable[..., Any]] = None
+    transfers: bool = True
 
 
 def _postfix() -> Component:
@@ -44,7 +46,13 @@ def _postfix() -> Component:
     return Component("postfix", "Postfix", postfix.read, postfix.describe, postfix.digest, simulate)
 
 
-COMPONENTS: Mapping[str, Callable[[], Component]] = {"postfix": _postfix}
+def _dovecot() -> Component:
+    from .readers import dovecot
+
+    return Component("dovecot", "Dovecot", dovecot.read, dovecot.describe, dovecot.digest, transfers=False)
+
+
+COMPONENTS: Mapping[str, Callable[[], Component]] = {"postfix": _postfix, "dovecot": _dovecot}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ SMTP_PORTS = (25, 465, 587, 2525)
 
 @dataclass(frozen=True)
 class Listener:
-    """A port that a mail program listens on. `bind` is an address, or `*` for all; `service` is the program's own name for it."""
+    """A port that a mail program listens on. `bind` is an address, or `*` for all; `service` is the program's own name for it;
+    `protocol` is smtp, imap, pop3, sieve or lmtp."""
 
     port: int
     bind: str = "*"
@@ -21,6 +22,7 @@ class Listener:
     service: str = ""
     tls_wrapper: bool = False
     loopback_only: bool = False
+    protocol: str = "smtp"
 
     @property
     def name(self) -> str:
@@ -43,6 +45,11 @@ class Server:
     local_domains: tuple[str, ...] = ()
     trusted: tuple[Network, ...] = ()
     helo: str = ""
+
+    @property
+    def smtp(self) -> tuple[Listener, ...]:
+        """The listeners that take mail for others; the rest let people at their mailboxes."""
+        return tuple(listener for listener in self.listeners if listener.protocol == "smtp")
 
 
 def listener_name(estate: Mapping[str, Any], address: str, port: str) -> str:

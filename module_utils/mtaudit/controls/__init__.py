@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import relay
+from . import relay, relay_dovecot
 
-__all__ = ["relay"]
+__all__ = ["relay", "relay_dovecot"]

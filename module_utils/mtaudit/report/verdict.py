@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
+from ..attribution import CAUSES
 from ..finding import Status
 from ..joined import DISAGREE, UNDECIDED, JoinedFinding
 from ..truth import DISCARDS
@@ -20,7 +21,7 @@ YES = "yes"
 UNKNOWN = "unknown"
 NO = "no"
 NOTES_SHOWN = 5
-SERIOUS = ("critical", "high")  # a failure of these lets somebody send; lesser ones weaken a defence
+SERIOUS = ("critical", "high")  # lesser failures weaken a defence
 
 _PROOF = ("proven_open", "accepts")
 _SEEN = {"config": "Read from the effective configuration", "probe": "Seen from outside",
@@ -178,12 +179,24 @@ def _attention(host: HostAnswer) -> tuple[int, int, int, str]:
 def host_answer(status: str, findings: Sequence[JoinedFinding]) -> str:
     """`no` needs an answer to every serious control: what is not known is not safe."""
     serious = [f for f in findings if f.severity in SERIOUS]
-    if any(f.status is Status.FAIL for f in serious):
+    if any(lets_strangers_send(f) for f in serious):
         return YES
     decided = [f for f in findings if f.status is not Status.NOTAPPLICABLE]
     if status != "ok" or any(f.status in UNDECIDED for f in serious) or (not decided and not findings):
         return UNKNOWN
     return NO
+
+
+def lets_strangers_send(finding: JoinedFinding) -> bool:
+    """Whether this failure is a hole by itself. A serious one that is none (a password in clear text) is a way to get there."""
+    opens = finding.control in CAUSES and "authenticated" not in finding.conditions
+    return finding.status is Status.FAIL and finding.severity in SERIOUS and opens
+
+
+def _weaknesses(hosts: Iterable[HostAnswer]) -> list[JoinedFinding]:
+    """Serious failures that are no hole by themselves."""
+    failures = [f for host in hosts for f in host.findings if f.status is Status.FAIL and f.severity in SERIOUS]
+    return [f for f in failures if not lets_strangers_send(f)]
 
 
 def _answer(hosts: Sequence[HostAnswer], problems: Sequence[Problem]) -> str:
@@ -211,6 +224,10 @@ def _headline(answer: str, hosts: Sequence[HostAnswer]) -> str:
         return "Nothing to check: no control applies to any server of this run."
     waived = any(f.status is Status.WAIVED and f.severity in SERIOUS for host in hosts for f in host.findings)
     beyond = " beyond what a waiver accepts" if waived else ""
+    weak = {f.host for f in _weaknesses(hosts)}
+    if weak:
+        who = f"{_of(len(weak), len(hosts))} {'has' if len(weak) == 1 else 'have'}"
+        return f"No hole found{beyond} that strangers can send through, but {who} a serious weakness."
     return f"No hole found{beyond}. {_of(len(hosts), len(hosts)).capitalize()} answered every serious control."
 
 
@@ -250,6 +267,10 @@ def _details(answer: str, hosts: Sequence[HostAnswer], problems: Sequence[Proble
     doubtful = sum(finding.subject.name.endswith(DISAGREE) for finding in findings)
     if doubtful:
         yield f"In {_many(doubtful, 'place', 'places')} the methods disagree: one of them is wrong there."
+    weak = _weaknesses(hosts)
+    if weak and answer != NO:
+        verb = "lets no stranger send by itself, but weakens", "let no stranger send by themselves, but weaken"
+        yield f"{_many(len(weak), f'serious failure {verb[0]}', f'serious failures {verb[1]}')} a defence."
     lesser = sum(finding.status is Status.FAIL and finding.severity not in SERIOUS for finding in findings)
     if lesser:
         yield f"{_many(lesser, 'lesser failure weakens', 'lesser failures weaken')} a defence."

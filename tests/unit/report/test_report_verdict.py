@@ -39,6 +39,35 @@ def test_the_answer(hosts: list[factory.Host], answer: str, tmp_path: Path, repo
     assert report.headline.startswith({"yes": "Yes.", "unknown": "Unknown", "no": "No hole found."}[answer])
 
 
+# What fails without letting a stranger send: a control on passwords, and one on relaying where a login is needed.
+AUTH = ("AUTH-01", "critical", "Passwords are taken inside TLS only", "Set smtpd_tls_auth_only = yes.")
+
+
+@pytest.mark.parametrize("weakness", [
+    factory.failing("AUTH-01", "a password is taken in clear text"),
+    factory.failing("RELAY-07", "clients may claim any address", conditions=("xclient", "authenticated")),
+])
+def test_a_serious_weakness_is_no_hole(weakness: Finding, tmp_path: Path, reported: Any) -> None:
+    def of(*hosts: factory.Host) -> Any:
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        return reported(factory.write_run(place, list(hosts), controls=(*factory.CONTROLS, AUTH))).report
+
+    def host(name: str) -> factory.Host:
+        made = factory.good(name)
+        made.findings.append(factory.passing("AUTH-01"))
+        return made
+
+    weak = factory.replaced(host("mx1"), weakness)
+    report = of(weak, host("mx2"))
+    assert report.answer == "no"
+    assert report.headline == (
+        "No hole found that strangers can send through, but 1 of 2 servers has a serious weakness.")
+    assert report.gate.worst in ("critical", "high")
+    both = of(factory.replaced(weak, factory.failing("RELAY-02")))
+    assert both.answer == "yes" and both.headline == "Yes. The only server can be used to send spam."
+    assert "1 serious failure lets no stranger send by itself, but weakens a defence." in both.details
+
+
 def test_a_host_without_findings_is_unknown() -> None:
     assert host_answer("ok", []) == "unknown"
 
