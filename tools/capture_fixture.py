@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import base64
+import difflib
 import io
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -77,29 +79,66 @@ def _source_only(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
 
 
 def compact(recording: dict[str, Any]) -> dict[str, Any]:
-    """The recording with the output of a plain `postconf` (1,100 lines) as differences to that of an untouched Postfix of the
-    same version, which is kept once, in tests/fixtures/postconf-<version>.txt. `restore` is the inverse."""
+    """The recording with the long outputs of a plain `postconf` (1,100 lines) and of `exim -bP` as differences to those of an
+    untouched program of the same version, which are kept once, in tests/fixtures. `restore` is the inverse."""
     for entry in recording["run"]:
         if _lists_parameters(entry) and "stdout" in entry:
             lines = [line for line in entry.pop("stdout").splitlines() if not line.startswith("process_id =")]
             version = next(line.partition(" = ")[2] for line in lines if line.startswith("mail_version"))
-            base = FIXTURES / f"postconf-{version}.txt"
-            if not base.exists():
-                base.write_text("\n".join(lines) + "\n")
-            usual = base.read_text().splitlines()
-            entry["stdout_of"] = base.name
+            usual = _base(f"postconf-{version}.txt", lines)
+            entry["stdout_of"] = f"postconf-{version}.txt"
             entry["without"] = [line for line in usual if line not in set(lines)]
             entry["with"] = [line for line in lines if line not in set(usual)]
+        elif entry["argv"][0].startswith("exim") and "-bP" in entry["argv"] and entry.get("stdout"):
+            _compact_exim(entry, recording)
+    _only_mail_programs(recording)
     return recording
+
+
+def _compact_exim(entry: dict[str, Any], recording: dict[str, Any]) -> None:
+    """The order of lines counts: the difference is a list of [first line, line after the last, what stands there instead]."""
+    config = next(e["version"] if "version" in e else e["stdout"] for e in recording["run"] if e["argv"][-1:] == ["config"])
+    found = re.search(r"Exim Configuration \(([^)]*)\)", config)
+    version = found.group(1) if found else config
+    lines = entry.pop("stdout").splitlines()
+    what = "config" if entry["argv"][-1] == "config" else "options"
+    entry["version"], entry["stdout_of"] = version, f"exim-{what}-{version}.txt"
+    usual = _base(entry["stdout_of"], lines)
+    steps = difflib.SequenceMatcher(None, usual, lines, autojunk=False).get_opcodes()
+    entry["instead"] = [[i1, i2, lines[j1:j2]] for tag, i1, i2, j1, j2 in steps if tag != "equal"]
+
+
+def _only_mail_programs(recording: dict[str, Any]) -> None:
+    """Of the processes that were looked at, those of no mail program say nothing."""
+    lines = {path: read.get("text", "") for path, read in recording["read"].items() if path.endswith("/cmdline")}
+    kept = [path for path, text in lines.items() if "exim" in text.partition("\0")[0]]
+    for pattern in [pattern for pattern in recording["glob"] if pattern.endswith("/cmdline")]:
+        for path in set(recording["glob"][pattern]) - set(kept):
+            recording["read"].pop(path, None)
+        recording["glob"][pattern] = [path for path in recording["glob"][pattern] if path in kept]
+
+
+def _base(name: str, lines: list[str]) -> list[str]:
+    path = FIXTURES / name
+    if not path.exists():
+        path.write_text("\n".join(lines) + "\n")
+    return path.read_text().splitlines()
 
 
 def restore(recording: dict[str, Any]) -> dict[str, Any]:
     """A recording as `Replay` wants it."""
     for entry in recording["run"]:
-        if "stdout_of" in entry:
+        if "stdout_of" not in entry:
+            continue
+        usual = (FIXTURES / entry.pop("stdout_of")).read_text().splitlines()
+        if "instead" in entry:
+            for first, last, lines in reversed(entry.pop("instead")):
+                usual[first:last] = lines
+            entry.pop("version")
+        else:
             without = set(entry.pop("without"))
-            usual = (FIXTURES / entry.pop("stdout_of")).read_text().splitlines()
-            entry["stdout"] = "\n".join([line for line in usual if line not in without] + entry.pop("with")) + "\n"
+            usual = [line for line in usual if line not in without] + entry.pop("with")
+        entry["stdout"] = "\n".join(usual) + "\n"
     return recording
 
 

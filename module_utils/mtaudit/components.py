@@ -52,7 +52,18 @@ def _dovecot() -> Component:
     return Component("dovecot", "Dovecot", dovecot.read, dovecot.describe, dovecot.digest, transfers=False)
 
 
-COMPONENTS: Mapping[str, Callable[[], Component]] = {"postfix": _postfix, "dovecot": _dovecot}
+def _exim() -> Component:
+    from .readers import exim
+
+    def simulate(*arguments: Any, **settings: Any) -> Any:
+        from .simulate.exim import simulate_all
+
+        return simulate_all(*arguments, **settings)
+
+    return Component("exim", "Exim", exim.read, exim.describe, exim.digest, simulate)
+
+
+COMPONENTS: Mapping[str, Callable[[], Component]] = {"postfix": _postfix, "exim": _exim, "dovecot": _dovecot}
 
 
 @dataclass(frozen=True)

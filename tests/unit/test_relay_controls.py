@@ -1,4 +1,4 @@
-"""Relay controls on recordings of real Postfix hosts: every fixture's directory names the verdict it must get."""
+"""Relay controls on recordings of real Postfix and Exim hosts: every fixture's directory names the verdict it must get."""
 
 from __future__ import annotations
 
@@ -9,13 +9,25 @@ from typing import Any
 import pytest
 from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.finding import Finding
-from ansible.module_utils.mtaudit.readers import postfix
+from ansible.module_utils.mtaudit.readers import exim, postfix
 from ansible.module_utils.mtaudit.runner import Replay
 from capture_fixture import evaluate, restore, site_from
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-CONTROLS = sorted(control for control, component in REGISTRY if component == "postfix")
-SCENARIOS = sorted(path.parent for path in FIXTURES.glob("*/*/recording.json") if path.parent.parent.name in CONTROLS)
+COMPLETE = ("postfix", "exim")  # programs of which every control has a fixture of each verdict
+CONTROLS = sorted((control, component) for control, component in REGISTRY if component in COMPLETE)
+
+
+def component_of(directory: Path) -> str:
+    """A scenario of another program than Postfix says so first: `fail-exim-...`."""
+    word = directory.name.split("-")[1]
+    return word if any(component == word for _, component in REGISTRY) else "postfix"
+
+
+SCENARIOS = sorted(
+    path.parent for path in FIXTURES.glob("*/*/recording.json")
+    if (path.parent.parent.name, component_of(path.parent)) in CONTROLS
+)  # fmt: skip
 
 
 def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -59,19 +71,27 @@ def test_what_is_not_a_pass_says_why_and_where(directory: Path) -> None:
             assert finding.reason, finding
 
 
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize(("control", "component"), CONTROLS)
 @pytest.mark.parametrize("verdict", ["pass", "fail", "unknown"])
-def test_every_control_has_a_fixture_of_each_verdict(control: str, verdict: str) -> None:
-    assert any(d.parent.name == control and d.name.startswith(f"{verdict}-") for d in SCENARIOS)
+def test_every_control_has_a_fixture_of_each_verdict(control: str, component: str, verdict: str) -> None:
+    own = [d for d in SCENARIOS if d.parent.name == control and component_of(d) == component]
+    assert any(d.name.startswith(f"{verdict}-") for d in own)
 
 
 @pytest.mark.parametrize("directory", SCENARIOS, ids=lambda d: f"{d.parent.name}-{d.name}")
 def test_reading_one_instance_takes_few_programs(directory: Path) -> None:
     replay = Replay(load(directory)[0])
+    if component_of(directory) == "exim":
+        found = exim.read(replay)
+        assert replay.spawns <= 2 * len(found)
+        return
     instances = postfix.read(replay)
     tables = sum(1 for i in instances for t in i.tables.values() if t.indexed or t.sampled or t.problem)
     assert replay.spawns <= 2 * len(instances) + tables <= 5 * len(instances)
 
 
 def test_all_relay_controls_are_there() -> None:
-    assert CONTROLS == [f"RELAY-{n:02}" for n in range(1, 15)] + ["SENDER-03"]
+    every = [f"RELAY-{n:02}" for n in range(1, 15)] + ["SENDER-03"]
+    not_exim = {"RELAY-02", "RELAY-05"}  # mynetworks_style and the virtual domains are Postfix's own
+    assert [control for control, component in CONTROLS if component == "postfix"] == every
+    assert [control for control, component in CONTROLS if component == "exim"] == [c for c in every if c not in not_exim]

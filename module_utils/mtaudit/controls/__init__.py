@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import relay, relay_dovecot
+from . import relay, relay_dovecot, relay_exim
 
-__all__ = ["relay", "relay_dovecot"]
+__all__ = ["relay", "relay_dovecot", "relay_exim"]

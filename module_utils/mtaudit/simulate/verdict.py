@@ -39,7 +39,12 @@ class Answer:
 
 
 def findings(
-    listener: str, answers: Sequence[Answer], trusted: Sequence[Network], stopped: str = "", routing_gap: str = ""
+    listener: str,
+    answers: Sequence[Answer],
+    trusted: Sequence[Network],
+    stopped: str = "",
+    routing_gap: str = "",
+    program: str = "smtpd",
 ) -> Iterator[Finding]:
     """One finding for each class of hole: every distinct way in, else `unknown` when something is undecided, else `pass`.
 
@@ -52,9 +57,10 @@ def findings(
         mine, without = _telling(hole, strangers)
         opened = list(_narrowest([a for a in mine if a.allowed]))
         if opened:
-            yield from (_fail(subject, hole, answer, _through(answer, mine)) for answer in opened)
+            yield from (_fail(subject, hole, answer, _through(answer, mine), program) for answer in opened)
         else:
-            yield _not_open(subject, hole, mine, stopped or without or (routing_gap if hole is Hole.ROUTING else ""))
+            missing = stopped or without or (routing_gap if hole is Hole.ROUTING else "")
+            yield _not_open(subject, hole, mine, missing, program)
 
 
 def _telling(hole: Hole, answers: Sequence[Answer]) -> tuple[list[Answer], str]:
@@ -82,16 +88,16 @@ def _narrowest(opened: Iterable[Answer]) -> Iterator[Answer]:
             yield answer
 
 
-def _not_open(subject: Subject, hole: Hole, mine: Sequence[Answer], stopped: str) -> Finding:
+def _not_open(subject: Subject, hole: Hole, mine: Sequence[Answer], stopped: str, program: str) -> Finding:
     undecided = [a for a in mine if a.allowed is None]
     refused = [a for a in mine if a.allowed is False]
     reason = undecided[0].reason if undecided else stopped
     if reason:
-        message = f"The simulation does not tell whether smtpd accepts {_QUESTION[hole]}"
+        message = f"The simulation does not tell whether {program} accepts {_QUESTION[hole]}"
         quoted = tuple(_evidence(subject, a) for a in undecided[:1])
         return Finding(CONTROLS[hole], subject, Status.UNKNOWN, message, Method.SIMULATION, quoted, (), reason, "unknown")
     addresses = len({a.client.address for a in refused})
-    message = f"smtpd refuses {_QUESTION[hole]}: {len(refused)} envelopes from {addresses} client addresses"
+    message = f"{program} refuses {_QUESTION[hole]}: {len(refused)} envelopes from {addresses} client addresses"
     quoted = (_evidence(subject, refused[0]),)
     return Finding(CONTROLS[hole], subject, Status.PASS, message, Method.SIMULATION, quoted, verdict="closed")
 
@@ -102,8 +108,8 @@ def _through(opened: Answer, mine: Iterable[Answer]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(client.address) for client in same))
 
 
-def _fail(subject: Subject, hole: Hole, answer: Answer, clients: tuple[str, ...]) -> Finding:
-    message = f"smtpd accepts {_QUESTION[hole]} from a client at {answer.client.address} ({answer.client.vantage})"
+def _fail(subject: Subject, hole: Hole, answer: Answer, clients: tuple[str, ...], program: str) -> Finding:
+    message = f"{program} accepts {_QUESTION[hole]} from a client at {answer.client.address} ({answer.client.vantage})"
     return Finding(CONTROLS[hole], subject, Status.FAIL, message, Method.SIMULATION, (_evidence(subject, answer),),
                    conditions=answer.conditions, verdict="accepts", clients=clients)
 
