@@ -42,6 +42,7 @@ class Outcome:
     sees: dict[str, str] = field(default_factory=dict)
     plain: dict[str, str] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
+    shown: str = ""
     findings: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
 
@@ -66,6 +67,7 @@ def _batch(lab: Lab, faults: Sequence[Fault], directory: Path, base: str) -> dic
     try:
         hosts = plant_all(lab, faults, base)
         _ask_oracle(lab, hosts, outcomes)
+        _ask_otherwise(lab, hosts, outcomes)
         _audit(lab, hosts, outcomes, directory)
     finally:
         lab.unpublish()
@@ -99,6 +101,16 @@ def _ask_as(client: str, lab: Lab, hosts: dict[str, Host], outcomes: dict[str, O
         answers, outcome, _ = questions[number]
         answers[client] = verdict(text)
         outcome.said[f"{client} {'plain' if answers is outcome.plain else 'session'}"] = text
+
+
+def _ask_otherwise(lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome]) -> None:
+    """What a fault's own command on the stranger says, and what the copy then has in its journal."""
+    for name, outcome in outcomes.items():
+        if outcome.fault.asks:
+            command = outcome.fault.asks.replace("{address}", published_address(lab, outcome.fault, hosts[name], 4))
+            said = lab.execute("stranger", "bash", "-c", command, timeout_s=60)
+            logged = lab.execute(hosts[name].name, "journalctl", "--no-pager", "--output=cat", timeout_s=60)
+            outcome.shown = said.stdout + said.stderr + logged.stdout
 
 
 def swaks(where: str, family: int, session: Session) -> str:

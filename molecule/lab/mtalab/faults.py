@@ -61,6 +61,8 @@ class Fault:
     plain: Mapping[str, str] = field(default_factory=dict)
     shown: bool = False  # part of what `make audit` shows
     releases: Sequence[str] = ()  # where it comes to this, when not everywhere
+    asks: str = ""
+    shows: str = ""
 
     def variables(self) -> dict[str, Any]:
         """The inventory variables that say what the site declares."""
