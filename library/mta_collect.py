@@ -85,6 +85,7 @@ from ansible.module_utils.mtaudit.run_directory import begin
 from ansible.module_utils.mtaudit.run_directory import failure
 from ansible.module_utils.mtaudit.run_directory import keep
 from ansible.module_utils.mtaudit.run_directory import keep_hosts
+from ansible.module_utils.mtaudit.run_directory import protects_local_recipients
 from ansible.module_utils.mtaudit.run_directory import targets
 from ansible.module_utils.mtaudit.run_directory import tokens_of
 
@@ -118,7 +119,8 @@ def main() -> None:
         module.fail_json(msg=f"Could not write the run directory {directory}: {exc.strerror}; {advice}")
     usable = {host: about for host, about in params["declared"].items() if host not in params["refused"]}
     estates = {a["host"]: a["estate"] for a in answers if a["estate"]}
-    module.exit_json(changed=True, targets=targets(estates, usable), tokens=tokens_of(params["probes"].values()))
+    planned = targets(estates, usable, protects_local_recipients(directory))
+    module.exit_json(changed=True, targets=planned, tokens=tokens_of(params["probes"].values()))
 
 
 if __name__ == "__main__":

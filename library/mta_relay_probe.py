@@ -69,6 +69,12 @@ options:
           in one of O(targets[].local_domains).
         type: str
         default: ""
+      protect_local_recipients:
+        description: >-
+          Also ask whether a stranger's mail with a sender in one of O(targets[].local_domains) is taken for
+          O(targets[].known_recipient). It stops at RCPT. Not asked on ports 465 and 587, and not without both of these.
+        type: bool
+        default: false
   sender:
     description: >-
       Envelope sender; its domain must be yours, exist, and not be local to a target. A token is added to its local part, behind a
@@ -276,6 +282,7 @@ TARGET = {
     "known_recipient": {"type": "str", "default": ""},
     "local_domains": {"type": "list", "elements": "str", "default": []},
     "helo_name": {"type": "str", "default": ""},
+    "protect_local_recipients": {"type": "bool", "default": False},
 }
 IMAP = {
     "host": {"type": "str", "required": True},

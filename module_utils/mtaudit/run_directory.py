@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 from urllib.parse import quote
 
 from .address import parse_address
@@ -105,16 +105,31 @@ def keep(directory: Path, folder: str, name: str, data: Mapping[str, Any]) -> No
     write_json(directory / folder / f"{file_name(name)}.json", kept)
 
 
-def targets(estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def protects_local_recipients(directory: Path) -> Optional[bool]:
+    """What the run's profile says of SENDER-03's local recipients; None where that control is not part of the run."""
+    try:
+        controls = json.loads((directory / "catalogue.json").read_text(encoding="utf-8"))["controls"]
+        found = next((c["tunables"]["protect_local_recipients"]["value"] for c in controls if c["id"] == "SENDER-03"), None)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return None if found is None else bool(found)
+
+
+def targets(
+    estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Mapping[str, Any]], protects: Optional[bool] = None
+) -> list[dict[str, Any]]:
     """What to probe: every address and SMTP port of every host.
 
     `estates` holds what hosts said of themselves, `declared` what the inventory says of them (`addresses`, `ports`,
-    `local_domains`, `known_recipient`); what is declared beats what was found. A listener on loopback only is nobody else's to
-    reach; a host that names no listener is tried on the usual ports where the inventory declares addresses for it.
+    `local_domains`, `known_recipient`, `tunables`); what is declared beats what was found. A listener on loopback only is nobody
+    else's to reach; a host that names no listener is tried on the usual ports where the inventory declares addresses for it.
+    `protects` is what `protects_local_recipients` said; a host's own tunable beats it.
     """
     planned = []
     for name in sorted({*estates, *declared}):
         about, estate = declared.get(name, {}), estates.get(name, {})
+        own = (about.get("tunables") or {}).get("SENDER-03") or {}
+        protected = protects is not None and bool(own.get("protect_local_recipients", protects))
         ports = sorted({*map(int, about.get("ports") or ()), *_ports(estate)})
         if not ports and about.get("addresses") and not estate.get("listeners"):
             ports = list(SMTP_PORTS)
@@ -133,6 +148,7 @@ def targets(estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Map
                         "known_recipient": about.get("known_recipient") or "",
                         "helo_name": (usable_domains([estate.get("helo") or ""]) or [""])[0],
                         "local_domains": usable_domains(about.get("local_domains") or estate.get("local_domains") or ()),
+                        "protect_local_recipients": protected,
                     }
                 )
     return planned

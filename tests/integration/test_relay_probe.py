@@ -80,11 +80,12 @@ def host(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
         lab.remove(name)
 
 
-def probe(lab: Lab, host: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
+def probe(lab: Lab, host: str, tmp_path: Path, protect: bool = False, **more: Any) -> dict[str, Any]:
     """Run the module on the stranger, over ssh, against both addresses of a host."""
     about = lab.host(host)
     domain, known = about.mail_domain, f"alice@{about.mail_domain}"
-    targets = [{"name": host, "host": a, "known_recipient": known, "local_domains": [domain]} for a in (about.ipv4, about.ipv6)]
+    declared = {"name": host, "known_recipient": known, "local_domains": [domain], "protect_local_recipients": protect}
+    targets = [{**declared, "host": address} for address in (about.ipv4, about.ipv6)]
     sink = lab.host("sink")
     arguments = {
         "targets": targets, "sender": "probe@stranger.test", "canary": "canary@canary.test", "helo": "mail.stranger.test",
@@ -164,3 +165,19 @@ def test_verdict_and_cost(lab: Lab, host: str, tmp_path: Path, case: str) -> Non
     if case == "closed":
         for token in (ipv4["tokens"][0], ipv6["tokens"][0]):
             assert re.search(rf"reject: RCPT from \S+ 454 4.7.1 .*{token}", log), "the log shows our own session"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"), [([], "closed"), ([NO_SENDER_CHECK], "accepts")], ids=["untouched", "no-sender-check"]
+)
+def test_a_local_sender_to_a_local_recipient(lab: Lab, host: str, tmp_path: Path, settings: list[str], expected: str) -> None:
+    plant(lab, host, settings)
+    answer = probe(lab, host, tmp_path, protect=True)
+    for listener in answer["listeners"]:
+        assert listener["verdict"] == "closed", listener["dialogue"]
+        assert listener["classes"]["local_recipient"]["verdict"] == expected, listener["dialogue"]
+    found = [f for f in answer["findings"] if f["control"] == "SENDER-03" and f["verdict"] == "accepts"]
+    assert [f["conditions"] for f in found] == [["local_sender", "local_recipient"]] * (2 if expected == "accepts" else 0)
+    log = finished_log(lab, host, 0)
+    assert "status=sent" not in log and "message-id=" not in log, "nothing was sent"
+    assert max(session["failed"] for session in strangers_sessions(log)) <= 8, log

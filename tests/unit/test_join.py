@@ -128,6 +128,19 @@ def test_with_an_unexplained_open_relay_the_variants_are_the_same_hole():
     assert found[("RELAY-03", "listener *:25")].status == Status.FAIL
 
 
+def test_a_forged_sender_to_a_local_recipient_is_no_relay_and_no_other_controls_fault():
+    forged = probed("SENDER-03", "accepts", conditions=("local_sender", "local_recipient"))
+    answers = [probed("RELAY-03", "closed"), probed("SENDER-03", "closed"), forged]
+    said = [config("RELAY-03", Status.FAIL), config("SENDER-03", Status.PASS)]
+    found = lines(run_of(said, answers, controls=("RELAY-03", "SENDER-03")))
+    sender, relay = found[("SENDER-03", "listener *:25")], found[("RELAY-03", "listener *:25")]
+    assert (sender.status, sender.conditions) == (Status.FAIL, ("local_sender", "local_recipient"))
+    assert sender.methods["probe"] == "accepts" and relay.methods["probe"] == "closed"
+    unsure = [probed("SENDER-03", "closed"), probed("SENDER-03", "unknown", reason="still put off after a retry")]
+    open_ended = lines(run_of([], unsure))[("SENDER-03", "listener *:25")]
+    assert (open_ended.status, open_ended.reason) == (Status.UNKNOWN, "still put off after a retry")
+
+
 def test_a_neighbours_view_carries_its_vantage_as_condition():
     found = lines(run_of([], [probed("RELAY-03", "proven_open")], vantage="neighbour"))
     assert found[("RELAY-03", "listener *:25")].conditions == ("neighbour",)

@@ -11,6 +11,7 @@ from ansible.module_utils.mtaudit.run_directory import (
     host_answer,
     keep,
     keep_hosts,
+    protects_local_recipients,
     targets,
     tokens_of,
     usable_domains,
@@ -51,6 +52,25 @@ def test_the_tls_wrapper_is_the_hosts_own_word():
     assert target["implicit_tls_ports"] == [2525]
     (guessed,) = targets({}, {"mx1": {"addresses": ["198.51.100.7"]}})
     assert guessed["implicit_tls_ports"] == [465]
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "own", "expected"),
+    [
+        ({"id": "SENDER-03", "tunables": {"protect_local_recipients": {"type": "bool", "value": True}}}, {}, True),
+        ({"id": "SENDER-03", "tunables": {"protect_local_recipients": {"type": "bool", "value": True}}}, False, False),
+        ({"id": "SENDER-03", "tunables": {"protect_local_recipients": {"type": "bool", "value": False}}}, {}, False),
+        ({"id": "SENDER-03", "tunables": {"protect_local_recipients": {"type": "bool", "value": False}}}, True, True),
+        ({"id": "RELAY-03", "tunables": {}}, True, False),  # the control is not part of the run
+        (None, True, False),
+    ],
+)
+def test_local_recipients_are_tried_where_the_site_protects_them(tmp_path, catalogue, own, expected):
+    if catalogue:
+        (tmp_path / "catalogue.json").write_text(json.dumps({"controls": [catalogue]}))
+    tunables = {} if own == {} else {"SENDER-03": {"protect_local_recipients": own}}
+    (target,) = targets({}, {"mx1": {"addresses": ["198.51.100.7"], "tunables": tunables}}, protects_local_recipients(tmp_path))
+    assert target["protect_local_recipients"] is expected
 
 
 def test_domains_that_no_mail_can_be_addressed_to_are_left_out():

@@ -139,7 +139,8 @@ def proof(finding: JoinedFinding) -> str:
     if rank == 0:
         return f"Proven: a test message {sender} was delivered"
     if rank == 1:
-        return f"Unconfirmed: a message {sender} was accepted for another domain; no delivery was seen"
+        where = "a local mailbox" if "local_recipient" in finding.conditions else "another domain"
+        return f"Unconfirmed: a message {sender} was accepted for {where}; no delivery was seen"
     if rank == 2:
         return "Simulated: the server's own program says it would"
     return next((words for method, words in _SEEN.items() if finding.methods.get(method) == Status.FAIL.value), _SEEN["config"])
@@ -189,7 +190,7 @@ def host_answer(status: str, findings: Sequence[JoinedFinding]) -> str:
 
 def lets_strangers_send(finding: JoinedFinding) -> bool:
     """Whether this failure is a hole by itself. A serious one that is none (a password in clear text) is a way to get there."""
-    opens = finding.control in CAUSES and "authenticated" not in finding.conditions
+    opens = finding.control in CAUSES and not {"authenticated", "local_recipient"} & set(finding.conditions)
     return finding.status is Status.FAIL and finding.severity in SERIOUS and opens
 
 

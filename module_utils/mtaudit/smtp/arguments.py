@@ -11,7 +11,9 @@ from .listener import Login, Mission, Target
 from .probe import Order, Request
 
 VANTAGES = ("stranger", "neighbour", "inside", "local")
-_TARGET_FIELDS = {"name", "host", "ports", "implicit_tls_ports", "known_recipient", "local_domains", "helo_name"}
+_TARGET_FIELDS = {
+    "name", "host", "ports", "implicit_tls_ports", "known_recipient", "local_domains", "helo_name", "protect_local_recipients",
+}  # fmt: skip
 _LOGIN_FIELDS = {"target", "username", "password", "sender", "other_sender", "cleartext"}
 
 
@@ -115,7 +117,9 @@ def _order(raw: Mapping[str, Any], index: int, logins: Mapping[str, Any]) -> Ord
     tls = raw.get("implicit_tls_ports")
     wrapped = (465,) if tls is None else _ports(tls, f"{where}: implicit_tls_ports")
     login = _login(logins[name], name, known, domains) if name in logins else None
-    return Order(Target(name, known, domains, str(raw.get("helo_name") or ""), login), host.strip(), ports, wrapped)
+    protects = bool(raw.get("protect_local_recipients"))
+    target = Target(name, known, domains, str(raw.get("helo_name") or ""), login, protects)
+    return Order(target, host.strip(), ports, wrapped)
 
 
 def _texts(value: Any, where: str) -> tuple[str, ...]:

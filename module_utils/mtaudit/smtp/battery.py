@@ -23,8 +23,11 @@ class Hole(str, Enum):
     ROUTING = "routing"
     IDENTITY = "identity"
     AUTHENTICATED = "authenticated"
+    LOCAL_RECIPIENT = "local_recipient"  # no relaying: a forged local sender to a local mailbox
 
 
+# How a stranger's mail gets to a foreign recipient. Messages are sent through these and `authenticated` only.
+RELAYING = (Hole.PLAIN, Hole.LOCAL_SENDER, Hole.ROUTING, Hole.IDENTITY)
 # The control that owns each class (docs/architecture.md, "Classes of hole").
 CONTROLS = {
     Hole.PLAIN: "RELAY-03",
@@ -32,6 +35,7 @@ CONTROLS = {
     Hole.ROUTING: "RELAY-10",
     Hole.IDENTITY: "RELAY-07",
     Hole.AUTHENTICATED: "RELAY-14",
+    Hole.LOCAL_RECIPIENT: "SENDER-03",
 }
 
 
@@ -181,6 +185,12 @@ def relayed_domain_forms(names: Names, domains: Sequence[str]) -> list[Form]:
         filled = fill(tricks, replace(names, L=domain))
         forms += [replace(form, name=f"{form.name}_at_{domain}") for form in filled]
     return forms
+
+
+def local_recipient_forms(names: Names, known_recipient: str) -> list[Form]:
+    """The local sender of `local_domain` to a mailbox of the server's; none without either. The address holds no braces."""
+    form = Form("local_recipient", Hole.LOCAL_RECIPIENT, "{l}@{L}", known_recipient, ("local_sender", "local_recipient"))
+    return fill([form], names) if names.L and known_recipient else []
 
 
 def authenticated_forms(names: Names, other_sender: str) -> list[Form]:

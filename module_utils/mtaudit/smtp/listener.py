@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from .battery import FORMS, IDENTITY_FORMS, Form, Names, fill, literal, relayed_domain_forms
+from .battery import FORMS, IDENTITY_FORMS, Form, Names, fill, literal, local_recipient_forms, relayed_domain_forms
 from .dialogue import Endpoint, Session, SessionEnded
 from .evidence import Costs, Limits, Transcript
 from .greeting import may_want_proxy_header, offers, proxy_header, server_name, vouched
@@ -37,13 +37,14 @@ class Login:
 
 @dataclass(frozen=True)
 class Target:
-    """A server to probe, as the inventory declares it."""
+    """A server to probe, as the inventory has it. With `protect_local_recipients` no stranger may forge a sender there."""
 
     name: str
     known_recipient: str = ""
     local_domains: tuple[str, ...] = ()
     helo_name: str = ""
     login: Optional[Login] = None
+    protect_local_recipients: bool = False
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,10 @@ class Listener:
         )
         further = [domain for domain in self.target.local_domains if domain.lower() != self.names.L.lower()]
         forms = fill(self.mission.forms, self.names)
-        self.plan = Plan([*forms, *relayed_domain_forms(self.names, further)])
+        forms += relayed_domain_forms(self.names, further)
+        if self.target.protect_local_recipients and self.port not in SUBMISSION_PORTS:
+            forms += local_recipient_forms(self.names, self.target.known_recipient)
+        self.plan = Plan(forms)
         if session.secure or not session.offers("STARTTLS"):
             self.plan.skip(["inside_tls"])
 

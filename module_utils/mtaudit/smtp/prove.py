@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Optional
 
-from .battery import Form, Hole, authenticated_forms
+from .battery import RELAYING, Form, Hole, authenticated_forms
 from .canary import TOKEN_HEADER, Ask, CanaryError, arrived
 from .dialogue import Session, SessionEnded
 from .greeting import proxy_header
@@ -59,7 +59,7 @@ class Prover:
         for number in range(1, ROUNDS + 1):
             if not self._relays_for_anybody() and not self._seen.gave_up:
                 await self._identity()
-            forms = [form for hole in Hole if hole is not Hole.AUTHENTICATED for form in self._next(hole)]
+            forms = [form for hole in RELAYING for form in self._next(hole)]
             await asyncio.gather(*(self._prove(form) for form in forms))
             if not self._reopen():
                 break
@@ -94,7 +94,7 @@ class Prover:
         """Accepted forms that do not lead to the canary, of the classes that are not proven open."""
         came = {d.form.hole for d in self._seen.deliveries if d.outcome is Outcome.ARRIVED}
         lost = {d.form.name for d in self._seen.deliveries if d.outcome in (Outcome.REFUSED, Outcome.MISSING)}
-        accepted = self._accepted(*(hole for hole in Hole if hole not in (*came, Hole.AUTHENTICATED)))
+        accepted = self._accepted(*(hole for hole in RELAYING if hole not in came))
         return [a.form for a in accepted if a.form.name in lost or self._must_not_be_sent_to(a)]
 
     def _relays_for_anybody(self) -> bool:

@@ -19,11 +19,12 @@ STATUS = {
     Verdict.UNKNOWN: Status.UNKNOWN,
 }
 _WHAT = {
-    Hole.PLAIN: "mail from a foreign sender",
-    Hole.LOCAL_SENDER: "mail with a local sender",
-    Hole.ROUTING: "mail whose recipient hides the real one",
-    Hole.IDENTITY: "mail from a client that claims another address",
-    Hole.AUTHENTICATED: "mail from a login with a sender that is not its own",
+    Hole.PLAIN: "mail from a foreign sender to a foreign recipient",
+    Hole.LOCAL_SENDER: "mail with a local sender to a foreign recipient",
+    Hole.ROUTING: "mail whose recipient hides the real one to a foreign recipient",
+    Hole.IDENTITY: "mail from a client that claims another address to a foreign recipient",
+    Hole.AUTHENTICATED: "mail from a login with a sender that is not its own to a foreign recipient",
+    Hole.LOCAL_RECIPIENT: "mail with a local sender to a local recipient",
 }
 
 
@@ -62,7 +63,8 @@ def _line(answer: Answer) -> str:
 
 
 def _message(hole: Hole, found: Conclusion, vantage: str) -> str:
-    what = f"{_WHAT[hole]} to a foreign recipient"
+    what = _WHAT[hole]
+    verb = "accept" if hole is Hole.LOCAL_RECIPIENT else "relay"
     seen_from = f"seen from vantage {vantage}"
     if found.verdict is Verdict.PROVEN_OPEN:
         return f"relays {what}: a message reached the canary ({seen_from})"
@@ -71,8 +73,8 @@ def _message(hole: Hole, found: Conclusion, vantage: str) -> str:
     if found.verdict is Verdict.ACCEPTS_BUT_DISCARDS:
         return f"accepts {what}, but delivers nothing ({seen_from})"
     if found.verdict is Verdict.CLOSED:
-        return f"does not relay {what}" + (f": {found.reason}" if found.reason else "") + f" ({seen_from})"
-    return f"could not find out whether it relays {what} ({seen_from})"
+        return f"does not {verb} {what}" + (f": {found.reason}" if found.reason else "") + f" ({seen_from})"
+    return f"could not find out whether it {verb}s {what} ({seen_from})"
 
 
 def listener_result(

@@ -42,9 +42,10 @@ class Transaction:
             self._asked.append((f"RCPT TO:<{recipient}>", form))
         replies = await self._session.commands([command for command, _form in self._asked], last=last)
         found = self.answered(replies)
-        if any(answer.meaning is Meaning.ACCEPTED and form is not POSITIVE for form, answer in found) or self._mail_refused(
-            replies
-        ):
+        start = max((n for n, (command, _form) in enumerate(self._asked) if command.startswith("MAIL")), default=0)
+        still_open = [form for _command, form in self._asked[start:] if form is not POSITIVE]
+        accepted = any(answer.meaning is Meaning.ACCEPTED and form in still_open for form, answer in found)
+        if accepted or self._mail_refused(replies):
             self.sender = None  # the next envelope begins with RSET
         return found
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Optional
 
-from .battery import Form, Hole
+from .battery import RELAYING, Form, Hole
 from .wording import Meaning
 
 
@@ -131,20 +131,23 @@ def conclude(seen: Observations) -> dict[Hole, Conclusion]:
     """The verdict on each class of hole."""
     plain = _class(seen, Hole.PLAIN)
     result = {Hole.PLAIN: plain}
+    for_anybody = plain.is_open and not set(plain.conditions) - {"after_starttls"}
     for hole in (Hole.LOCAL_SENDER, Hole.ROUTING, Hole.IDENTITY):
         result[hole] = _class(seen, hole)
-        if plain.is_open and not set(plain.conditions) - {"after_starttls"} and hole in (Hole.ROUTING, Hole.IDENTITY):
+        if for_anybody and hole in (Hole.ROUTING, Hole.IDENTITY):
             result[hole] = Conclusion(Verdict.UNKNOWN, reason="relays for anybody, so tricks cannot be told apart")
         elif hole is Hole.IDENTITY and not _of(seen, hole) and not seen.missing(hole):
             result[hole] = _no_identity(plain)
     if seen.login is not None or seen.login_problem or _of(seen, Hole.AUTHENTICATED):
         result[Hole.AUTHENTICATED] = _authenticated(seen)
+    if _of(seen, Hole.LOCAL_RECIPIENT) or seen.missing(Hole.LOCAL_RECIPIENT):
+        result[Hole.LOCAL_RECIPIENT] = _to_local(seen, for_anybody)
     return result
 
 
 def overall(classes: Mapping[Hole, Conclusion]) -> Conclusion:
-    """The verdict on a listener for clients without a login: that of its worst class, with the fewest conditions."""
-    found = [classes[hole] for hole in classes if hole is not Hole.AUTHENTICATED]
+    """The verdict on a listener for clients without a login: that of its worst relaying class, with the fewest conditions."""
+    found = [classes[hole] for hole in classes if hole in RELAYING]
     worst = min((c.verdict for c in found), key=_GRAVITY.index)
     return min((c for c in found if c.verdict is worst), key=lambda c: len(c.conditions))
 
@@ -169,6 +172,18 @@ def _class(seen: Observations, hole: Hole) -> Conclusion:
     if conclusion.verdict is Verdict.CLOSED and judged:
         return replace(conclusion, reason="; ".join(dict.fromkeys(c.reason for c in judged)), form=judged[0].form)
     return conclusion
+
+
+def _to_local(seen: Observations, for_anybody: bool) -> Conclusion:
+    """The forged sender to a local mailbox: RCPT is all that is tried, so its answer is the verdict."""
+    if for_anybody:
+        return Conclusion(Verdict.UNKNOWN, reason="relays for anybody, so no sender is held back")
+    answers = _of(seen, Hole.LOCAL_RECIPIENT)
+    taken = next((a for a in answers if a.meaning is Meaning.ACCEPTED), None)
+    if taken:
+        conditions = _conditions(seen, Delivery(taken.form, Outcome.UNASKED))
+        return Conclusion(Verdict.ACCEPTS, conditions, "no message is sent there, so a refusal after DATA is not seen", taken)
+    return _unasked(seen, Hole.LOCAL_RECIPIENT, bool(answers)) or _refused(seen, answers, False)
 
 
 def _conditions(seen: Observations, delivery: Delivery) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ AUTH = ("AUTH-01", "critical", "Passwords are taken inside TLS only", "Set smtpd
 @pytest.mark.parametrize("weakness", [
     factory.failing("AUTH-01", "a password is taken in clear text"),
     factory.failing("RELAY-07", "clients may claim any address", conditions=("xclient", "authenticated")),
+    factory.failing("SENDER-03", "strangers send to local mailboxes as anybody", conditions=("local_sender", "local_recipient")),
 ])
 def test_a_serious_weakness_is_no_hole(weakness: Finding, tmp_path: Path, reported: Any) -> None:
     def of(*hosts: factory.Host) -> Any:
@@ -119,6 +120,13 @@ def test_where_the_proof_came_from(conditions: tuple[str, ...], words: str, tmp_
     report = reported(factory.write_run(tmp_path, [factory.proven_open("mx1")])).report
     found = replace(report.hosts[0].findings[0], conditions=conditions)
     assert proof(found) == f"Proven: a test message {words} was delivered"
+
+
+def test_what_was_accepted_for_a_local_mailbox_is_not_said_to_be_for_another_domain(tmp_path: Path, reported: Any) -> None:
+    report = reported(factory.write_run(tmp_path, [factory.proven_open("mx1")])).report
+    conditions = ("local_sender", "local_recipient")
+    found = replace(report.hosts[0].findings[0], methods={"probe": "accepts"}, conditions=conditions)
+    assert proof(found) == "Unconfirmed: a message from a stranger was accepted for a local mailbox; no delivery was seen"
 
 
 @pytest.mark.parametrize("fail_on", ["none", "critical", "high", "medium", "low"])

@@ -36,23 +36,23 @@ def probe_fakes() -> Callable[..., dict[str, Any]]:
         retry_after_s: float = 0.05,
         target_timeout_s: float = 20.0,
         domains: tuple[str, ...] = (LOCAL_DOMAIN,),
+        protect: bool = False,
         **more: Any,
     ) -> dict[str, Any]:
-        return asyncio.run(_run(fakes, known, deliver, login, sink, limits, retry_after_s, target_timeout_s, domains, more))
+        target = Target("mx.good.test", known, domains, login=login, protect_local_recipients=protect)
+        return asyncio.run(_run(fakes, target, deliver, sink, limits, retry_after_s, target_timeout_s, more))
 
     return run
 
 
 async def _run(
     fakes: Any,
-    known: str,
+    target: Target,
     deliver: bool,
-    login: Login | None,
     sink: Sink | None,
     limits: Limits,
     retry_after_s: float,
     target_timeout_s: float,
-    domains: tuple[str, ...],
     more: dict[str, Any],
 ) -> dict[str, Any]:
     where: dict[tuple[str, int], Fake] = {("127.0.0.1", 25): fakes} if isinstance(fakes, Fake) else fakes
@@ -60,7 +60,6 @@ async def _run(
     for (host, _port), fake in where.items():
         fake.sink = sink
         await fake.start(host)
-    target = Target("mx.good.test", known, domains, login=login)
     hosts = dict.fromkeys(host for host, _port in where)
     orders = tuple(Order(target, host, tuple(port for h, port in where if h == host)) for host in hosts)
     mission = Mission("probe@stranger.test", CANARY, "probe.stranger.test", retry_after_s=retry_after_s, limits=limits)

@@ -37,6 +37,7 @@ def test_defaults() -> None:
     request = request_from(GOOD)
     (order,) = request.orders
     assert (order.target.name, order.ports, order.tls_ports) == ("198.51.100.11", (25,), (465,))
+    assert order.target.protect_local_recipients is False
     assert request.ask is None and request.no_delivery_reason == "canary_check is not set"
 
 
