@@ -19,9 +19,7 @@ CERTIFICATE = "/etc/ssl/certs/canary.pem"
 # Beyond what the recipe sets. Debian 12 has Dovecot 2.3, Debian 13 has 2.4.
 SETTINGS = {
     "full-d12": f"ssl_cert = <{CERTIFICATE}\nssl_key = </etc/ssl/private/canary.key\n",
-    "full-d13": f"ssl_server_cert_file = {CERTIFICATE}\nssl_server_key_file = /etc/ssl/private/canary.key\n"
-                # Where Postfix delivers: Debian sets another place, and an empty value means ~/Maildir/.INBOX.
-                "mail_inbox_path = ~/Maildir\n",
+    "full-d13": f"ssl_server_cert_file = {CERTIFICATE}\nssl_server_key_file = /etc/ssl/private/canary.key\n",
 }
 ASK = """
 import json as _json, sys as _sys
