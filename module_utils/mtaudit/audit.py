@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from . import controls  # noqa: F401 - registers every control
 from .address import LOOPBACK, Network, contains, parse_network
-from .components import Reading, digest, read_all
+from .components import COMPONENTS, Reading, digest, read_all
 from .control import Site, controls_for
 from .finding import HOST, Finding, notapplicable, stamped
 from .finding import error as error_finding
@@ -138,6 +138,8 @@ def _evaluated(
     request: Request, site: Site, readings: Sequence[Reading], strange: Sequence[Mapping[str, Any]]
 ) -> Iterator[Finding]:
     for wanted in request.selection:
+        if not set(wanted.components) & set(COMPONENTS):
+            continue  # answered by others: the proofs of earlier runs, the vantages
         concerned = [r for r in readings if r.component.name in wanted.components]
         if not concerned:
             yield stamped(_nothing_to_ask(readings, strange), wanted.id)
