@@ -20,7 +20,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "module_utils"))
 
-from mtaudit.catalogue import Catalogue, CatalogueError, Entry, load_catalogue  # noqa: E402
+from mtaudit.catalogue import Catalogue, CatalogueError, ComponentEntry, Entry, load_catalogue  # noqa: E402
 
 GENERATED = "<!-- Made by tools/generate_docs.py; change the source and run `make docs`. -->"
 SEVERITY_ORDER = ("critical", "high", "medium", "low")
@@ -75,7 +75,7 @@ def _overview(catalogue: Catalogue) -> Iterator[str]:
     yield "| id | title | severity | profiles | proven by | fix |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for entry in catalogue.controls.values():
-        methods = "; ".join(f"{component}: {', '.join(m)}" for component, m in entry.components.items())
+        methods = "; ".join(f"{name}: {', '.join(said.methods)}" for name, said in entry.components.items())
         yield (f"| [{entry.id}](#{entry.id.lower()}) | {_cell(entry.title)} | {entry.severity} "
                f"| {', '.join(_profiles_with(catalogue, entry.id))} | {methods} | {entry.data['fix']['class']} |")
 
@@ -109,16 +109,28 @@ def _section(catalogue: Catalogue, entry: Entry) -> str:
         f"Severity: {entry.severity}. Profiles: {', '.join(_profiles_with(catalogue, entry.id)) or 'none'}. "
         f"Kinds of host: {', '.join(entry.kinds)}. Since {data['since']}.",
         f"*Why.* {data['rationale']}",
-        *(f"*Proven on {component}* by {', '.join(methods)}." for component, methods in entry.components.items()),
         *_tunables(entry),
-        f"*Look yourself:*\n\n```console\n{data['manual_check']}\n```",
-        f"*Fix* ({fix['class']}, disruption {fix['disruption']}, {_activation(fix['activate'])}):\n\n{fix['advice']}",
-        f"*What the fix may break.* {data['impact']}",
+        f"*Fix:* {fix['class']}, disruption {fix['disruption']}. *What it may break.* {data['impact']}",
+        *_traps(data["traps"]),
+        "*References:* " + "; ".join(_reference(r) for r in data["references"]) + ".",
     ]
-    if data["traps"]:
-        lines.append("*What misleads a simple check:*\n\n" + "\n".join(f"- {_indented(trap)}" for trap in data["traps"]))
-    lines.append("*References:* " + "; ".join(_reference(r) for r in data["references"]) + ".")
+    for name, said in entry.components.items():
+        lines.extend(_component(entry.id, name, said))
     return "\n\n".join(lines)
+
+
+def _component(control_id: str, name: str, said: ComponentEntry) -> Iterator[str]:
+    yield f"### {control_id}: {name}"
+    yield f"Proven by {', '.join(said.methods)}."
+    yield f"*Look yourself:*\n\n```console\n{said.manual_check}\n```"
+    yield f"*What to do* ({_activation(said.activate)}):\n\n{said.advice}"
+    yield from _traps(said.traps)
+
+
+def _traps(traps: Iterable[str]) -> Iterator[str]:
+    listed = "\n".join(f"- {_indented(trap)}" for trap in traps)
+    if listed:
+        yield f"*What misleads a simple check:*\n\n{listed}"
 
 
 def _activation(word: str) -> str:

@@ -32,8 +32,24 @@ class CatalogueError(Exception):
 
 
 @dataclass(frozen=True)
+class ComponentEntry:
+    """One control for one program: the methods that prove it there, and what people are told to type."""
+
+    methods: tuple[str, ...]
+    manual_check: str
+    advice: str
+    activate: str
+    traps: tuple[str, ...]
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> ComponentEntry:
+        """From data of the schema's form."""
+        return cls(tuple(data["methods"]), data["manual_check"], data["advice"], data["activate"], tuple(data["traps"]))
+
+
+@dataclass(frozen=True)
 class Entry:
-    """One control. `components` maps a component to the methods that prove the control there; `data` is the whole entry."""
+    """One control, and what is said of it for each component. `data` is the whole entry."""
 
     id: str
     title: str
@@ -41,7 +57,7 @@ class Entry:
     area: str
     tags: tuple[str, ...]
     kinds: tuple[str, ...]
-    components: Mapping[str, tuple[str, ...]]
+    components: Mapping[str, ComponentEntry]
     tunables: Mapping[str, Tunable]
     data: Mapping[str, Any]
 
@@ -219,7 +235,7 @@ def _entry(located: Located) -> Entry:
         area=area,
         tags=tuple(data["tags"]),
         kinds=tuple(data["kinds"]),
-        components={name: tuple(c["methods"]) for name, c in data["components"].items()},
+        components={name: ComponentEntry.of(said) for name, said in data["components"].items()},
         tunables=tunables,
         data=data,
     )

@@ -11,7 +11,7 @@ from .attribution import CLASS_OWNERS, attribute
 from .finding import HOST, Evidence, Finding, Method, Status, Subject
 from .joined import DISAGREE, JoinedFinding
 from .listeners import listener_name
-from .report.run import HostRun, RunData, checked_finding
+from .report.run import ControlEntry, HostRun, RunData, checked_finding
 from .text import printable
 from .truth import PROBE_VERDICTS, UNKNOWN, Conclusion, conclude, worst, worst_verdict
 
@@ -148,7 +148,6 @@ def _disagreement(run: RunData, host: HostRun, lead: Finding, methods: Mapping[s
 
 def _report_line(run: RunData, host: HostRun, finding: Finding, methods: Optional[Mapping[str, str]] = None) -> JoinedFinding:
     entry = run.entry(finding.control)
-    fix = entry.data.get("fix") or {}
     is_good = finding.status in (Status.PASS, Status.NOTAPPLICABLE)
     return JoinedFinding(
         host=host.name,
@@ -163,8 +162,19 @@ def _report_line(run: RunData, host: HostRun, finding: Finding, methods: Optiona
         conditions=finding.conditions,
         reason=finding.reason,
         evidence=() if is_good else finding.evidence,
-        fix_hint=str(fix.get("advice") or "") if finding.status == Status.FAIL else "",
+        fix_hint=_fix_hint(entry, host, finding.subject) if finding.status == Status.FAIL else "",
     )
+
+
+def _fix_hint(entry: ControlEntry, host: HostRun, subject: Subject) -> str:
+    """What the catalogue advises: for the program whose listener it is, else for those of the host, else for every program."""
+    advice = {name: str(said.get("advice") or "") for name, said in (entry.data.get("components") or {}).items()}
+    listeners = [*(host.estate.get("listeners") or ()), *(host.estate.get("mailbox_listeners") or ())]
+    at_subject = {str(each.get("program")) for each in listeners if each.get("name") == subject.name}
+    on_host = {str(each.get("name")) for each in host.estate.get("programs") or ()}
+    concerned = next(filter(None, (advice.keys() & names for names in (at_subject, on_host, set(advice)))), set())
+    texts = [(name, text) for name, text in advice.items() if name in concerned]
+    return texts[0][1] if len(texts) == 1 else "\n\n".join(f"With {name}: {text}" for name, text in texts)
 
 
 def probe_findings(run: RunData, host: HostRun) -> Iterator[Finding]:

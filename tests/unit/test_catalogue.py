@@ -75,7 +75,8 @@ def test_ids_once_given_are_kept(catalogue: Catalogue) -> None:
 
 
 def test_each_side_has_what_the_other_has(catalogue: Catalogue) -> None:
-    described = {(e.id, component) for e in catalogue.controls.values() for component, m in e.components.items() if "config" in m}
+    entries = catalogue.controls.values()
+    described = {(e.id, name) for e in entries for name, said in e.components.items() if "config" in said.methods}
     assert set(REGISTRY) - described == set(), "functions that the catalogue does not know"
     assert described - set(REGISTRY) == set(), "the catalogue says 'config', but no function answers"
 
@@ -136,14 +137,45 @@ def test_no_key_that_awx_takes_for_a_playbook_and_no_jinja(path: Path) -> None:
     assert "{{" not in text and "{%" not in text
 
 
+ACTIVATES = {("postfix", "reload"): "postfix reload", ("exim", "restart"): "systemctl restart exim4",
+             ("dovecot", "reload"): "doveadm reload", ("os", "none"): ""}
+# What people of one program only have: commands, files, parameters.
+OWN_WORDS = {
+    "postfix": r"\bpost(fix|conf|map|multi)\b|\bmain\.cf|\bmaster\.cf|\bmynetworks|\bsmtpd_|\bpermit_",
+    "exim": r"\bexim4?\b|\bExim\b|\bdc_|\bacl_|\brelay_from_hosts",
+    "dovecot": r"\bDovecot\b|\bdove(conf|adm)\b",
+}
+
+
 def test_advice_names_commands_for_every_fix(catalogue: Catalogue) -> None:
     for entry in catalogue.controls.values():
-        advice = entry.data["fix"]["advice"]
-        commands = [line for line in advice.splitlines() if line.startswith("    ")]
-        assert commands, entry.id
-        assert not re.search(r"^(postconf|postmap|postfix|systemctl) ", advice, re.MULTILINE), f"{entry.id}: indent by 4"
-        if entry.data["fix"]["activate"] == "reload":
-            assert "    postfix reload" in commands, entry.id
+        for name, said in entry.components.items():
+            commands = [line.strip() for line in said.advice.splitlines() if line.startswith("    ")]
+            assert commands, (entry.id, name)
+            bare = re.search(r"^(postconf|postmap|postfix|systemctl|doveadm|update-exim4\.conf)( |$)", said.advice, re.MULTILINE)
+            assert not bare, f"{entry.id}, {name}: indent by 4"
+            activation = ACTIVATES[name, said.activate]
+            assert not activation or activation in commands, (entry.id, name)
+
+
+def test_a_programs_texts_name_no_other_program(catalogue: Catalogue) -> None:
+    for entry in catalogue.controls.values():
+        for name, said in entry.components.items():
+            for other, words in OWN_WORDS.items():
+                found = re.search(words, "\n".join([said.manual_check, said.advice, *said.traps]), re.IGNORECASE)
+                assert other == name or not found, f"{entry.id}, {name}: '{found and found[0]}' is {other}'s"
+
+
+def test_what_is_said_of_all_programs_is_no_ones_own(catalogue: Catalogue) -> None:
+    """A parameter in the common texts stands after its program's name, where several programs have the control."""
+    for entry in catalogue.controls.values():
+        common = {key: entry.data[key] for key in ("description", "rationale", "impact")}
+        common.update((f"trap {number}", text) for number, text in enumerate(entry.data["traps"]))
+        for key, text in common.items():
+            for name, words in OWN_WORDS.items():
+                found = re.search(words, text)
+                if found and len(entry.components) > 1:
+                    assert name.title() in text[: found.end()], f"{entry.id} {key}: '{found[0]}' without {name}'s name"
 
 
 def test_references_have_the_form_of_their_type(catalogue: Catalogue) -> None:
@@ -249,6 +281,11 @@ EDITS = [
     ("relay/RELAY-01.yml", r"^title: .*$", "title: [", 2, "not YAML: did not find expected"),
     ("relay/RELAY-01.yml", r"(?<=postfix:\n    )methods: \[config", "methods: [guess", 0,
      "components.postfix.methods.0: must be one of config, "),
+    ("relay/RELAY-15.yml", r"^    advice: \|-$", "    advise: |-", 0,
+     "unknown key 'advise': remove it, or use one of activate, "),
+    ("relay/RELAY-15.yml", r"^    activate: none$", "    activate: reboot", 0,
+     "components.os.activate: must be one of none, reload, restart, not the text 'reboot'"),
+    ("relay/RELAY-15.yml", r"^fix:$", "fix:\n  advice: x", 1, "unknown key 'advice': remove it, or use one of class, disruption"),
     ("relay/RELAY-15.yml", r"default: 31$", "default: soon", 0,
      "tunables.0.default: must be a whole number without quotes, not the text 'soon'"),
     ("relay/RELAY-15.yml", r"default: 31$", "default: 0", 0, "tunables.0.default: must be 1 or more, not 0"),
@@ -291,8 +328,14 @@ def test_a_missing_key_is_told(tree: Path) -> None:
     assert problems(tree) == ["relay/RELAY-02.yml:2: 'severity' is missing: add it"]
 
 
+def test_a_text_that_a_program_lacks_is_told(tree: Path) -> None:
+    edit(tree / "relay/RELAY-15.yml", r"^    activate: none\n", "")
+    line = edit(tree / "relay/RELAY-15.yml", r"^  os:$", "  os:")
+    assert problems(tree) == [f"relay/RELAY-15.yml:{line + 1}: components.os: 'activate' is missing: add it"]
+
+
 def test_all_errors_at_once(tree: Path) -> None:
-    for file, pattern, replacement, _, _ in (EDITS[0], EDITS[3], EDITS[15], EDITS[19], EDITS[-1]):
+    for file, pattern, replacement, _, _ in (EDITS[0], EDITS[3], EDITS[18], EDITS[22], EDITS[-1]):
         edit(tree / file, pattern, replacement)
     found = problems(tree)
     assert len(found) == 5

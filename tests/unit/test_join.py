@@ -15,7 +15,7 @@ IPV6 = ("RELAY-03", "RELAY-09")
 PORT_25 = Subject("listener", "*:25")
 ESTATE = {
     "listeners": [
-        {"name": "*:25", "port": 25, "bind": "*", "loopback_only": False},
+        {"name": "*:25", "port": 25, "bind": "*", "loopback_only": False, "program": "postfix"},
         {"name": "127.0.0.1:10025", "port": 10025, "bind": "127.0.0.1", "loopback_only": True},
     ],
     "config_digest": "sha256:now",
@@ -37,7 +37,8 @@ def probed(control: str, verdict: str, **more) -> dict:
 
 
 def run_of(findings=(), probes=(), vantage="stranger", controls=("RELAY-01", "RELAY-03", "SENDER-03"), **host) -> RunData:
-    entries = {c: ControlEntry(c, f"title of {c}", "critical", "relay", data={"fix": {"advice": "do this"}}) for c in controls}
+    advice = {name: {"advice": f"mend {name}"} for name in ("postfix", "exim", "dovecot")}
+    entries = {c: ControlEntry(c, f"title of {c}", "critical", "relay", data={"components": advice}) for c in controls}
     asked = bool(probes) or host.pop("always_probe", False)
     answer = {"vantage": vantage, "findings": list(probes), "listeners": host.pop("listeners", [])}
     answers = {"v1": answer} if asked else {}
@@ -69,7 +70,34 @@ def test_an_open_relay_is_charged_to_the_configuration_that_causes_it():
     }
     cause = found[("RELAY-01", "listener *:25")]
     assert cause.methods == {"config": "fail", "simulation": "fail", "probe": "proven_open"}
-    assert cause.fix_hint == "do this"
+    assert cause.fix_hint == "mend postfix"
+
+
+ALL = "With postfix: mend postfix\n\nWith exim: mend exim\n\nWith dovecot: mend dovecot"
+HOST_OF_TWO = {
+    "programs": [{"name": "exim"}, {"name": "dovecot"}, {"name": "rspamd"}],
+    "listeners": [{"name": "*:25", "port": 25, "bind": "*", "program": "exim"},
+                  {"name": "*:2525", "port": 2525, "bind": "*", "program": ""}],
+    "mailbox_listeners": [{"name": "*:143", "port": 143, "bind": "*", "program": "dovecot"}],
+}
+
+
+@pytest.mark.parametrize(("estate", "subject", "hint"), [
+    (HOST_OF_TWO, PORT_25, "mend exim"),
+    (HOST_OF_TWO, Subject("listener", "*:143"), "mend dovecot"),
+    (HOST_OF_TWO, Subject("listener", "*:2525"), "With exim: mend exim\n\nWith dovecot: mend dovecot"),
+    (HOST_OF_TWO, HOST, "With exim: mend exim\n\nWith dovecot: mend dovecot"),
+    ({"programs": [{"name": "postfix"}]}, HOST, "mend postfix"),
+    ({"programs": [{"name": "rspamd"}]}, HOST, ALL),
+    ({}, PORT_25, ALL),
+])
+def test_the_advice_is_for_the_program_that_the_failure_is_about(estate, subject, hint):
+    (found,) = lines(run_of([config("RELAY-01", Status.FAIL, subject)], controls=("RELAY-01",), estate=estate)).values()
+    assert found.fix_hint == hint
+
+
+def test_what_does_not_fail_needs_no_advice():
+    assert not lines(run_of([config("RELAY-01", Status.UNKNOWN)]))[("RELAY-01", "listener *:25")].fix_hint
 
 
 def test_what_no_configuration_explains_stays_and_contradicts():

@@ -154,7 +154,7 @@ def _stats(report: Report, path: str) -> dict[str, Any]:
         "counts": dict(report.counts),
         "failing": dict(report.failing),
         "worst": report.gate.worst,
-        "worst_controls": [step.control for step in report.steps[:WORST_SHOWN]],
+        "worst_controls": list(dict.fromkeys(step.control for step in report.steps))[:WORST_SHOWN],
         "answered_share": round(report.gate.answered_share, 4),
         "gate_met": report.gate.met,
         "report": path,

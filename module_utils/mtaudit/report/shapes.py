@@ -55,12 +55,13 @@ _TRACE: Mapping[str, Test] = {
 }
 _ESTATE: Mapping[str, Test] = {
     "addresses": texts, "gateways": texts, "local_domains": texts, "mynetworks": texts, "helo": text, "config_digest": text,
+    "programs": mappings, "mailbox_listeners": mappings,
 }
 _ESTATES_LISTENER: Mapping[str, Test] = {"name": text, "port": number, "bind": text}
 _DECLARED: Mapping[str, Test] = {
     "waivers": listed, "answers": listed, "trusted_networks": texts, "proxies": texts, "tunables": mappings_by_name,
 }
-_CONTROL: Mapping[str, Test] = {"fix": mapping, "tunables": mappings_by_name}
+_CONTROL: Mapping[str, Test] = {"components": mappings_by_name, "tunables": mappings_by_name}
 
 
 def _wrong(data: Mapping[str, Any], form: Mapping[str, Test]) -> list[str]:

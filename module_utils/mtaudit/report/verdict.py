@@ -65,7 +65,7 @@ class HostAnswer:
 
 @dataclass(frozen=True)
 class Step:
-    """Something to do: one control that fails, and where."""
+    """Something to do: one control that fails, and where the same fix helps."""
 
     control: str
     title: str
@@ -310,17 +310,17 @@ def _expired(findings: Iterable[JoinedFinding]) -> int:
 
 
 def _steps(findings: Sequence[JoinedFinding]) -> tuple[Step, ...]:
-    """Controls that fail, the one to start with first: proven, severe, on many hosts."""
-    groups: dict[str, list[JoinedFinding]] = {}
+    """Controls that fail, by what to do about them; the one to start with first: proven, severe, on many hosts."""
+    groups: dict[tuple[str, str], list[JoinedFinding]] = {}
     for finding in sorted((f for f in findings if f.status is Status.FAIL), key=worst_first):
-        groups.setdefault(finding.control, []).append(finding)
+        groups.setdefault((finding.control, finding.fix_hint), []).append(finding)
     steps = [
         Step(control, group[0].title, group[0].severity, tuple(dict.fromkeys(f.host for f in group)),
-             any(proof_rank(f) == 0 for f in group), next((f.fix_hint for f in group if f.fix_hint), ""))
-        for control, group in groups.items()
+             any(proof_rank(f) == 0 for f in group), fix_hint)
+        for (control, fix_hint), group in groups.items()
     ]
-    order = {control: worst_first(group[0])[:3] for control, group in groups.items()}
-    return tuple(sorted(steps, key=lambda s: (order[s.control], -len(s.hosts), s.control)))
+    order = {key: worst_first(group[0])[:3] for key, group in groups.items()}
+    return tuple(sorted(steps, key=lambda s: (order[s.control, s.fix_hint], -len(s.hosts), s.control)))
 
 
 def _controls(run: RunData, findings: Iterable[JoinedFinding]) -> tuple[ControlEntry, ...]:

@@ -145,7 +145,7 @@ def realistic(number: int = 12) -> list[Host]:
 
 def catalogue(controls: tuple[tuple[str, str, str, str], ...] = CONTROLS) -> dict[str, Any]:
     entries = [{"id": i, "severity": severity, "title": title, "area": i.split("-")[0].lower(), "rationale": f"Why {i} matters.",
-                "fix": {"class": "confirm", "disruption": "low", "activate": "reload", "advice": advice}}
+                "components": {"postfix": {"advice": advice}}}
                for i, severity, title, advice in controls]
     return {"version": "0.1.0", "digest": "sha256:0123456789abcdef", "profile": "baseline", "controls": entries}
 
