@@ -19,11 +19,12 @@ sys.path.insert(0, str(ROOT / "molecule" / "lab"))
 
 from lab import Lab  # noqa: E402
 from mtalab.config import Host  # noqa: E402
+from mtalab.engine import LabError  # noqa: E402
 from mtalab.faults import (  # noqa: E402
     Fault,
     Session,
     copy_name,
-    plant_all,
+    plant,
     planted_inventory,
     published_address,
 )
@@ -65,14 +66,31 @@ def _batch(lab: Lab, faults: Sequence[Fault], directory: Path, base: str) -> dic
     outcomes = {fault.name: Outcome(fault) for fault in faults}
     names = [copy_name(fault, base) for fault in faults]
     try:
-        hosts = plant_all(lab, faults, base)
-        _ask_oracle(lab, hosts, outcomes)
-        _ask_otherwise(lab, hosts, outcomes)
-        _audit(lab, hosts, outcomes, directory)
+        hosts = _plant(lab, outcomes, base)
+        planted = {name: outcomes[name] for name in hosts}
+        _ask_oracle(lab, hosts, planted)
+        _ask_otherwise(lab, hosts, planted)
+        _audit(lab, hosts, planted, directory)
     finally:
         lab.unpublish()
         lab.remove(*names)
     return outcomes
+
+
+def _plant(lab: Lab, outcomes: dict[str, Outcome], base: str) -> dict[str, Host]:
+    """The copies, by fault; what cannot be planted says so in its own outcome."""
+    lab.remove(*(copy_name(outcome.fault, base) for outcome in outcomes.values()))
+
+    def one(outcome: Outcome) -> Host | None:
+        try:
+            return plant(lab, outcome.fault, base)
+        except LabError as exc:
+            outcome.problem = str(exc)
+            return None
+
+    with ThreadPoolExecutor(3) as pool:
+        hosts = dict(zip(outcomes, pool.map(one, outcomes.values()), strict=True))
+    return {name: host for name, host in hosts.items() if host}
 
 
 # The oracle: swaks, on the vantages

@@ -42,6 +42,7 @@ def outcomes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ou
 @pytest.mark.parametrize("name", [fault.name for fault in FAULTS])
 def test_the_oracle_sees_what_the_fault_says(outcomes: dict[str, Outcome], name: str) -> None:
     outcome = outcomes[name]
+    assert not outcome.problem
     assert (outcome.sees, outcome.plain) == (dict(outcome.fault.sees), dict(outcome.fault.plain)), outcome.said
     assert re.search(outcome.fault.shows, outcome.shown), outcome.shown[-3000:]
 

@@ -33,6 +33,7 @@ WRITTEN_BY_THE_HOST = (
 WRITTEN_BY_ANSIBLE = (
     (r"/tmp/ansible_mta_audit_payload_\w+(/.*)?", "the module itself"),
     (r"/tmp/\w{8}", "Python's tempfile tries where it can write"),
+    (r"/tmp/doveconf\.[0-9a-f]+", "doveconf 2.4 writes what it prints into a file that it removes"),
 )
 
 SNAPSHOT = r"""

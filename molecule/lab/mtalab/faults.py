@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 FAULTS = Path(__file__).resolve().parents[1] / "faults.yml"
 # Images of other programs than Postfix bring these along.
 GREET = "/usr/local/lib/lab/greet"
-ACTIVATE = "if [ -x /usr/local/lib/lab/activate ]; then /usr/local/lib/lab/activate; else postfix reload; fi"
+# Without a terminal `postfix reload` fails in silence; its reason is in the log.
+ACTIVATE = """
+if [ -x /usr/local/lib/lab/activate ]; then /usr/local/lib/lab/activate; exit; fi
+for attempt in 1 2 3 4 5; do postfix reload && exit 0; sleep 1; done
+echo 'postfix reload failed:'; journalctl --no-pager -o cat -n 8; exit 1
+"""
 # A copy's sshd and Postfix answer before this; what a fault itself waits for counts too.
 PLANT_S = 60.0
 
@@ -101,7 +106,7 @@ def plant(lab: Lab, fault: Fault, base: str = "") -> Host:
     script = f"set -e\n{greeting}\n{fault.plant}\n{fault.activate}\n"
     done = lab.execute(host.name, "sh", "-c", script, timeout_s=PLANT_S)
     if done.returncode != 0:
-        raise LabError(f"{fault.name} could not be planted: {done.stdout}{done.stderr}")
+        raise LabError(f"{fault.name} could not be planted, status {done.returncode}: {done.stdout}{done.stderr}")
     return host
 
 
