@@ -67,7 +67,8 @@ def _pytest(name: str, logs: Path, full: bool, *words: str, timeout_s: float = 1
     """One run of pytest. Tests of the whole matrix carry the marker `full`."""
     junit = logs / f"{name}.xml"
     select = () if full else ("-m", "not full")
-    command = ("python", "-m", "pytest", "-q", "--color=no", "--durations=25", "--tb=short", f"--junit-xml={junit}", *select, *words)
+    options = ("-q", "--color=no", "--durations=25", "--tb=short", f"--junit-xml={junit}")
+    command = ("python", "-m", "pytest", *options, *select, *words)
     return Check(name, command, logs / f"{name}.log", junit, {"MTAUDIT_FULL": "1"} if full else {}, timeout_s)
 
 
