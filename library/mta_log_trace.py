@@ -31,8 +31,22 @@ options:
       - Log that ends more than five minutes before that is not read.
     type: str
     required: true
+  programs:
+    description:
+      - The mail servers whose logs to read, as C(estate.programs) of M(mta_audit) names them.
+      - Postfix and Exim are read; others are passed over. When empty, Postfix and, where it is installed, Exim.
+      - Exim is asked for its C(log_file_path).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name: {description: The program., type: str, required: true}
+      version: {description: Not used., type: str}
+      instance: {description: The configuration file of an Exim., type: str}
   files:
-    description: The log files to look in; their rotated copies are found by name.
+    description:
+      - The files that syslog keeps for the mail facility; their rotated copies are found by name.
+      - An Exim that does not log to syslog is looked for in its own files only.
     type: list
     elements: path
     default: [/var/log/mail.log, /var/log/maillog, /var/log/mail, /var/log/postfix.log]
@@ -51,6 +65,7 @@ EXAMPLES = r"""
   mta_log_trace:
     tokens: "{{ plan.tokens[inventory_hostname] }}"
     since: "{{ probe_start }}"
+    programs: "{{ audit.estate.programs }}"
   register: trace
 """
 
@@ -101,6 +116,7 @@ reason:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mtaudit.logs.places import Program, installed
 from ansible.module_utils.mtaudit.logs.sources import FILES
 from ansible.module_utils.mtaudit.logs.tracing import find_tokens, parse_since
 from ansible.module_utils.mtaudit.runner import LocalRunner
@@ -111,6 +127,16 @@ def main() -> None:
         argument_spec={
             "tokens": {"type": "list", "elements": "str", "required": True, "no_log": False},
             "since": {"type": "str", "required": True},
+            "programs": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "version": {"type": "str"},
+                    "instance": {"type": "str"},
+                },
+            },
             "files": {"type": "list", "elements": "path", "default": list(FILES)},
             "max_bytes": {"type": "int", "default": 33554432},
             "timeout_s": {"type": "float", "default": 30.0},
@@ -125,7 +151,10 @@ def main() -> None:
     if params["max_bytes"] < 1 or params["timeout_s"] <= 0:
         module.fail_json(msg="max_bytes and timeout_s must be positive")
     tokens = [token for token in params["tokens"] if token]
-    traced = find_tokens(LocalRunner(), tokens, since, params["files"], params["max_bytes"], params["timeout_s"])
+    runner = LocalRunner()
+    named = [Program(program["name"], program["instance"] or "") for program in params["programs"]]
+    programs = named or installed(runner)
+    traced = find_tokens(runner, tokens, since, params["files"], params["max_bytes"], params["timeout_s"], programs)
     module.exit_json(
         changed=False,
         traces=[found.to_dict() for found in traced.traces],

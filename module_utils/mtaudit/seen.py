@@ -11,7 +11,7 @@ from .controls.source_truth import Connection, Surroundings, source_truth
 from .finding import HOST, Evidence, Finding, Method, Status, Subject
 from .join import Vantage, clients_of, seen_from
 from .listeners import listener_name
-from .logs.postfix import Delivery, Trace
+from .logs.outcome import Delivery, Trace
 from .report.run import HostRun, RunData
 from .smtp.battery import CONTROLS, RELAYING, Hole
 from .smtp.verdict import View, compare_views
@@ -154,7 +154,7 @@ def _by_log(
 
 
 def _away(delivery: Delivery, host: HostRun) -> bool:
-    """Whether the message left for another host: `relay=name[address]:port`, not a mailbox, a filter or nowhere."""
-    match = re.fullmatch(r"\S*\[([0-9A-Fa-f:.]+)\]:\d+", delivery.relay)
+    """Whether the message left for another host: `name[address]`, in most logs with its port; no mailbox, filter or nowhere."""
+    match = re.fullmatch(r"\S*\[([0-9A-Fa-f:.]+)\](?::\d+)?", delivery.relay)
     address = _address(match.group(1)) if match else None
     return address is not None and not contains(LOOPBACK, address) and str(address) not in (host.estate.get("addresses") or ())

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.mtaudit.logs.postfix import Delivery, LoggedClient, Trace, trace
+from ansible.module_utils.mtaudit.logs.outcome import Delivery, LoggedClient, Trace
+from ansible.module_utils.mtaudit.logs.postfix import trace
 from ansible.module_utils.mtaudit.logs.sources import read_files
 from ansible.module_utils.mtaudit.logs.tracing import find_tokens, parse_since
 from ansible.module_utils.mtaudit.runner import Replay

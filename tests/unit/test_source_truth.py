@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 from ansible.module_utils.mtaudit.controls.source_truth import Connection, Surroundings, source_truth
 from ansible.module_utils.mtaudit.finding import Finding, Method, Status
-from ansible.module_utils.mtaudit.logs.postfix import LoggedClient, Trace
+from ansible.module_utils.mtaudit.logs.outcome import LoggedClient, Trace
 
 address, network = ipaddress.ip_address, ipaddress.ip_network
 STRANGER, GATEWAY = address("198.19.0.66"), address("198.51.100.254")

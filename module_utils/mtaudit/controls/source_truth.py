@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from ..address import LOOPBACK, Address, Network, contains, parse_address
 from ..finding import Evidence, Finding, Method, Status, Subject
-from ..logs.postfix import LoggedClient, Trace
+from ..logs.outcome import LoggedClient, Trace
 
 CONTROL = "RELAY-08"
 
@@ -90,7 +90,8 @@ def _seen_as(address: Address, here: Surroundings) -> str:
     """What hides behind an address that is not the client's own, and what to strip; empty when nothing near the host has it."""
     ranges = [str(network) for network in here.mynetworks if contains([network], address)]
     if ranges:
-        return f"mynetworks trusts it by {', '.join(ranges)}, so everybody who comes that way may relay; strip it from mynetworks"
+        trusted = ", ".join(ranges)
+        return f"the server trusts it by {trusted}, so all who come that way may relay; take it out of its trusted networks"
     who = ""
     if address in here.own or contains(LOOPBACK, address):
         who = "a proxy on the host itself"
@@ -98,7 +99,7 @@ def _seen_as(address: Address, here: Surroundings) -> str:
         who = "the gateway"
     elif contains(here.proxies, address):
         who = "a declared proxy"
-    return f"{who} hides who connects, so address checks see one client; mynetworks must never hold {address}" if who else ""
+    return f"{who} hides who connects, so address checks see one client; never trust {address}" if who else ""
 
 
 def _address(client: LoggedClient) -> Address:

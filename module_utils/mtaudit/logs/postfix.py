@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
 from ..redact import redact
-from ..text import decode, printable
+from ..text import printable
+from .outcome import Delivery, LoggedClient, Trace, any_of, evidence, lines_with
 
 _TAGGED = re.compile(r"\s(?P<tag>[^\s\[]+)\[(?P<pid>\d+)\]: (?P<text>.*)$")
 _QUEUE_ID = re.compile(r"(?P<id>[0-9A-F]{6,}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,}): ")  # short and long form, postconf(5)
@@ -23,72 +23,6 @@ _DELIVERY = re.compile(
 )
 _PASSED_ON = re.compile(rb"\]: NOQUEUE: client=")
 _REINJECTED = re.compile(r"queued as (?P<id>[0-9A-Za-z]{6,})")
-_LINE_LIMIT = 600
-_LINES_KEPT = 20
-
-
-@dataclass(frozen=True)
-class LoggedClient:
-    """The client of a session as the server saw it. `refused`: logged with a refusal, so access control judged this address."""
-
-    address: str
-    name: str = ""
-    port: int = 0
-    refused: bool = False
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What became of a message for one recipient: `status` is sent, deferred, bounced ...; `text` the next server's answer."""
-
-    recipient: str
-    status: str
-    relay: str
-    dsn: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What the log says about the sessions that carried one token.
-
-    `clients` are those of the first hop: a message that a content filter hands back is not counted again. `before_queue_filter`:
-    the log holds sessions that were passed to a filter before they got a queue id, whose token is logged by nobody.
-    """
-
-    token: str
-    clients: tuple[LoggedClient, ...] = ()
-    queue_ids: tuple[str, ...] = ()
-    deliveries: tuple[Delivery, ...] = ()
-    lines: tuple[str, ...] = ()
-    before_queue_filter: bool = False
-
-    @property
-    def found(self) -> bool:
-        return bool(self.lines)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data."""
-        return {
-            "token": self.token,
-            "clients": [vars(client) for client in self.clients],
-            "queue_ids": list(self.queue_ids),
-            "deliveries": [vars(delivery) for delivery in self.deliveries],
-            "lines": list(self.lines),
-            "before_queue_filter": self.before_queue_filter,
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Trace:
-        """The inverse of `to_dict`. Raises KeyError or TypeError on data that is not a trace."""
-        return cls(
-            token=data["token"],
-            clients=tuple(LoggedClient(**client) for client in data["clients"]),
-            queue_ids=tuple(data["queue_ids"]),
-            deliveries=tuple(Delivery(**delivery) for delivery in data["deliveries"]),
-            lines=tuple(data["lines"]),
-            before_queue_filter=data["before_queue_filter"],
-        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +39,7 @@ def trace(log: bytes, tokens: Sequence[str]) -> list[Trace]:
     are ever decoded: a busy server writes gigabytes.
     """
     marked: dict[str, list[_Line]] = {token: [] for token in tokens}
-    pattern = _any_of(tokens)
+    pattern = any_of(tokens)
     with_token = {line.queue_id for line in _lines_with(log, pattern)} - {""}
     messages = _Messages()
     wanted = b"|".join([pattern.pattern, *(b" %b: " % queue_id.encode() for queue_id in sorted(with_token))])
@@ -119,24 +53,10 @@ def trace(log: bytes, tokens: Sequence[str]) -> list[Trace]:
     return [_trace(token, marked[token], messages.of(token), before_queue_filter) for token in marked]
 
 
-def _any_of(tokens: Sequence[str]) -> re.Pattern[bytes]:
-    """Matches each token. What all begin with stands in front, which makes the search some ten times faster."""
-    prefix = os.path.commonprefix(list(tokens))
-    rest = b"|".join(re.escape(token[len(prefix) :].encode()) for token in sorted(tokens, key=len, reverse=True))
-    return re.compile(re.escape(prefix.encode()) + b"(?:" + rest + b")")
-
-
 def _lines_with(log: bytes, pattern: re.Pattern[bytes]) -> Iterator[_Line]:
     """The lines of Postfix that the pattern is in, each once, in order."""
-    position = 0
-    while True:
-        found = pattern.search(log, position)
-        if found is None:
-            return
-        start = log.rfind(b"\n", 0, found.start()) + 1
-        end = log.find(b"\n", found.start())
-        position = len(log) if end < 0 else end
-        line = _parsed(decode(log[start:position]))
+    for whole in lines_with(log, pattern):
+        line = _parsed(whole)
         if line is not None:
             yield line
 
@@ -189,13 +109,12 @@ def _trace(token: str, marked: Sequence[_Line], messages: Sequence[_Message], be
     handed_back = {found["id"] for d in deliveries for found in [_REINJECTED.search(d.text)] if found}
     first_hop = [line for message in messages if message.queue_id not in handed_back for line in message.lines]
     clients = [client for line in [*own, *first_hop] for client in _clients(line.text)]
-    kept = list(dict.fromkeys(line.whole for line in [*own, *whole]))
     return Trace(
         token=token,
         clients=tuple(dict.fromkeys(clients)),
         queue_ids=tuple(dict.fromkeys(message.queue_id for message in messages)),
         deliveries=tuple(dict.fromkeys(deliveries)),
-        lines=tuple(printable(redact(line.rstrip()), _LINE_LIMIT) for line in kept[:_LINES_KEPT]),
+        lines=evidence(line.whole for line in [*own, *whole]),
         before_queue_filter=before_queue_filter,
     )
 

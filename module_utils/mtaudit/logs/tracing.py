@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ..runner import Runner
-from .postfix import Trace, trace
+from .outcome import Trace, joined
+from .places import Log, Program, logs
 from .sources import DEFAULT_MAX_BYTES, DEFAULT_TIMEOUT_S, FILES, Reading, read_files, read_journal
 
 
@@ -42,20 +43,37 @@ def find_tokens(
     files: Sequence[str] = FILES,
     max_bytes: int = DEFAULT_MAX_BYTES,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    programs: Sequence[Program] = (Program("postfix"),),
 ) -> Traced:
-    """Look in the log files; in the journal when they hold no token at all (no syslog daemon, or a stale file)."""
+    """Look in the log of each program. `files` are syslog's."""
     if not tokens:
         return Traced((), "", 0, "there was no token to look for")
-    reading = read_files(files, since, max_bytes)
-    traces = trace(reading.log, tokens)
+    found = [_in_log(runner, log, tokens, since, max_bytes, timeout_s) for log in logs(runner, programs, files)]
+    if not found:
+        names = ", ".join(program.name for program in programs)
+        return Traced(tuple(map(Trace, tokens)), "", 0, f"the logs of {names} are not read")
+    traces = tuple(joined(of_token) for of_token in zip(*(traced.traces for traced in found)))
+    missing = sum(not trace.found for trace in traces)
+    reasons = dict.fromkeys(traced.reason for traced in found if traced.reason)
+    return Traced(
+        traces,
+        ", ".join(dict.fromkeys(traced.source for traced in found if traced.source)),
+        sum(traced.lines_read for traced in found),
+        _reason("; ".join(reasons), missing, len(traces)),
+    )
+
+
+def _in_log(runner: Runner, log: Log, tokens: Sequence[str], since: float, max_bytes: int, timeout_s: float) -> Traced:
+    """Look in the log files; in the journal when they hold no token at all (no syslog daemon, or a stale file)."""
+    reading = read_files(log.files, since, max_bytes)
+    traces = log.trace(reading.log, tokens)
     lines_read = reading.log.count(b"\n")
-    if not any(found.found for found in traces):
+    if log.syslog and not any(found.found for found in traces):
         journal = read_journal(runner, since, max_bytes, timeout_s)
         lines_read += journal.log.count(b"\n")
-        traces = trace(journal.log, tokens)
+        traces = log.trace(journal.log, tokens)
         reading = journal if any(found.found for found in traces) else _both(reading, journal)
-    missing = sum(not found.found for found in traces)
-    return Traced(tuple(traces), reading.source, lines_read, _reason(reading, missing, len(traces)))
+    return Traced(tuple(traces), reading.source, lines_read, "; ".join(filter(None, (log.reason, reading.reason))))
 
 
 def _both(files: Reading, journal: Reading) -> Reading:
@@ -65,9 +83,9 @@ def _both(files: Reading, journal: Reading) -> Reading:
     )
 
 
-def _reason(reading: Reading, missing: int, of: int) -> str:
-    """Postfix logs the HELO name and the sender only of refused recipients and of messages."""
+def _reason(reasons: str, missing: int, of: int) -> str:
+    """HELO name and sender are logged only of refused recipients and of messages."""
     if not missing:
         return ""
     said = f"{missing} of {of} tokens are not in the log; a session that was neither refused nor sent a message leaves none there"
-    return f"{reading.reason}; {said}" if reading.reason else said
+    return f"{reasons}; {said}" if reasons else said
