@@ -100,6 +100,15 @@ def test_addresses_of_ipv6_and_helo_names_that_are_addresses() -> None:
         ("2001:db8:19::66", True), ("198.19.0.67", True), ("198.19.0.68", True), ("198.19.0.69", True)]  # fmt: skip
 
 
+def test_a_sender_that_is_refused() -> None:
+    """Recorded from 4.96, port 587; the field F= comes only after MAIL."""
+    found = one(
+        "H=mail.stranger.test [198.19.0.66] X=TLS1.3:ECDHE_X25519__RSA_PSS_RSAE_SHA256__AES_256_GCM:256 CV=no rejected MAIL "
+        "<mtaudit+toksys@stranger.test>: authentication required"
+    )
+    assert found.clients == (REFUSED,)
+
+
 def test_a_line_that_a_client_imitates_names_no_client() -> None:
     found = trace(IMITATED, [TOKEN])[0]
     assert found.clients == () and found.lines

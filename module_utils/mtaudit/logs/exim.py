@@ -35,7 +35,8 @@ _ACCEPTED = re.compile(
 )
 _ASKED = re.compile(
     rf"(?:DS )?H={_CLIENT}(?P<said>(?:{_FIELD})*)"
-    rf"(?P<refused> (?:temporarily )?rejected )?(?: incomplete transaction \(\w+\) from <(?P<unfinished>{_MAILBOX})>)?"
+    rf"(?:(?P<refused> (?:temporarily )?rejected )(?:MAIL <(?P<sender>{_MAILBOX})>)?"
+    rf"| incomplete transaction \(\w+\) from <(?P<unfinished>{_MAILBOX})>)?"
 )
 _CONNECTED = re.compile(rf"(?:no MAIL in )?SMTP connection (?:Ci=\d+ )?from {_CLIENT}(?P<said>)")
 _MESSAGE_ID = re.compile(r" id\*?=(?P<id>\S+)")
@@ -118,7 +119,7 @@ def _session(line: _Line) -> Optional[_Session]:
     if accepted:
         said += [accepted["sender"], _message_id(accepted["said"])]
     elif asked:
-        said += [asked["said"], asked["unfinished"] or ""]
+        said += [asked["said"], asked["sender"] or asked["unfinished"] or ""]
     refused = bool(asked and asked["refused"])
     client = LoggedClient(match["address"], match["name"] or "", int(match["port"] or 0), refused)
     return _Session(client, " ".join(said))
