@@ -28,11 +28,11 @@ pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gateway")]  # one port o
 CANARY = "canary@canary.test"
 SOURCES = "mynetworks=127.0.0.0/8 198.19.0.0/24"
 
-# Arguments: server, token, "send" or "ask". Refused or not, it goes on; prints the address that it used.
+# Arguments: server, token, "send" or "ask", port. Refused or not, it goes on; prints the address that it used.
 SESSION = """
 import smtplib, sys
-server, token, what = sys.argv[1:]
-client = smtplib.SMTP(server, 25, timeout=20)
+server, token, what, port = sys.argv[1:]
+client = smtplib.SMTP(server, int(port), timeout=20)
 client.ehlo(f"{token}.stranger.test")
 client.mail(f"{token}@stranger.test"); client.rcpt("canary@canary.test")
 if what == "send":
@@ -64,8 +64,8 @@ def token() -> str:
     return f"mtaudit{uuid.uuid4().hex[:12]}"
 
 
-def session(lab: Lab, server: str, marked: str, what: str = "ask") -> str:
-    done = lab.execute("stranger", "python3", "-c", SESSION, server, marked, what)
+def session(lab: Lab, server: str, marked: str, what: str = "ask", port: int = 25) -> str:
+    done = lab.execute("stranger", "python3", "-c", SESSION, server, marked, what, str(port))
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -154,6 +154,25 @@ def test_sessions_with_exim(lab: Lab, tmp_path: Path, base: str, place: str) -> 
     sessions = [Connection(t, "*:25", "stranger", (ipaddress.ip_address(used[t]),)) for t in (refused, delivered)]
     findings = source_truth(sessions, [Trace.from_dict(t) for t in answer["traces"]], Surroundings())
     assert [f.status for f in findings] == [Status.PASS]
+
+
+def test_a_proxy_on_an_exim_host_hides_clients(lab: Lab, tmp_path: Path) -> None:
+    """What comes through it comes from loopback, which Debian's Exim lets relay: the log shows it with our own message."""
+    name, marked = f"t-log-{uuid.uuid4().hex[:8]}", token()
+    proxy = "systemd-run systemd-socket-activate -l 2526 /usr/lib/systemd/systemd-socket-proxyd 127.0.0.1:25"
+    try:
+        lab.clone("exim-d13", name)
+        done = lab.execute(name, "sh", "-c", f"{proxy} && sleep 1")
+        assert done.returncode == 0, done.stderr
+        used = session(lab, lab.host(name).ipv4, marked, "send", 2526)
+        answer = look_until(lab, name, tmp_path, [marked], lambda a: a["traces"][0]["deliveries"])
+    finally:
+        lab.remove(name)
+    found = Trace.from_dict(answer["traces"][0])
+    assert [(d.recipient, d.status) for d in found.deliveries] == [(CANARY, "sent")]
+    here = Surroundings(mynetworks=(ipaddress.ip_network("127.0.0.1/32"),))
+    (finding,) = source_truth([Connection(marked, "*:2526", "stranger", (ipaddress.ip_address(used),))], [found], here)
+    assert finding.status is Status.FAIL and "198.19.0.66 reaches the server as 127.0.0.1" in finding.message, finding
 
 
 def configure_exim(lab: Lab, name: str, change: str) -> None:
