@@ -34,12 +34,14 @@ def findings(relay: str, recipient: str = "canary@canary.test", place: str = "st
     return [finding for _, finding in seen.findings(run) if finding.control == "RELAY-03"]
 
 
-def test_a_message_that_went_to_the_canary_is_proof():
-    (found,) = findings("sink.canary.test[198.51.100.20]:25")
+@pytest.mark.parametrize("relay", ["sink.canary.test[198.51.100.20]:25", "sink.canary.test[2001:db8:51::20]"])
+def test_a_message_that_went_to_the_canary_is_proof(relay):
+    """Exim logs the port only with outgoing_port in log_selector."""
+    (found,) = findings(relay)
     assert (found.status, found.verdict, str(found.subject)) == (Status.FAIL, "proven_open", "listener *:25")
 
 
-STAYED = ["none", "local", "virtual", "127.0.0.1[127.0.0.1]:10024", "mx1[198.51.100.41]:25", "filter[x]:1"]
+STAYED = ["none", "local", "virtual", "127.0.0.1[127.0.0.1]:10024", "mx1[198.51.100.41]:25", "mx1[198.51.100.41]", "filter[x]:1", "maildir_home"]
 
 
 @pytest.mark.parametrize("relay", STAYED)
