@@ -41,7 +41,10 @@ def test_a_message_that_went_to_the_canary_is_proof(relay):
     assert (found.status, found.verdict, str(found.subject)) == (Status.FAIL, "proven_open", "listener *:25")
 
 
-STAYED = ["none", "local", "virtual", "127.0.0.1[127.0.0.1]:10024", "mx1[198.51.100.41]:25", "mx1[198.51.100.41]", "filter[x]:1", "maildir_home"]
+STAYED = [
+    "none", "local", "virtual", "maildir_home", "127.0.0.1[127.0.0.1]:10024", "mx1[198.51.100.41]:25", "mx1[198.51.100.41]",
+    "filter[x]:1",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("relay", STAYED)
