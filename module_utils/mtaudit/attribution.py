@@ -86,7 +86,9 @@ def _needs_more(finding: Finding, given: Iterable[str]) -> bool:
 
 def _explaining(opened: Finding, causes: list[Finding]) -> str:
     """The cause that needs nothing which the open answer did not have; what it may have had unknowingly comes second."""
-    for given in (opened.conditions, (*opened.conditions, *_UNKNOWINGLY_MET)):
+    # Where IPv4 gave no answer, a probe cannot say that it takes IPv6; its client's address can.
+    unknowingly = _UNKNOWINGLY_MET | {"ipv6" for client in opened.clients if ":" in client}
+    for given in (opened.conditions, (*opened.conditions, *unknowingly)):
         fitting = [c.control for c in causes if not _needs_more(c, given) and _may_be(opened.clients, c.clients)]
         if opened.control in fitting:
             return opened.control

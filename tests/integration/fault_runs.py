@@ -82,11 +82,16 @@ def _plant(lab: Lab, outcomes: dict[str, Outcome], base: str) -> dict[str, Host]
     lab.remove(*(copy_name(outcome.fault, base) for outcome in outcomes.values()))
 
     def one(outcome: Outcome) -> Host | None:
-        try:
-            return plant(lab, outcome.fault, base)
-        except LabError as exc:
-            outcome.problem = str(exc)
-            return None
+        for _ in range(2):  # a copy that did not come up well on a busy machine is made anew, once
+            try:
+                host = plant(lab, outcome.fault, base)
+            except LabError as exc:
+                outcome.problem = str(exc)
+                lab.remove(copy_name(outcome.fault, base))
+            else:
+                outcome.problem = ""
+                return host
+        return None
 
     with ThreadPoolExecutor(3) as pool:
         hosts = dict(zip(outcomes, pool.map(one, outcomes.values()), strict=True))

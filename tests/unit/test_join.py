@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from ansible.module_utils.mtaudit import proof
+from ansible.module_utils.mtaudit.attribution import attribute
 from ansible.module_utils.mtaudit.finding import HOST, Evidence, Finding, Method, Status, Subject
 from ansible.module_utils.mtaudit.join import join_run
 from ansible.module_utils.mtaudit.listeners import listener_name
@@ -48,6 +49,13 @@ def run_of(findings=(), probes=(), vantage="stranger", controls=("RELAY-01", "RE
 
 def lines(run: RunData, more=()) -> dict:
     return {(f.control, str(f.subject)): f for f in join_run(run, more)}
+
+
+def test_open_over_ipv6_only_is_charged_to_ipv6_where_ipv4_gave_no_answer():
+    cause = config("RELAY-09", Status.FAIL, conditions=("ipv6",), clients=("::/0",))
+    opened = simulated("RELAY-03", Status.FAIL, clients=("2001:db8:19::66",))
+    over_ipv4 = replace(opened, clients=("198.19.0.66",))
+    assert [f.control for f in attribute([cause, opened, over_ipv4])] == ["RELAY-09", "RELAY-09", "RELAY-03"]
 
 
 def test_an_open_relay_is_charged_to_the_configuration_that_causes_it():
