@@ -292,7 +292,7 @@ def plant_faults(lab: Lab, names: Sequence[str], shown: bool, inventory: Path | 
     """Plant the named faults, and with `shown` those that are marked so."""
     known = {fault.name: fault for fault in load_faults()}
     if unknown := [name for name in names if name not in known]:
-        raise LabError(f"no such fault in faults.yml: {', '.join(unknown)}")
+        raise LabError(f"no such fault in molecule/lab/faults: {', '.join(unknown)}")
     chosen = [fault for fault in known.values() if fault.name in names or (shown and fault.shown)]
     say(f"planting {len(chosen)} faults in copies of the good hosts ...")
     planted = planted_inventory(lab, chosen, plant_all(lab, chosen))
@@ -319,7 +319,7 @@ def parser() -> argparse.ArgumentParser:
     clone.add_argument("original", metavar="GOODHOST")
     clone.add_argument("name", metavar="NAME")
     clone.add_argument("--lan", action="store_true", help="behind the gateway")
-    planting = commands.add_parser("plant", help="start copies with planted faults (faults.yml)")
+    planting = commands.add_parser("plant", help="start copies with planted faults (faults/*.yml)")
     planting.add_argument("faults", nargs="*", metavar="FAULT")
     planting.add_argument("--shown", action="store_true", help="those that `make audit` shows")
     planting.add_argument("--inventory", type=Path, metavar="FILE", help="write an inventory of the copies")

@@ -31,7 +31,7 @@ from mtalab.faults import (  # noqa: E402
 
 BIN = Path(sys.executable).parent
 BATCH = 24  # copies at a time: about 2 GB
-# The clients of faults.yml: which vantage, and over which family.
+# The clients of a fault's rows: which vantage, and over which family.
 CLIENTS = {"stranger4": ("stranger", 4), "neighbour": ("neighbour", 4), "stranger6": ("stranger", 6)}
 
 
@@ -127,12 +127,13 @@ def _ask_as(client: str, lab: Lab, hosts: dict[str, Host], outcomes: dict[str, O
 
 
 def _ask_otherwise(lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome]) -> None:
-    """What a fault's own command on the stranger says, and what the copy then has in its journal."""
+    """What a fault's own command says, on the stranger or in the copy, and what the copy then has in its journal."""
     for name, outcome in outcomes.items():
         if outcome.fault.asks:
             command = outcome.fault.asks.replace("{address}", published_address(lab, outcome.fault, hosts[name], 4))
-            said = lab.execute("stranger", "bash", "-c", command, timeout_s=60)
-            logged = lab.execute(hosts[name].name, "journalctl", "--no-pager", "--output=cat", timeout_s=60)
+            copy = hosts[name].name
+            said = lab.execute({"copy": copy}.get(outcome.fault.where, outcome.fault.where), "bash", "-c", command, timeout_s=60)
+            logged = lab.execute(copy, "journalctl", "--no-pager", "--output=cat", timeout_s=60)
             outcome.shown = said.stdout + said.stderr + logged.stdout
 
 

@@ -12,12 +12,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_runs import Lab, Outcome, run
-from mtalab.faults import Fault, load
+from mtalab.faults import Fault, load, sample
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gateway")]  # one port of the gateway is published at a time
 
-FAULTS = load()
 FULL = bool(os.environ.get("MTAUDIT_FULL"))
+FAULTS = load() if FULL else sample(load())
 # Debian 13 has its own Postfix; the whole matrix runs on it only in the full run.
 SAMPLE = ("mynetworks-everybody", "untouched", "exim-relay-nets-everybody", "exim-untouched")
 OTHER_RELEASE = [fault for fault in FAULTS if not fault.releases and (FULL or fault.name in SAMPLE)]
@@ -53,7 +53,7 @@ def test_the_audit_names_the_cause_and_accuses_nobody_else(outcomes: dict[str, O
 
 
 def judge(outcome: Outcome) -> None:
-    """What fails is the fault's control on its listener, and nothing else; what does not fail says what faults.yml says."""
+    """What fails is the fault's control on its listener, and nothing else; what does not fail says what its row says."""
     fault = outcome.fault
     assert not outcome.problem
     shown = [(f["control"], f["subject"]["name"], f["status"], f.get("methods"), f["message"]) for f in outcome.findings
@@ -62,5 +62,6 @@ def judge(outcome: Outcome) -> None:
     # What the configuration alone leaves open, the probe may prove.
     proven = fault.verdict == "unknown" and any(f.get("methods", {}).get("probe") == "proven_open" for f in own)
     expected = {(fault.control, fault.listener)} if fault.verdict == "fail" or proven else set()
-    assert outcome.failing() == expected, shown
+    assert {found for found in outcome.failing() if found[0] not in fault.also} == expected, shown
+    assert {control for control, _ in outcome.failing()} >= set(fault.also), shown
     assert ("fail" if proven else fault.verdict) in {f["status"] for f in own}, shown

@@ -243,7 +243,7 @@ STRANGERS_RELAY = {
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_fault_planted_in_a_copy_is_in_force(lab: Lab, host: str) -> None:
     """It greets with a name of its own, relays for whom it was told to, and is otherwise as good."""
-    fault = Fault(f"t-{uuid.uuid4().hex[:6]}", host, STRANGERS_RELAY[program(host)], "RELAY-01", "proven_open", {})
+    fault = Fault(f"t-{uuid.uuid4().hex[:6]}", "", host, STRANGERS_RELAY[program(host)], "RELAY-01", "proven_open", {})
     planted = plant_all(lab, [fault])[fault.name]
     try:
         greeting = swaks(lab, "stranger", planted.ipv4, "--quit-after", "EHLO")

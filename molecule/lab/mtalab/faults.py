@@ -1,4 +1,4 @@
-"""Faults: read faults.yml, plant one in a throw-away copy of a good host."""
+"""Faults: read faults/*.yml, plant one in a throw-away copy of a good host. Their README.md says what a row means."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mtalab.inventory import host_variables
 if TYPE_CHECKING:
     from lab import Lab
 
-FAULTS = Path(__file__).resolve().parents[1] / "faults.yml"
+FAULTS = Path(__file__).resolve().parents[1] / "faults"
 # Images of other programs than Postfix bring these along.
 GREET = "/usr/local/lib/lab/greet"
 # Without a terminal `postfix reload` fails in silence; its reason is in the log.
@@ -33,7 +33,7 @@ PLANT_S = 60.0
 
 @dataclass(frozen=True)
 class Session:
-    """How the session that shows the fault differs from the plain one; see the head of faults.yml."""
+    """How the session that shows the fault differs from the plain one."""
 
     port: int = 25
     sender: str = "probe@stranger.test"
@@ -50,14 +50,15 @@ class Session:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault and what must come of it; see the head of faults.yml."""
+    """One fault and what must come of it; `area` is the name of its file."""
 
     name: str
+    area: str
     base: str
     plant: str
     control: str
     verdict: str
-    sees: Mapping[str, str]
+    sees: Mapping[str, str] = field(default_factory=dict)
     activate: str = ACTIVATE
     lan: bool = False
     site: Mapping[str, Any] = field(default_factory=dict)
@@ -66,7 +67,9 @@ class Fault:
     plain: Mapping[str, str] = field(default_factory=dict)
     shown: bool = False  # part of what `make audit` shows
     releases: Sequence[str] = ()  # where it comes to this, when not everywhere
+    also: Sequence[str] = ()
     asks: str = ""
+    where: str = "stranger"
     shows: str = ""
 
     def variables(self) -> dict[str, Any]:
@@ -77,16 +80,25 @@ class Fault:
         return found
 
 
-def load(path: Path = FAULTS) -> list[Fault]:
-    """Every fault of the file. Raises TypeError on a key that no fault has, ValueError on a name used twice."""
+def load(directory: Path = FAULTS) -> list[Fault]:
+    """Every fault of the files. Raises TypeError on a key that no fault has, ValueError on a name used twice."""
     found = []
-    for data in yaml.safe_load(path.read_text(encoding="utf-8"))["faults"]:
-        session = Session(**data.pop("with", {}))
-        found.append(Fault(**data, session=session))
+    for path in sorted(directory.glob("*.yml")):
+        for data in yaml.safe_load(path.read_text(encoding="utf-8"))["faults"]:
+            session = Session(**data.pop("with", {}))
+            found.append(Fault(area=path.stem, **data, session=session))
     names = [fault.name for fault in found]
     if len(set(names)) != len(names):
-        raise ValueError(f"{path}: used twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}")
+        raise ValueError(f"{directory}: used twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}")
     return found
+
+
+def sample(faults: Sequence[Fault]) -> list[Fault]:
+    """One fault of each area, program and control, the first that fails; and the good hosts as they are."""
+    chosen: dict[tuple[str, str, str], Fault] = {}
+    for fault in sorted(faults, key=lambda fault: fault.verdict != "fail"):
+        chosen.setdefault((fault.area, re.sub(r"-.*", "", fault.base), fault.control), fault)
+    return [fault for fault in faults if fault in chosen.values() or not fault.plant]
 
 
 def copy_name(fault: Fault, base: str = "") -> str:
