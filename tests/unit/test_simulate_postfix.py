@@ -21,9 +21,10 @@ from ansible.module_utils.mtaudit.readers.postfix_tables import Table, cidr_rule
 from ansible.module_utils.mtaudit.simulate import envelopes as envelopes_module
 from ansible.module_utils.mtaudit.simulate import smtpd
 from ansible.module_utils.mtaudit.simulate.envelopes import Client, clients, envelopes
-from ansible.module_utils.mtaudit.simulate.postfix import Budget, _by_smtpd, _envelopes, from_services, simulate, simulate_all
+from ansible.module_utils.mtaudit.simulate.postfix import _by_smtpd, _envelopes, from_services, simulate, simulate_all
 from ansible.module_utils.mtaudit.simulate.refusals import undecided, would_queue
 from ansible.module_utils.mtaudit.simulate.restrictions import Outside, deciders, rewritten
+from ansible.module_utils.mtaudit.simulate.session import Budget
 from ansible.module_utils.mtaudit.simulate.verdict import Answer
 from ansible.module_utils.mtaudit.simulate.verdict import findings as verdicts
 from ansible.module_utils.mtaudit.smtp.battery import Hole
@@ -47,7 +48,7 @@ Ask = Callable[..., list[Finding]]
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[smtpd.SmtpdInvocation]:
     """An smtpd service whose program is the stand-in, with somebody who listens on private/rewrite. Needs no root."""
     monkeypatch.setattr(smtpd.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(smtpd, "as_mail_owner", lambda mail_owner, limit_s: None)
+    monkeypatch.setattr(smtpd, "as_mail_owner", lambda mail_owner: None)
     for directory in ("etc", "sbin", "queue/private"):
         (tmp_path / directory).mkdir(parents=True)
     shutil.copy(RECORDED / "smtpd", tmp_path / "sbin" / "smtpd")

@@ -23,12 +23,11 @@ from ..readers.exim_syntax import Statement
 from ..readers.network import HostNetwork
 from ..redact import redact
 from ..smtp.reply import Reply
-from ..smtp.wording import Meaning, meaning
 from ..text import printable
 from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, Client, Envelope, clients, envelopes, for_client
-from .exim_session import Session, SessionEnded
-from .postfix import Budget, Simulated
-from .verdict import Answer, findings
+from .exim_session import EximSession
+from .session import Budget, Session, SessionEnded
+from .verdict import Answer, Simulated, findings, no_verdict
 
 SESSION_TIMEOUT_S = 15.0
 TOTAL_TIMEOUT_S = 90.0
@@ -50,12 +49,6 @@ _UNDECIDED = (
     (re.compile(r"(?i)could not complete recipient verify"), "the foreign recipient could not be verified"),
     (re.compile(r"(?i)too many (?:nonmail|syntax)"), "Exim ended the dialogue"),
 )
-_BY_MEANING = {
-    Meaning.TLS_REQUIRED: "encryption is demanded, which the simulation does not use",
-    Meaning.BLOCKED: "the simulated client was refused as one that is on a blocklist",
-    Meaning.OVERLOADED: "Exim is overloaded",
-    Meaning.TEMPORARY: "refused for the moment only",
-}
 
 
 @dataclass
@@ -167,7 +160,7 @@ def _ask_client(
         before = len(left)
         deadline = min(time.monotonic() + SESSION_TIMEOUT_S, run.deadline)
         try:
-            with Session(_command(exim, listener, client), deadline) as session:
+            with EximSession(_command(exim, listener, client), deadline) as session:
                 dialogue = _Dialogue(session, client)
                 while left and dialogue.room:
                     answers.append(dialogue.ask(left[0]))
@@ -250,7 +243,7 @@ def _undecided(reply: Reply, recipient_is_local: bool) -> str:
     for pattern, reason in _UNDECIDED:
         if pattern.search(reply.text):
             return reason
-    return _BY_MEANING.get(meaning(reply), "")
+    return no_verdict(reply, "Exim")
 
 
 def _quoted(reply: Reply) -> str:

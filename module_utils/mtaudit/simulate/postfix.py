@@ -9,7 +9,7 @@ proxymap, the SASL back end, and the name service for `check_*_mx_access`, `chec
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from ..address import NOBODYS, Address, Network
@@ -24,37 +24,15 @@ from ..text import printable
 from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, Client, Envelope, clients, envelopes, for_client
 from .refusals import NO_POLICY, names_the_client, undecided, would_queue
 from .restrictions import CLASSES, Outside, deciders, names, rewritten
-from .smtpd import Listening, Session, SessionEnded, SmtpdInvocation, obstacle
-from .verdict import Answer, findings
+from .session import Budget, Session, SessionEnded
+from .smtpd import Listening, SmtpdInvocation, SmtpdSession, obstacle
+from .verdict import Answer, Simulated, findings
 
 DEFAULT_TIMEOUT_S = 15.0
 TOTAL_TIMEOUT_S = 60.0
 BUDGET = 20
 
 Question = tuple[Client, Envelope]
-
-
-@dataclass
-class Budget:
-    """How many processes the simulation of a host may start, and how many it did."""
-
-    limit: int
-    used: int = 0
-
-    def take(self) -> bool:
-        """Count one more; False when there is none left."""
-        if self.used >= self.limit:
-            return False
-        self.used += 1
-        return True
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """What the simulation of a host found, and how many processes it started."""
-
-    findings: tuple[Finding, ...] = field(default=())
-    spawns: int = 0
 
 
 def simulate_all(
@@ -199,7 +177,7 @@ def _converse(
         return [], f"the budget of {limits.budget.limit} processes for simulations is used up"
     answers: list[Answer] = []
     try:
-        with Session(service, [f"{name}={value}" for name, value in overrides.items()], limits.timeout_s / 2) as session:
+        with SmtpdSession(service, [f"{name}={value}" for name, value in overrides.items()], limits.timeout_s / 2) as session:
             dialogue = _Dialogue(session, service.named)
             for client, envelope in questions:
                 answers.append(dialogue.ask(client, envelope))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..smtp.reply import Reply
-from ..smtp.wording import Meaning, meaning
+from .verdict import no_verdict
 
 # Unknown command, syntax, bad sequence (RFC 5321 4.2.2): our dialogue went wrong, nobody was judged.
 NO_POLICY = (500, 501, 502, 503, 504)
@@ -30,12 +30,6 @@ _UNDECIDED = (
     (re.compile(r"(?i)sender address rejected: (user unknown|undeliverable|unverified)"), "the spoofed sender does not exist"),
     (re.compile(r"(?i)session encryption is required"), "encryption is demanded, which the simulation does not use"),
 )
-_BY_MEANING = {
-    Meaning.TLS_REQUIRED: "encryption is demanded, which the simulation does not use",
-    Meaning.BLOCKED: "the simulated client was refused as one that is on a blocklist",
-    Meaning.OVERLOADED: "smtpd is overloaded",
-    Meaning.TEMPORARY: "refused for the moment only",
-}
 
 
 def would_queue(reply: Reply) -> bool:
@@ -60,4 +54,4 @@ def undecided(reply: Reply, recipient_is_local: bool = False) -> str:
     for pattern, reason in _UNDECIDED:
         if pattern.search(reply.text):
             return reason
-    return "" if _FINAL.search(reply.text) else _BY_MEANING.get(meaning(reply), "")
+    return "" if _FINAL.search(reply.text) else no_verdict(reply, "smtpd")

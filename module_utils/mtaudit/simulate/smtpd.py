@@ -1,24 +1,16 @@
-"""Talk to a stand-alone Postfix smtpd over pipes: one process, bounded in time, that never makes a queue file."""
+"""Talk to a stand-alone Postfix smtpd that never makes a queue file."""
 
 from __future__ import annotations
 
 import os
 import pwd
-import select
-import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Optional
 
 from ..address import Address
-from ..smtp.reply import Reply, ReplyParser
-from ..text import decode, printable
-
-LOG_LIMIT_BYTES = 64 * 1024
+from .session import Session
 
 # What turns the service's own smtpd into one that answers questions and does nothing else; set after the service's own `-o`.
 QUESTIONS_ONLY = (
@@ -49,10 +41,6 @@ QUESTIONS_ONLY = (
     "smtpd_reject_footer_maps=",
     "syslog_name=mtaudit",
 )
-
-
-class SessionEnded(Exception):
-    """smtpd died or did not answer; the text says which, with its last log line."""
 
 
 @dataclass(frozen=True)
@@ -114,96 +102,32 @@ def _rewrite_obstacle(queue_directory: str) -> str:
     return ""
 
 
-def as_mail_owner(mail_owner: str, limit_s: int) -> Callable[[], None]:
+def as_mail_owner(mail_owner: str) -> Callable[[], None]:
     """What the child does before it becomes smtpd.
 
     Real uid = mail owner: else smtpd takes us for a trusted local caller and skips its access controls (SMTPD_STAND_ALONE in
-    smtpd.h). Effective uid 0: reads root-only tables and keys, as the real daemon does before it drops root. The alarm ends
-    the child should we be killed before we can.
+    smtpd.h). Effective uid 0: reads root-only tables and keys, as the real daemon does before it drops root.
     """
     uid = pwd.getpwnam(mail_owner).pw_uid
-
-    def become() -> None:
-        signal.alarm(limit_s)
-        os.setresuid(uid, 0, 0)
-
-    return become
+    return lambda: os.setresuid(uid, 0, 0)
 
 
-class Session:
-    """A running smtpd. Use as a context manager: the process is gone afterwards, whatever happened."""
+class SmtpdSession(Session):
+    """A running smtpd."""
+
+    program = "smtpd"
 
     def __init__(self, invocation: SmtpdInvocation, overrides: Sequence[str], timeout_s: float) -> None:
-        self._deadline = time.monotonic() + timeout_s
-        self._parser = ReplyParser()
-        self._replies: list[Reply] = []
-        self._log = b""
-        self._log_open = True
         words = [word for option in (*invocation.options, *QUESTIONS_ONLY, *overrides) for word in ("-o", option)]
-        self._process = subprocess.Popen(
+        super().__init__(
             [invocation.program, "-S", "-V", *words],  # -V: log to stderr too, which says why it dies
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"MAIL_CONFIG": invocation.config_directory, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-            cwd="/",
-            preexec_fn=as_mail_owner(invocation.mail_owner, int(timeout_s) + 5),
+            time.monotonic() + timeout_s,
+            {"MAIL_CONFIG": invocation.config_directory},
+            as_mail_owner(invocation.mail_owner),
         )
 
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, kind: Optional[type[BaseException]], exc: Optional[BaseException], where: Optional[TracebackType]) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def command(self, line: str) -> Reply:
-        """Send one command and wait for its reply. Raises SessionEnded."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line.encode("ascii", "replace") + b"\r\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it died: reading says so, with the reason
-        return self.reply(line.split(" ", 1)[0])
-
-    def reply(self, to: str = "connect") -> Reply:
-        """The next reply. Raises SessionEnded."""
-        while not self._replies:
-            if not self._receive(to):
-                raise SessionEnded(self._last_words(to))
-            if self._parser.error:
-                raise SessionEnded(f"smtpd's reply to {to} is no SMTP: {self._parser.error}")
-        return self._replies.pop(0)
-
-    def _receive(self, to: str) -> bool:
-        """Read what there is on both pipes; False when smtpd closed its output."""
-        assert self._process.stdout is not None and self._process.stderr is not None
-        output, log = self._process.stdout.fileno(), self._process.stderr.fileno()
-        pipes = [output, log] if self._log_open else [output]
-        ready = select.select(pipes, [], [], max(self._deadline - time.monotonic(), 0))[0]
-        if not ready:
-            raise SessionEnded(f"smtpd did not answer {to} in time" + self._because())
-        if log in ready:
-            said = os.read(log, 65536)
-            self._log = (self._log + said)[-LOG_LIMIT_BYTES:]
-            self._log_open = bool(said)
-        if output not in ready:
-            return True
-        data = os.read(output, 65536)
-        self._replies += self._parser.feed(data)
-        return bool(data)
-
-    def _last_words(self, to: str) -> str:
-        self._process.kill()
-        rest = self._process.communicate()[1]
-        self._log += rest
-        what = "smtpd does not start" if to == "connect" else f"smtpd died at {to}"
-        return what + (self._because() or f": no reason given, exit status {self._process.returncode}")
-
-    def _because(self) -> str:
+    def reason(self, log: Sequence[str]) -> str:
         """The last complaint in its log, else its last line."""
-        lines = [line for line in decode(self._log).splitlines() if line.strip()]
-        complaints = [line for line in lines if any(word in line for word in ("fatal:", "panic:", "error:", "warning:"))]
-        said = (complaints or lines)[-1:]
-        return ": " + printable(said[0].partition(": ")[2] or said[0]) if said else ""
+        complaints = [line for line in log if any(word in line for word in ("fatal:", "panic:", "error:", "warning:"))]
+        said = super().reason(complaints or log)
+        return said.partition(": ")[2] or said

@@ -9,6 +9,8 @@ from typing import Optional
 from ..address import Network, contains
 from ..finding import Evidence, Finding, Method, Status, Subject
 from ..smtp.battery import CONTROLS, Hole
+from ..smtp.reply import Reply
+from ..smtp.wording import Meaning, meaning
 from .envelopes import Client, Envelope
 
 # What each class of hole lets through.
@@ -18,6 +20,13 @@ _QUESTION = {
     Hole.ROUTING: "a foreign recipient hidden in the local part",
 }
 CLASSES = tuple(_QUESTION)
+# Refusals that say nothing about relaying, and what they say instead, {} being the program.
+_NO_VERDICT = {
+    Meaning.TLS_REQUIRED: "encryption is demanded, which the simulation does not use",
+    Meaning.BLOCKED: "the simulated client was refused as one that is on a blocklist",
+    Meaning.OVERLOADED: "{} is overloaded",
+    Meaning.TEMPORARY: "refused for the moment only",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,19 @@ class Answer:
     @property
     def conditions(self) -> tuple[str, ...]:
         return (*self.client.conditions, *([self.envelope.condition] if self.envelope.condition else []))
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What the simulation of a host found, and how many processes it started."""
+
+    findings: tuple[Finding, ...] = ()
+    spawns: int = 0
+
+
+def no_verdict(reply: Reply, program: str) -> str:
+    """Why a refusal says nothing about relaying, whatever the program's own words for it; empty when it does."""
+    return _NO_VERDICT.get(meaning(reply), "").format(program)
 
 
 def findings(
