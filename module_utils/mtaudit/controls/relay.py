@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ..address import LOOPBACK, subtract
 from ..control import Evaluate, Site, control
-from ..finding import HOST, Evidence, Finding, Method, Subject, error, fail, informational, notapplicable, passed, unknown
+from ..finding import HOST, Evidence, Finding, fail, informational, notapplicable, passed, unknown
 from ..readers.postfix import Postfix, Service, SmtpService
 from ..readers.postfix_restrictions import POLICY, access_tables, all_statements
 from ..readers.postfix_samples import FINGERPRINT, FOREIGN_SENDER
 from ..readers.postfix_syntax import words
 from ..readers.postfix_tables import PATTERNS, Table, TableProblem
-from ..redact import redact
-from ..text import printable
+from .postfix_ports import PerService, each_listener, listener, seen, setting
 from .relay_clients import listed_clients
 from .relay_down import why_down
 from .relay_keys import pop_before_smtp_tables
@@ -24,51 +23,21 @@ from .relay_walk import Answer, Walk
 
 _NOBODY = "mtaudit-nobody"  # a login that owns no sender
 
-PerService = Callable[[SmtpService, Site], Iterator[Finding]]
-
-
 def _each_listener(function: PerService) -> Evaluate:
     """Evaluate a control for every SMTP port that others can reach and that works."""
+    usual = each_listener(function)
 
     def evaluate(postfix: Postfix, site: Site) -> Iterator[Finding]:
-        if postfix.problem and "mynetworks mask style" in postfix.problem and function is _style:
+        if "mynetworks mask style" in postfix.problem and function is _style:
             yield unknown(HOST, "mynetworks_style is no style that Postfix knows", postfix.problem)
-            return
-        if postfix.problem:
-            yield error(HOST, f"the configuration in {postfix.config_directory} could not be read", postfix.problem)
-            return
-        services = postfix.smtp_services()
-        if not services:
-            reason = f"no smtpd or postscreen service in {postfix.config_directory}"
-            yield notapplicable(HOST, "Postfix listens for no SMTP", reason)
-        for smtp in services:
-            if smtp.loopback_only:
-                yield passed(listener(smtp), "only the host itself reaches this port")
-            elif why_down(smtp.smtpd):
-                yield notapplicable(listener(smtp), "smtpd does not start", f"service down, not open: {why_down(smtp.smtpd)}")
-            else:
-                yield from function(smtp, site)
+        else:
+            yield from usual(postfix, site)
 
     return evaluate
 
 
 def _walk(smtp: SmtpService) -> Walk:
     return Walk(smtp.smtpd, smtp.smtpd.postfix.resolver(smtp.smtpd))
-
-
-def listener(smtp: SmtpService) -> Subject:
-    """What a finding about a port is about."""
-    return Subject("listener", smtp.listener)
-
-
-def seen(where: str, text: str) -> Evidence:
-    """Configuration as evidence."""
-    return Evidence(Method.CONFIG, printable(where), printable(redact(text)))
-
-
-def setting(service: Service, name: str) -> Evidence:
-    """A parameter with its value and where it was set."""
-    return seen(service.origin(name), service.value(name))
 
 
 def _evidence(path: Path, service: Service) -> list[Evidence]:

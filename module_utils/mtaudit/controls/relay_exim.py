@@ -3,72 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ..address import LOOPBACK, subtract
-from ..control import Evaluate, Site, control
-from ..finding import HOST, Evidence, Finding, Method, Subject, error, fail, informational, notapplicable, passed, unknown
+from ..control import Site, control
+from ..finding import Finding, fail, informational, notapplicable, passed, unknown
 from ..listeners import Listener
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt, Expander, Session
 from ..readers.exim_lists import Lists, network_of
-from ..redact import redact
-from ..text import printable
 from .exim_paths import Finder, Path, paths, pop_before_smtp
-from .exim_walk import Answer, Outcome
+from .exim_ports import PerListener, decided, each_listener, option, seen, subject
+from .exim_walk import Answer
 from .relay_clients import listed_clients
 
 _NOBODY = "mtaudit-nobody"  # a login that owns no sender
 # Options of an authenticator that make it take logins (specification, "Generic options for authenticators").
 _SERVER = re.compile(r"server_(?!advertise_condition|debug_print|mail_auth_condition)")
 
-PerListener = Callable[[Exim, Listener, Site], Iterator[Finding]]
-
-
-def _each_listener(function: PerListener) -> Evaluate:
-    """Evaluate a control for every port that others can reach."""
-
-    def evaluate(exim: Exim, site: Site) -> Iterator[Finding]:
-        if exim.problem:
-            yield error(HOST, f"the configuration of Exim ({exim.file}) could not be read", exim.problem)
-            return
-        if not exim.listeners:
-            yield notapplicable(HOST, "Exim listens for no SMTP", f"no port in daemon_smtp_ports of {exim.file}")
-        for listener in exim.listeners:
-            if listener.loopback_only:
-                yield passed(_subject(listener), "only the host itself reaches this port")
-            else:
-                yield from function(exim, listener, site)
-
-    return evaluate
-
-
-def _subject(listener: Listener) -> Subject:
-    return Subject("listener", listener.name)
-
-
-def _seen(where: str, text: str) -> Evidence:
-    return Evidence(Method.CONFIG, printable(where), printable(redact(text)))
-
-
-def _option(exim: Exim, name: str) -> Evidence:
-    return _seen(exim.origin(name), f"{name} = {exim.options.get(name, '')}")
-
-
-def _evidence(exim: Exim, outcome: Outcome) -> list[Evidence]:
-    """The statement that decided, and the lists that it rests on."""
-    found = [_seen(f"{exim.file} {outcome.statement.where}", str(outcome.statement))] if outcome.statement else []
-    for condition, matched in outcome.matched:
-        kind = {"hosts": "hostlist", "domains": "domainlist", "sender_domains": "domainlist"}.get(condition.name, "")
-        text = exim.config.lists.get((kind, matched.within))
-        if text is not None:
-            found.append(_seen(exim.origin(matched.within), f"{kind} {matched.within} = {text}"))
-    return found
-
-
 def _failed(exim: Exim, listener: Listener, path: Path, text: str) -> Finding:
     clients = listed_clients(path.networks)
-    return fail(_subject(listener), text, *_evidence(exim, path.outcome), conditions=path.conditions, clients=clients)
+    return fail(subject(listener), text, *decided(exim, path.outcome), conditions=path.conditions, clients=clients)
 
 
 def _from_paths(control_id: str, closed: str) -> PerListener:
@@ -80,15 +35,15 @@ def _from_paths(control_id: str, closed: str) -> PerListener:
         for path in certain:
             yield _failed(exim, listener, path, path.message)
         if own and not certain:
-            yield unknown(_subject(listener), own[0].message, own[0].doubt, *_evidence(exim, own[0].outcome))
+            yield unknown(subject(listener), own[0].message, own[0].doubt, *decided(exim, own[0].outcome))
         elif not own:
-            yield passed(_subject(listener), closed)
+            yield passed(subject(listener), closed)
 
     return function
 
 
 def _path_control(control_id: str, closed: str) -> None:
-    control(control_id, "exim")(_each_listener(_from_paths(control_id, closed)))
+    control(control_id, "exim")(each_listener(_from_paths(control_id, closed)))
 
 
 _path_control("RELAY-01", "no list of hosts trusts a stranger")
@@ -98,24 +53,24 @@ _path_control("RELAY-11", "no MX record of others permits relaying")
 
 
 @control("RELAY-03", "exim")
-@_each_listener
+@each_listener
 def strangers_are_refused_before_any_accept(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     if not exim.options.get("acl_smtp_rcpt"):
         text = "acl_smtp_rcpt is unset: every recipient is refused, also those of the site"
-        yield informational(_subject(listener), text, _option(exim, "acl_smtp_rcpt"))
+        yield informational(subject(listener), text, option(exim, "acl_smtp_rcpt"))
         return
     yield from _from_paths("RELAY-03", "strangers are refused before anything accepts")(exim, listener, site)
 
 
 @control("RELAY-04", "exim")
-@_each_listener
+@each_listener
 def domains_are_a_closed_list(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     """A domain that counts as local is no relay: no router takes it anywhere, and all outgoing mail for it ends here."""
     own = [path for path in paths(exim, listener, site) if path.control == "RELAY-04" and not path.doubt]
     local = [p for p in own if any(m.within == "local_domains" and c.name == "domains" for c, m in p.outcome.matched)]
     if own and local == own and _only_local(exim):
         text = "local_domains matches every domain: no relay, but outgoing mail ends here as unroutable"
-        yield informational(_subject(listener), text, *_evidence(exim, local[0].outcome))
+        yield informational(subject(listener), text, *decided(exim, local[0].outcome))
         return
     yield from _from_paths("RELAY-04", "no list of domains holds a foreign one")(exim, listener, site)
 
@@ -127,35 +82,35 @@ def _only_local(exim: Exim) -> bool:
 
 
 @control("RELAY-07", "exim")
-@_each_listener
+@each_listener
 def only_proxies_assert_an_identity(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     found = False
-    for option, condition in (("hosts_proxy", "proxy_header"), ("hosts_xclient", "xclient")):
-        text = exim.options.get(option, "")
+    for name, condition in (("hosts_proxy", "proxy_header"), ("hosts_xclient", "xclient")):
+        text = exim.options.get(name, "")
         allowed = (*LOOPBACK, *site.proxies)
         listed = [item for item in exim.flat("hostlist", text) if item and not item.startswith("!")]
         wide = [i for i in listed if "$" not in i and ((n := network_of(i)) is None or subtract(n, allowed))]
         if wide:
-            shown = f"clients in {', '.join(wide[:3])}{' and more' if len(wide) > 3 else ''} may claim any address ({option})"
-            yield fail(_subject(listener), shown, _option(exim, option), conditions=(condition,))
+            shown = f"clients in {', '.join(wide[:3])}{' and more' if len(wide) > 3 else ''} may claim any address ({name})"
+            yield fail(subject(listener), shown, option(exim, name), conditions=(condition,))
         elif "$" in text:
-            yield unknown(_subject(listener), f"{option} could not be evaluated", f"'{text}' depends on the session",
-                          _option(exim, option))  # fmt: skip
+            yield unknown(subject(listener), f"{name} could not be evaluated", f"'{text}' depends on the session",
+                          option(exim, name))  # fmt: skip
         found = found or bool(wide) or "$" in text
     if not found:
-        yield passed(_subject(listener), "nobody but a declared proxy may claim another address")
+        yield passed(subject(listener), "nobody but a declared proxy may claim another address")
 
 
 @control("RELAY-08", "exim")
-@_each_listener
+@each_listener
 def no_device_hides_clients(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     yield from _from_paths("RELAY-08", "no gateway or proxy is trusted")(exim, listener, site)
 
 
 @control("RELAY-10", "exim")
-@_each_listener
+@each_listener
 def routing_in_the_local_part_is_refused(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
-    finder, shown = Finder(exim, listener, site), _option(exim, "percent_hack_domains")
+    finder, shown = Finder(exim, listener, site), option(exim, "percent_hack_domains")
     foreign = finder.session().recipient.rpartition("@")[2]
     for domain in exim.relayed_domains[:1]:
         session = finder.session(recipient=f"probe%{foreign}@{domain}")
@@ -163,44 +118,44 @@ def routing_in_the_local_part_is_refused(exim: Exim, listener: Listener, site: S
         try:
             followed = _lists(exim, session).domains(exim.options.get("percent_hack_domains", ""), domain)
         except Doubt as exc:
-            yield unknown(_subject(listener), "percent_hack_domains could not be evaluated", str(exc), shown)
+            yield unknown(subject(listener), "percent_hack_domains could not be evaluated", str(exc), shown)
             return
         if outcome.answer is Answer.OK and not followed:
             text = f"user%foreign@{domain} is passed on to the next host, which may send it anywhere"
-            yield fail(_subject(listener), text, *_evidence(exim, outcome), conditions=("percent",))
+            yield fail(subject(listener), text, *decided(exim, outcome), conditions=("percent",))
             return
         if outcome.answer is Answer.UNKNOWN:
             text = f"whether user%foreign@{domain} is accepted could not be evaluated"
-            yield unknown(_subject(listener), text, outcome.doubt, *_evidence(exim, outcome))
+            yield unknown(subject(listener), text, outcome.doubt, *decided(exim, outcome))
             return
     if exim.options.get("percent_hack_domains"):
         # Tried on 4.96 and 4.98: the address is rewritten before the ACL sees it, which judges the foreign domain.
-        yield informational(_subject(listener), "percent_hack_domains is set: such recipients are judged as foreign ones", shown)
+        yield informational(subject(listener), "percent_hack_domains is set: such recipients are judged as foreign ones", shown)
     else:
-        yield passed(_subject(listener), "no percent sign in a local part leads elsewhere")
+        yield passed(subject(listener), "no percent sign in a local part leads elsewhere")
 
 
 @control("RELAY-12", "exim")
-@_each_listener
+@each_listener
 def certificates_and_encryption_permit_nothing(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     own = [path for path in paths(exim, listener, site) if path.control == "RELAY-12"]
     asked = any(exim.options.get(name) for name in ("tls_try_verify_hosts", "tls_verify_hosts"))
     certain = [path for path in own if not path.doubt]
     if certain and all("client_certificate" in path.conditions for path in certain) and not asked:
         text = "verify = certificate has no effect: no client is asked for a certificate"
-        yield informational(_subject(listener), text, *_evidence(exim, certain[0].outcome))
+        yield informational(subject(listener), text, *decided(exim, certain[0].outcome))
         return
     login = Finder(exim, listener, site)
     outcome = login.outcome(login.session(tls=True, certificate=True))
     if not certain and asked and outcome.answer is Answer.UNKNOWN:
         text = "which certificates permit relaying could not be evaluated"
-        yield unknown(_subject(listener), text, outcome.doubt, *_evidence(exim, outcome))
+        yield unknown(subject(listener), text, outcome.doubt, *decided(exim, outcome))
         return
     yield from _from_paths("RELAY-12", "neither a certificate nor encryption permits relaying")(exim, listener, site)
 
 
 @control("RELAY-13", "exim")
-@_each_listener
+@each_listener
 def reading_mail_does_not_permit_relaying(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     closed = "no table of client addresses that something else writes permits relaying"
     findings = list(_from_paths("RELAY-13", closed)(exim, listener, site))
@@ -209,13 +164,13 @@ def reading_mail_does_not_permit_relaying(exim: Exim, listener: Listener, site: 
     reached = any(path.doubt and table in path.doubt or path.control == "RELAY-13" for path in paths(exim, listener, site))
     if table and reached and not any(f.status.value == "fail" for f in findings):
         text = f"{table} is where a POP-before-SMTP daemon writes the clients that may relay"
-        shown = _seen(exim.origin("relay_from_hosts"), text)
-        findings = [fail(_subject(listener), text, shown, conditions=("client_network",))]
+        shown = seen(exim.origin("relay_from_hosts"), text)
+        findings = [fail(subject(listener), text, shown, conditions=("client_network",))]
     yield from findings
 
 
 @control("RELAY-14", "exim")
-@_each_listener
+@each_listener
 def logins_use_senders_of_the_site(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     finder = Finder(exim, listener, site)
     methods = [name for name, options in exim.config.authenticators.items() if any(map(_SERVER.match, options))]
@@ -223,24 +178,24 @@ def logins_use_senders_of_the_site(exim: Exim, listener: Listener, site: Site) -
     try:
         advertised = _lists(exim, offered).hosts(exim.options.get("auth_advertise_hosts", "*"))
     except Doubt as exc:
-        yield unknown(_subject(listener), "whether this port takes logins could not be evaluated", str(exc),
-                      _option(exim, "auth_advertise_hosts"))  # fmt: skip
+        yield unknown(subject(listener), "whether this port takes logins could not be evaluated", str(exc),
+                      option(exim, "auth_advertise_hosts"))  # fmt: skip
         return
     if not methods or not advertised:
         reason = "no authenticator has a server side" if not methods else "auth_advertise_hosts names no stranger here"
-        yield notapplicable(_subject(listener), "no login here", reason)
+        yield notapplicable(subject(listener), "no login here", reason)
         return
     for method in methods:
         outcome = finder.outcome(finder.session(tls=True, login=_NOBODY, method=method))
         if outcome.answer is Answer.OK:
             text = "a login may send with any foreign sender: no statement refuses one that it does not own"
-            yield fail(_subject(listener), text, *_evidence(exim, outcome), conditions=("authenticated",))
+            yield fail(subject(listener), text, *decided(exim, outcome), conditions=("authenticated",))
             return
         if outcome.answer is Answer.UNKNOWN:
             text = "which senders a login may use could not be evaluated"
-            yield unknown(_subject(listener), text, outcome.doubt, *_evidence(exim, outcome))
+            yield unknown(subject(listener), text, outcome.doubt, *decided(exim, outcome))
             return
-    yield passed(_subject(listener), "a login with a foreign sender is refused")
+    yield passed(subject(listener), "a login with a foreign sender is refused")
 
 
 def _lists(exim: Exim, session: Session) -> Lists:
@@ -248,7 +203,7 @@ def _lists(exim: Exim, session: Session) -> Lists:
 
 
 @control("SENDER-03", "exim")
-@_each_listener
+@each_listener
 def strangers_use_no_local_sender(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     own = [path for path in paths(exim, listener, site) if path.control == "SENDER-03"]
     for path in own:
@@ -258,14 +213,14 @@ def strangers_use_no_local_sender(exim: Exim, listener: Listener, site: Site) ->
     if site.tunables.get("protect_local_recipients", True):
         yield from _local_recipients(exim, listener, site)
     else:
-        yield passed(_subject(listener), "a local sender does not let a stranger relay")
+        yield passed(subject(listener), "a local sender does not let a stranger relay")
 
 
 def _local_recipients(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     """Whether a stranger's mail with a sender of a local domain is taken for a local mailbox."""
     finder = Finder(exim, listener, site)
     if finder.outcome(finder.session()).answer is Answer.OK:
-        yield informational(_subject(listener), "strangers relay here, so no local sender is protected")
+        yield informational(subject(listener), "strangers relay here, so no local sender is protected")
         return
     for domain in finder.local_domains:
         for user in ("postmaster", "root"):
@@ -273,14 +228,14 @@ def _local_recipients(exim: Exim, listener: Listener, site: Site) -> Iterator[Fi
             outcome = finder.outcome(session)
             if outcome.answer is Answer.OK and not _judged_later(exim):
                 text = f"a stranger may send to local mailboxes as anybody at {domain}: nothing asks for a login"
-                yield fail(_subject(listener), text, *_evidence(exim, outcome), conditions=("local_sender", "local_recipient"))
+                yield fail(subject(listener), text, *decided(exim, outcome), conditions=("local_sender", "local_recipient"))
                 return
             if outcome.answer is not Answer.REJECT:
                 reason = outcome.doubt or f"{_judged_later(exim)} may refuse such senders; it was not asked"
                 text = f"whether strangers may send as {domain} to local mailboxes cannot be told from the ACLs before DATA"
-                yield unknown(_subject(listener), text, reason, *_evidence(exim, outcome))
+                yield unknown(subject(listener), text, reason, *decided(exim, outcome))
                 return
-    yield passed(_subject(listener), "strangers with a local sender are refused")
+    yield passed(subject(listener), "strangers with a local sender are refused")
 
 
 def _judged_later(exim: Exim) -> str:
