@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Optional
 
 from ..address import LOOPBACK, Address, Network, contains, routed_parts
@@ -22,6 +22,7 @@ from ..readers.exim_syntax import Condition
 from ..readers.exim_tables import WRITTEN_KINDS
 from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
 from .exim_walk import Answer, Outcome, Walk
+from .way import Path as AnyPath
 
 # Tables that POP-before-SMTP daemons write; and lookups whose tables a program can write while Exim runs.
 _POP_BEFORE_SMTP = re.compile(r"(?i)pop[-_]?(?:before|b4|relay|auth|ip)|\bdrac\b|relay-?ctrl|whoson|imap[-_]?before|relayhosts")
@@ -33,24 +34,7 @@ _CANDIDATES_LIMIT = 100
 _OWNERS = {"hosts": "RELAY-01", "domains": "RELAY-04"}
 
 
-@dataclass(frozen=True)
-class Path:
-    """One way in. `control` owns it; `conditions` say what it takes; with `doubt` it may or may not exist.
-
-    `networks` are the clients it is open to, empty for anybody's.
-    """
-
-    control: str
-    message: str
-    outcome: Outcome
-    conditions: tuple[str, ...] = ()
-    networks: tuple[str, ...] = ()
-    doubt: str = ""
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What makes two ways of different ports the same."""
-        return self.control, str(self.outcome.statement), self.networks, self.conditions, bool(self.doubt)
+Path = AnyPath[Outcome]
 
 
 def paths(exim: Exim, listener: Listener, site: Site) -> list[Path]:
@@ -101,7 +85,7 @@ class Finder:
 
     def all(self) -> list[Path]:
         """Each way once."""
-        found: dict[tuple[Any, ...], Path] = {}
+        found: dict[tuple[object, ...], Path] = {}
         for path in self._all():
             found.setdefault(path.key, path)
         return list(found.values())

@@ -44,6 +44,9 @@ class Outcome:
     doubt: str = ""
     about: str = ""
 
+    def __str__(self) -> str:
+        return str(self.statement)
+
 
 class _Verdict(Enum):
     ACCEPT = "accept"

@@ -23,7 +23,7 @@ _SERVER = re.compile(r"server_(?!advertise_condition|debug_print|mail_auth_condi
 
 def _failed(exim: Exim, listener: Listener, path: Path, text: str) -> Finding:
     clients = listed_clients(path.networks)
-    return fail(subject(listener), text, *decided(exim, path.outcome), conditions=path.conditions, clients=clients)
+    return fail(subject(listener), text, *decided(exim, path.rule), conditions=path.conditions, clients=clients)
 
 
 def _from_paths(control_id: str, closed: str) -> PerListener:
@@ -35,7 +35,7 @@ def _from_paths(control_id: str, closed: str) -> PerListener:
         for path in certain:
             yield _failed(exim, listener, path, path.message)
         if own and not certain:
-            yield unknown(subject(listener), own[0].message, own[0].doubt, *decided(exim, own[0].outcome))
+            yield unknown(subject(listener), own[0].message, own[0].doubt, *decided(exim, own[0].rule))
         elif not own:
             yield passed(subject(listener), closed)
 
@@ -67,10 +67,10 @@ def strangers_are_refused_before_any_accept(exim: Exim, listener: Listener, site
 def domains_are_a_closed_list(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     """A domain that counts as local is no relay: no router takes it anywhere, and all outgoing mail for it ends here."""
     own = [path for path in paths(exim, listener, site) if path.control == "RELAY-04" and not path.doubt]
-    local = [p for p in own if any(m.within == "local_domains" and c.name == "domains" for c, m in p.outcome.matched)]
+    local = [p for p in own if any(m.within == "local_domains" and c.name == "domains" for c, m in p.rule.matched)]
     if own and local == own and _only_local(exim):
         text = "local_domains matches every domain: no relay, but outgoing mail ends here as unroutable"
-        yield informational(subject(listener), text, *decided(exim, local[0].outcome))
+        yield informational(subject(listener), text, *decided(exim, local[0].rule))
         return
     yield from _from_paths("RELAY-04", "no list of domains holds a foreign one")(exim, listener, site)
 
@@ -143,7 +143,7 @@ def certificates_and_encryption_permit_nothing(exim: Exim, listener: Listener, s
     certain = [path for path in own if not path.doubt]
     if certain and all("client_certificate" in path.conditions for path in certain) and not asked:
         text = "verify = certificate has no effect: no client is asked for a certificate"
-        yield informational(subject(listener), text, *decided(exim, certain[0].outcome))
+        yield informational(subject(listener), text, *decided(exim, certain[0].rule))
         return
     login = Finder(exim, listener, site)
     outcome = login.outcome(login.session(tls=True, certificate=True))

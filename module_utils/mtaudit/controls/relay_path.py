@@ -1,35 +1,17 @@
-"""One way in: who may go it, by which rule, which control owns it, and the words that tell it."""
+"""The ways into Postfix: those of one rule together, and the words that tell them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from ..address import Address
 from ..control import Site
 from ..readers.postfix_match import Item
 from .relay_walk import Rule
+from .way import Path as AnyPath
 
-
-@dataclass(frozen=True)
-class Path:
-    """One way in. `control` owns it; `conditions` say what it takes; with `doubt` it may or may not exist.
-
-    `networks` are the clients it is open to, empty for anybody's.
-    """
-
-    control: str
-    message: str
-    rule: Rule
-    conditions: tuple[str, ...] = ()
-    networks: tuple[str, ...] = ()
-    doubt: str = ""
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What makes two paths of different services the same."""
-        return self.control, self.rule.text, self.networks, self.conditions, bool(self.doubt)
+Path = AnyPath[Rule]
 
 
 def by_family(found: Iterable[Path]) -> Iterator[Path]:

@@ -59,6 +59,9 @@ class Rule:
     control: str = "RELAY-03"
     doubt: str = ""
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True)
 class Envelope:
