@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from test_relay_probe import ROOT, Lab, lab, plant, probe  # noqa: F401 - lab is a fixture
+from test_relay_probe import ROOT, Lab, plant, probe
 
 pytestmark = pytest.mark.lab
 
@@ -84,7 +84,7 @@ class Mailbox:
 
 
 @pytest.fixture(scope="module", params=["full-d12", "full-d13"])
-def mailbox(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Mailbox]:  # noqa: F811 - that is how pytest passes it
+def mailbox(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Mailbox]:
     mark = uuid.uuid4().hex[:6]
     host, relay = f"t-canary-{mark}", f"t-canary-relay-{mark}"
     try:

@@ -28,13 +28,6 @@ def other_base(fault: Fault) -> str:
 
 
 @pytest.fixture(scope="module")
-def lab() -> Lab:
-    found = Lab()
-    found.up()
-    return found
-
-
-@pytest.fixture(scope="module")
 def outcomes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     return run(lab, FAULTS, tmp_path_factory.mktemp("faults"))
 

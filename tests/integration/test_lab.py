@@ -23,14 +23,6 @@ GOOD = ("mx-d12", "mx-d13", "full-d12", "full-d13")
 FULL = ("full-d12", "full-d13")
 
 
-@pytest.fixture(scope="module")
-def lab() -> Lab:
-    """The lab, up. Without podman this fails; it never skips."""
-    running = Lab()
-    running.up()
-    return running
-
-
 @pytest.fixture
 def copy(lab: Lab) -> Iterator[Callable[..., str]]:
     """Make throw-away copies that are gone after the test."""

@@ -42,14 +42,6 @@ client.quit()
 """
 
 
-@pytest.fixture(scope="module")
-def lab() -> Lab:
-    """The lab, up. Without podman this fails; it never skips."""
-    running = Lab()
-    running.up()
-    return running
-
-
 @pytest.fixture(scope="module", params=["mx-d12", "mx-d13"])
 def host(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"t-log-{uuid.uuid4().hex[:8]}"

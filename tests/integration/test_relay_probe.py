@@ -62,14 +62,6 @@ CASES: dict[str, tuple[list[str], tuple[str, list[str]], tuple[str, list[str]]]]
 }
 
 
-@pytest.fixture(scope="module")
-def lab() -> Lab:
-    """The lab, up. Without podman this fails; it never skips."""
-    running = Lab()
-    running.up()
-    return running
-
-
 @pytest.fixture
 def host(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"t-probe-{uuid.uuid4().hex[:8]}"

@@ -45,14 +45,6 @@ for line in sys.stdin.buffer:
 """
 
 
-@pytest.fixture(scope="module")
-def lab() -> Lab:
-    """The lab, up. Without podman this fails; it never skips."""
-    running = Lab()
-    running.up()
-    return running
-
-
 def _package() -> str:
     """Our code and the driver, as a tar file in base64."""
     buffer = io.BytesIO()
