@@ -48,9 +48,10 @@ try:
     sys.dont_write_bytecode = True
     from mtaudit.components import read_all
     from mtaudit.runner import LocalRunner, Recorder
-    names = [reading.component.name for reading in read_all(LocalRunner())]
+    ids = IDS
+    names = [reading.component.name for reading in read_all(LocalRunner(), ids=ids) if ids or reading.component.program]
     recorder = Recorder(LocalRunner())
-    read_all(recorder, names)
+    read_all(recorder, names, ids)
     json.dump([names, recorder.recording], sys.stdout)
 finally:
     shutil.rmtree(directory)
@@ -61,16 +62,19 @@ class CaptureError(Exception):
     """The host could not be recorded."""
 
 
-def record(via: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """The programs of a host, by their names in the catalogue, and the recording of what their readers asked."""
+def record(via: list[str], ids: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The programs of a host, by their names in the catalogue, and the recording of what their readers asked; of the host itself
+    (`os`) what the controls `ids` need."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         archive.add(ROOT / "module_utils" / "mtaudit", "mtaudit", filter=_source_only)
-    command = [*via, "python3", "-c", _ON_THE_HOST]
+    command = [*via, "python3", "-c", _ON_THE_HOST.replace("IDS", repr(ids))]
     done = subprocess.run(command, input=base64.b64encode(packed.getvalue()), capture_output=True, check=False)
     if done.returncode != 0:
         raise CaptureError(f"recording failed: {done.stderr.decode(errors='replace').strip()}")
     names, recording = json.loads(done.stdout)
+    if ids:
+        recording["ids"] = ids
     return names, recording
 
 
@@ -161,8 +165,11 @@ def site_from(data: dict[str, Any]) -> Site:
 def evaluate(programs: list[str], recording: dict[str, Any], site: Site) -> list[Finding]:
     """Every control of these programs on a recorded host."""
     found = []
-    for reading in read_all(Replay(recording), programs):
-        wanted = [c for (_, component), c in sorted(REGISTRY.items()) if component == reading.component.name]
+    replay = Replay(recording)
+    ids = recording.get("ids", ())
+    for reading in read_all(replay, programs, ids):
+        own = reading.component.name
+        wanted = [c for (i, component), c in sorted(REGISTRY.items()) if component == own and (own != "os" or i in ids)]
         found += [finding for c in wanted for instance in reading.instances for finding in c.evaluate(instance, site)]
     return found
 
@@ -201,8 +208,9 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print the findings, keep nothing")
     arguments = parser.parse_args()
     site = json.loads(arguments.site)
+    of_the_host = [i for i, component in sorted(REGISTRY) if component == "os" and arguments.control in (i, None)]
     try:
-        programs, recording = record(shlex.split(arguments.via))
+        programs, recording = record(shlex.split(arguments.via), of_the_host)
     except CaptureError as exc:
         print(exc, file=sys.stderr)
         return 1

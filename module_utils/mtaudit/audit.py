@@ -91,7 +91,7 @@ def audit(runner: Runner, request: Request) -> Answer:
     """Everything that this host can be asked, in one go. Only reads."""
     answer = Answer()
     links = _network(runner)
-    readings = read_all(runner)
+    readings = read_all(runner, ids={wanted.id for wanted in request.selection})
     strange = _strange_listeners(runner, readings)
     kind, source = (request.kind, "inventory") if request.kind else infer_kind(readings)
     site = Site(
@@ -138,7 +138,7 @@ def _evaluated(
     request: Request, site: Site, readings: Sequence[Reading], strange: Sequence[Mapping[str, Any]]
 ) -> Iterator[Finding]:
     for wanted in request.selection:
-        if not set(wanted.components) & set(COMPONENTS):
+        if not any(controls_for(name, [wanted.id]) for name in wanted.components if name in COMPONENTS):
             continue  # answered by others: the proofs of earlier runs, the vantages
         concerned = [r for r in readings if r.component.name in wanted.components]
         if not concerned:
@@ -158,7 +158,7 @@ def _nothing_to_ask(readings: Sequence[Reading], strange: Sequence[Mapping[str, 
         text = f"something that mtaudit cannot read listens on {', '.join(str(s['name']) for s in strange)}"
         return unknown_finding(HOST, "no mail server that is known", text)
     if readings:
-        text = f"this control is not about {', '.join(r.component.title for r in readings)}"
+        text = f"this control is not about {', '.join(r.component.title for r in readings if r.component.program)}"
     else:
         text = "no mail server that mtaudit can read is installed here, and nothing listens on an SMTP port"
     return notapplicable(HOST, "nothing to check", text)

@@ -1,4 +1,4 @@
-"""The programs that mtaudit reads: for each, how it is read, described, simulated and told from its earlier self.
+"""What mtaudit reads: programs (how each is read, described, simulated and told from its earlier self), and the host around them.
 
 A program's code is imported when a host is read, in the function that needs it: AnsiballZ ships what is imported by name, and
 what is not used is not compiled.
@@ -7,7 +7,7 @@ what is not used is not compiled.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
@@ -17,22 +17,31 @@ from .runner import ReadError, Runner
 
 @dataclass(frozen=True)
 class Component:
-    """A program, under its name in the catalogue.
+    """A program, under its name in the catalogue; or `os`, the host around the programs.
 
     read      every instance that may run, as the controls want it; empty when the program is not installed. Raises ReadError.
-    describe  an instance as the estate tells of it.
-    digest    a fingerprint of everything in the instances that decides what the controls find.
+    describe  an instance as the estate tells of it; None for what is no mail program.
+    digest    a fingerprint of everything in the instances that decides what the controls find; None when that is not kept.
     simulate  (instances, Site, HostNetwork or None, **settings) -> findings and spawns; None when the program cannot be asked.
     transfers whether it passes mail on to other servers, so that a host with it and without SMTP listeners is a null client.
+    uses      (Around, instance) -> Uses: the files, processes and accounts that an instance has on the host; None when unknown.
+    survey    instead of read, for what is read after the programs: (runner, the readings so far, ids of the selected controls).
     """
 
     name: str
     title: str
-    read: Callable[[Runner], Sequence[Any]]
-    describe: Callable[[Any], Server]
-    digest: Callable[[Sequence[Any]], str]
+    read: Optional[Callable[[Runner], Sequence[Any]]] = None
+    describe: Optional[Callable[[Any], Server]] = None
+    digest: Optional[Callable[[Sequence[Any]], str]] = None
     simulate: Optional[Callable[..., Any]] = None
     transfers: bool = True
+    uses: Optional[Callable[..., Any]] = None
+    survey: Optional[Callable[[Runner, Sequence[Reading], Collection[str]], Sequence[Any]]] = None
+
+    @property
+    def program(self) -> bool:
+        """Whether it is a mail program."""
+        return self.describe is not None
 
 
 def _postfix() -> Component:
@@ -43,13 +52,23 @@ def _postfix() -> Component:
 
         return simulate_all(*arguments, **settings)
 
-    return Component("postfix", "Postfix", postfix.read, postfix.describe, postfix.digest, simulate)
+    def uses(*arguments: Any) -> Any:
+        from .readers.postfix_uses import uses
+
+        return uses(*arguments)
+
+    return Component("postfix", "Postfix", postfix.read, postfix.describe, postfix.digest, simulate, uses=uses)
 
 
 def _dovecot() -> Component:
     from .readers import dovecot
 
-    return Component("dovecot", "Dovecot", dovecot.read, dovecot.describe, dovecot.digest, transfers=False)
+    def uses(*arguments: Any) -> Any:
+        from .readers.dovecot_uses import uses
+
+        return uses(*arguments)
+
+    return Component("dovecot", "Dovecot", dovecot.read, dovecot.describe, dovecot.digest, transfers=False, uses=uses)
 
 
 def _exim() -> Component:
@@ -60,10 +79,27 @@ def _exim() -> Component:
 
         return simulate_all(*arguments, **settings)
 
-    return Component("exim", "Exim", exim.read, exim.describe, exim.digest, simulate)
+    def uses(*arguments: Any) -> Any:
+        from .readers.exim_uses import uses
+
+        return uses(*arguments)
+
+    return Component("exim", "Exim", exim.read, exim.describe, exim.digest, simulate, uses=uses)
 
 
-COMPONENTS: Mapping[str, Callable[[], Component]] = {"postfix": _postfix, "exim": _exim, "dovecot": _dovecot}
+def _os() -> Component:
+    def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
+        from .readers import system
+
+        # Without a mail program nothing is asked of the host.
+        programs = [(r.component.title, r.component.uses, r.instances) for r in readings if r.component.program]
+        return [system.read(runner, programs, ids)] if programs else []
+
+    return Component("os", "the host", transfers=False, survey=survey)
+
+
+# `os` is the last: it is about what the programs before it were found to use.
+COMPONENTS: Mapping[str, Callable[[], Component]] = {"postfix": _postfix, "exim": _exim, "dovecot": _dovecot, "os": _os}
 
 
 @dataclass(frozen=True)
@@ -76,15 +112,20 @@ class Reading:
 
     @property
     def servers(self) -> list[Server]:
-        return [self.component.describe(instance) for instance in self.instances]
+        return [self.component.describe(instance) for instance in self.instances] if self.component.describe else []
 
 
-def read_all(runner: Runner, names: Iterable[str] = COMPONENTS) -> list[Reading]:
-    """Every program of these that is installed, and every one that could not be read."""
-    found = []
+def read_all(runner: Runner, names: Iterable[str] = COMPONENTS, ids: Collection[str] = ()) -> list[Reading]:
+    """Every program of these that is installed, and every one that could not be read; then the host around them, as far as the
+    controls `ids` need it."""
+    found: list[Reading] = []
     for component in (COMPONENTS[name]() for name in names):
         try:
-            instances = component.read(runner)
+            instances: Sequence[Any] = ()
+            if component.survey:
+                instances = component.survey(runner, found, ids)
+            elif component.read:
+                instances = component.read(runner)
         except ReadError as exc:
             found.append(Reading(component, problem=str(exc)))
             continue
@@ -95,5 +136,5 @@ def read_all(runner: Runner, names: Iterable[str] = COMPONENTS) -> list[Reading]
 
 def digest(readings: Sequence[Reading]) -> str:
     """One fingerprint of everything read; empty when nothing was."""
-    parts = [f"{r.component.name} {r.component.digest(r.instances)}" for r in readings if r.instances]
+    parts = [f"{r.component.name} {r.component.digest(r.instances)}" for r in readings if r.instances and r.component.digest]
     return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""

@@ -10,7 +10,9 @@ import glob
 import os
 import shutil
 import stat as stat_module
+import struct
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Optional, Protocol
@@ -44,7 +46,9 @@ class Completed:
 
 @dataclass(frozen=True)
 class FileStat:
-    """What a control needs to know of a file. `mode` holds the permission bits only, `mtime_ns` nanoseconds since the epoch."""
+    """What a control needs to know of a file. `mode` holds the permission bits only; `mtime_ns` (of the content) and `ctime_ns`
+    (of owner and mode, too) are nanoseconds since the epoch. `acl` is what an access control list adds: ("user" or "group", id,
+    rwx)."""
 
     uid: int
     gid: int
@@ -52,6 +56,8 @@ class FileStat:
     size_bytes: int
     mtime_ns: int
     kind: str  # file, directory, socket, fifo, other
+    ctime_ns: int = 0
+    acl: tuple[tuple[str, int, int], ...] = ()
 
 
 class Runner(Protocol):
@@ -75,6 +81,15 @@ class Runner(Protocol):
 
     def which(self, name: str) -> Optional[str]:
         """The path of a program, looked for in PATH and the system's sbin directories."""
+
+    def resolve(self, path: str) -> str:
+        """The path with every symbolic link followed, as far as they can be read; of /proc/PID/exe the program's file."""
+
+    def tail(self, path: str, limit_bytes: int) -> str:
+        """The end of a file. Raises ReadError."""
+
+    def now(self) -> float:
+        """The clock: seconds since the epoch."""
 
 
 class LocalRunner:
@@ -130,7 +145,7 @@ class LocalRunner:
         kinds = {stat_module.S_IFREG: "file", stat_module.S_IFDIR: "directory", stat_module.S_IFSOCK: "socket",
                  stat_module.S_IFIFO: "fifo"}
         return FileStat(found.st_uid, found.st_gid, stat_module.S_IMODE(found.st_mode), found.st_size, found.st_mtime_ns,
-                        kinds.get(stat_module.S_IFMT(found.st_mode), "other"))
+                        kinds.get(stat_module.S_IFMT(found.st_mode), "other"), found.st_ctime_ns, _acl(path))
 
     def glob(self, pattern: str) -> list[str]:
         return sorted(glob.glob(pattern))
@@ -138,13 +153,41 @@ class LocalRunner:
     def which(self, name: str) -> Optional[str]:
         return shutil.which(name, path=self._path)
 
+    def resolve(self, path: str) -> str:
+        return os.path.realpath(path)
+
+    def tail(self, path: str, limit_bytes: int) -> str:
+        try:
+            if not stat_module.S_ISREG(os.stat(path).st_mode):
+                raise ReadError(f"Could not read {printable(path)}: not a regular file")
+            with open(path, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - limit_bytes))
+                return decode(file.read(limit_bytes))
+        except (OSError, ValueError) as exc:
+            raise ReadError(f"Could not read {printable(path)}: {getattr(exc, 'strerror', exc)}") from exc
+
+    def now(self) -> float:
+        return time.time()
+
+
+def _acl(path: str) -> tuple[tuple[str, int, int], ...]:
+    """The named users and groups of a POSIX access control list, cut by its mask (acl(5); linux/posix_acl_xattr.h)."""
+    try:
+        data = os.getxattr(path, "system.posix_acl_access")
+    except OSError:
+        return ()  # none, or the file system has no such lists
+    entries = [struct.unpack_from("<HHI", data, offset) for offset in range(4, len(data) - 7, 8)]
+    mask = next((rights for tag, rights, _ in entries if tag == 0x10), 7)
+    kinds = {0x02: "user", 0x08: "group"}
+    return tuple((kinds[tag], number, rights & mask) for tag, rights, number in entries if tag in kinds)
+
 
 class Recorder:
     """Passes everything on to another runner and keeps what was asked and answered, for `Replay`."""
 
     def __init__(self, inner: Runner) -> None:
         self._inner = inner
-        self.recording: dict[str, Any] = {"run": [], "read": {}, "stat": {}, "glob": {}, "which": {}}
+        self.recording: dict[str, Any] = {"run": [], "read": {}, "stat": {}, "glob": {}, "which": {}, "resolve": {}, "tail": {}}
 
     @property
     def spawns(self) -> int:
@@ -190,6 +233,23 @@ class Recorder:
         found: Optional[str] = self.recording["which"][name]
         return found
 
+    def resolve(self, path: str) -> str:
+        found: str = self.recording["resolve"].setdefault(path, self._inner.resolve(path))
+        return found
+
+    def tail(self, path: str, limit_bytes: int) -> str:
+        try:
+            text = self._inner.tail(path, limit_bytes)
+        except ReadError as exc:
+            self.recording["tail"][path] = {"error": str(exc)}
+            raise
+        self.recording["tail"][path] = {"text": text}
+        return text
+
+    def now(self) -> float:
+        found: float = self.recording.setdefault("now", self._inner.now())
+        return found
+
 
 class Replay:
     """Answers from a recording. What was never recorded raises LookupError: a test must not answer by accident."""
@@ -222,7 +282,7 @@ class Replay:
         entry = self._recording["stat"][path]
         if entry and "error" in entry:
             raise ReadError(entry["error"])
-        return FileStat(**entry) if entry else None
+        return FileStat(**{**entry, "acl": tuple(tuple(e) for e in entry.get("acl", ()))}) if entry else None
 
     def glob(self, pattern: str) -> list[str]:
         return list(self._recording["glob"][pattern])
@@ -230,3 +290,15 @@ class Replay:
     def which(self, name: str) -> Optional[str]:
         found: Optional[str] = self._recording["which"][name]
         return found
+
+    def resolve(self, path: str) -> str:
+        return str(self._recording["resolve"][path])
+
+    def tail(self, path: str, limit_bytes: int) -> str:
+        entry = self._recording["tail"][path]
+        if "error" in entry:
+            raise ReadError(entry["error"])
+        return str(entry["text"])
+
+    def now(self) -> float:
+        return float(self._recording["now"])

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import relay, relay_dovecot, relay_exim
+from . import files, relay, relay_dovecot, relay_exim
 
-__all__ = ["relay", "relay_dovecot", "relay_exim"]
+__all__ = ["files", "relay", "relay_dovecot", "relay_exim"]

@@ -125,8 +125,13 @@ def _daemons(runner: Runner) -> list[tuple[str, ...]]:
         except ReadError:
             continue  # it has ended
         if words and words[0].rpartition("/")[2] in NAMES and ("-bd" in words or "-bdf" in words):
-            found[tuple(_deciding(words[1:]))] = None
+            found[other_daemon_options(words[1:])] = None
     return list(found)
+
+
+def other_daemon_options(words: Sequence[str]) -> tuple[str, ...]:
+    """The options of a daemon that change what it does with mail."""
+    return tuple(_deciding(words))
 
 
 def _deciding(words: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,77 @@
+"""What an instance of Postfix uses of its host: main.cf, maps and their sources, keys, the master process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .postfix_model import Postfix
+from .postfix_syntax import words
+from .uses import DATA, SECRET, Around, Daemon, Made, UsedFile, Uses
+
+_SUFFIX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
+_TEXT = ("texthash", "regexp", "pcre", "cidr")
+_SERVED = ("ldap", "mysql", "pgsql", "sqlite", "mongodb")  # the file says how to ask a server, with which password
+_TABLE = re.compile(rf"\b({'|'.join((*_SUFFIX, *_TEXT, *_SERVED))}):(/[^\s,{{}}]+)")
+_KEYS = re.compile(r"_(?:key_file|dkey_file|eckey_file|chain_files)\Z")
+_PASSWORDS = ("smtp_sasl_password_maps", "lmtp_sasl_password_maps")
+_ALIASES = ("alias_maps", "alias_database")
+_INCLUDE = re.compile(r"(?<![^\s,:\"]):include:\s*(/[^\s,\"]+)")
+_TABLES_LIMIT = 200
+
+
+def uses(around: Around, postfix: Postfix) -> Uses:
+    """Everything that it reads as root or keeps a secret in, and its master process."""
+    found = Uses("Postfix", problem=postfix.problem)
+    directory = postfix.config_directory
+    for name in ("main.cf", "master.cf"):
+        found.files.append(UsedFile(f"{directory}/{name}", around.role_of(f"{directory}/{name}"), "configuration directory"))
+    if postfix.problem:
+        return found
+    found.accounts = [postfix.main.value("mail_owner")]
+    found.files += [UsedFile(path, DATA, "a list in main.cf") for path in (*postfix.files, *postfix.file_problems)]
+    for name, value in dict.fromkeys(_values(postfix)):
+        _parameter(around, found, name, value)
+    if postfix.main.value("smtpd_sasl_type") == "cyrus":
+        place = postfix.main.value("cyrus_sasl_config_path") or "/etc/postfix/sasl"
+        path = f"{place}/{postfix.main.value('smtpd_sasl_path')}.conf"
+        found.files.append(UsedFile(path, around.role_of(path), "smtpd_sasl_path"))
+    found.daemons = list(_daemons(around, postfix))
+    return found
+
+
+def _values(postfix: Postfix) -> Iterator[tuple[str, str]]:
+    """Every parameter that may name a file, expanded, and the same for each service's own."""
+    for service in (postfix.main, *postfix.services()):
+        for name in postfix.parameters if service.entry is None else service.overrides:
+            raw = service.raw(name) or ""
+            if "/" in raw or ":" in raw or "$" in raw:
+                yield name, service.value(name)
+
+
+def _parameter(around: Around, found: Uses, name: str, value: str) -> None:
+    if _KEYS.search(name):
+        found.files += [UsedFile(path, SECRET, name) for path in words(value) if path.startswith("/")]
+    for kind, path in _TABLE.findall(value)[:_TABLES_LIMIT]:
+        role = SECRET if name in _PASSWORDS else DATA
+        if kind in _SERVED:
+            role = SECRET if around.role_of(path) == SECRET else DATA
+        found.files.append(UsedFile(path, role, name))
+        if kind in _SUFFIX:
+            found.files.append(UsedFile(path + _SUFFIX[kind], role, name))
+            command = "newaliases" if name in _ALIASES else f"postmap {kind}:{path}"
+            found.made.append(Made(path + _SUFFIX[kind], (path,), command))
+        if name in _ALIASES:
+            found.files += [UsedFile(listed, DATA, f":include: in {path}") for listed in _INCLUDE.findall(around.text(path))]
+
+
+def _daemons(around: Around, postfix: Postfix) -> Iterator[Daemon]:
+    """`postfix reload` keeps the master process and starts a new queue manager, which ends for no other reason."""
+    master = around.process(around.text(f"{postfix.main.value('queue_directory')}/pid/master.pid"), "master")
+    if master is None:
+        return
+    managers = [p for p in around.processes if p.parent == master.pid and p.name in ("qmgr", "nqmgr")]
+    files = tuple(f"{postfix.config_directory}/{name}" for name in ("main.cf", "master.cf"))
+    loaded_at = max((p.started_at for p in managers), default=None)
+    tells = "its queue manager started then" if managers else "it has no queue manager, whose start tells of a reload"
+    yield Daemon(f"Postfix of {postfix.config_directory}", master, loaded_at, tells, files, "postfix reload")

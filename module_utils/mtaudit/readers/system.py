@@ -1,0 +1,117 @@
+"""Read the host around the mail programs: the files that they use, with owners and modes, and their running daemons.
+
+Each part is read only when a control that was selected needs it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+from ..runner import FileStat, ReadError, Runner
+from ..text import printable
+from . import accounts
+from .accounts import Accounts
+from .uses import SECRET, Around, UsedFile, Uses, failed
+
+Programs = Sequence[tuple[str, Optional[Callable[[Around, Any], Uses]], Sequence[Any]]]
+
+# Keys and passwords of helpers of every mail program, in the places that their packages use.
+_COMMON = (("/etc/sasldb2", "Cyrus SASL"), ("/etc/dkimkeys/*", "OpenDKIM"), ("/etc/opendkim/keys/*/*", "OpenDKIM"),
+           ("/var/lib/rspamd/dkim/*.key", "rspamd"))  # fmt: skip
+_PUBLIC = re.compile(r"\.(?:txt|pub|crt|pem)\Z|README\w*\Z")
+# Copies that editors, package managers and people leave beside a file.
+_COPY = re.compile(r"(?:~|\.(?:bak|old|orig|save|dpkg-\w+|ucf-\w+|db|lmdb|cdb|\d+|\d{8}))\Z")
+_FILES = {"FILE-01"}
+_DRIFT = {"DRIFT-01"}
+
+@dataclass(frozen=True)
+class Seen:
+    """A file that exists: what is used, the path without symbolic links, and what was seen there and of the directories above."""
+
+    file: UsedFile
+    path: str
+    stat: FileStat
+    above: tuple[tuple[str, FileStat], ...] = ()
+
+@dataclass
+class Host:
+    """What was read of the host. `problems` says of which path or program something could not be seen, and why."""
+
+    programs: list[Uses] = field(default_factory=list)
+    accounts: Accounts = Accounts()
+    files: list[Seen] = field(default_factory=list)
+    stats: dict[str, Optional[FileStat]] = field(default_factory=dict)
+    now: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
+    """No spawn. Raises ReadError when nothing at all can be told."""
+    host, around, wanted = Host(), Around(runner), set(ids)
+    if wanted & (_FILES | _DRIFT):
+        host.programs = _used(around, programs)
+    if wanted & _FILES:
+        host.accounts = accounts.read(runner)
+        _read_files(runner, host)
+    return host
+
+def _used(around: Around, programs: Programs) -> list[Uses]:
+    found = []
+    for title, uses, instances in programs:
+        for instance in instances:
+            try:
+                if uses:
+                    found.append(uses(around, instance))
+            except ReadError as exc:
+                found.append(failed(title, exc))
+    return found
+
+def _stat(runner: Runner, host: Host, path: str) -> Optional[FileStat]:
+    if path not in host.stats:
+        try:
+            host.stats[path] = runner.stat(path)
+        except ReadError as exc:
+            host.stats[path] = None
+            host.problems.append(printable(str(exc)))
+    return host.stats[path]
+
+def _read_files(runner: Runner, host: Host) -> None:
+    wanted: dict[str, UsedFile] = {}
+    for file in (*(file for uses in host.programs for file in uses.files), *_common(runner)):
+        # A file may be named twice: what it is to the one that is most particular counts.
+        if file.path not in wanted or file.role == SECRET:
+            wanted[file.path] = file
+    for file in list(wanted.values()):
+        for copy in _copies(runner, file) if file.role == SECRET else ():
+            wanted.setdefault(copy.path, copy)
+    for file in wanted.values():
+        stat = _stat(runner, host, file.path)
+        if stat is not None and stat.kind == "file":
+            path = runner.resolve(file.path)
+            host.files.append(Seen(file, path, stat, tuple(_above(runner, host, (file.path, path)))))
+
+def _common(runner: Runner) -> list[UsedFile]:
+    found = [(path, where) for pattern, where in _COMMON for path in runner.glob(pattern)]
+    return [UsedFile(path, SECRET, where) for path, where in found if not _PUBLIC.search(path)]
+
+def _copies(runner: Runner, file: UsedFile) -> Iterable[UsedFile]:
+    escaped = re.sub(r"([*?[])", r"[\1]", file.path)
+    for path in runner.glob(f"{escaped}[.~]*"):
+        if _COPY.fullmatch(path[len(file.path):]):
+            yield UsedFile(path, SECRET, f"copy of {file.path}")
+
+def _above(runner: Runner, host: Host, paths: Iterable[str]) -> Iterable[tuple[str, FileStat]]:
+    """The directories on the way to a file, and on the way to what a symbolic link leads to."""
+    seen: dict[str, None] = {}
+    for path in paths:
+        while path not in ("/", ""):
+            path = posixpath.dirname(path)
+            seen[path] = None
+    for directory in seen:
+        stat = _stat(runner, host, directory)
+        if stat is not None:
+            yield directory, stat
+
