@@ -58,6 +58,9 @@ finally:
 """
 
 
+_DAEMON = re.compile(r"\d+ \((?:master|qmgr|exim4?|dovecot|sendmail\S*|smtpd)\) ")
+
+
 class CaptureError(Exception):
     """The host could not be recorded."""
 
@@ -114,6 +117,11 @@ def _compact_exim(entry: dict[str, Any], recording: dict[str, Any]) -> None:
 
 def _only_mail_programs(recording: dict[str, Any]) -> None:
     """Of the processes that were looked at, those of no mail program say nothing."""
+    for path in recording["glob"].get("/proc/[0-9]*/stat", ()):
+        if not _DAEMON.match(recording["read"].get(path, {}).get("text", "")):
+            recording["read"].pop(path, None)
+    if "/proc/[0-9]*/stat" in recording["glob"]:
+        recording["glob"]["/proc/[0-9]*/stat"] = [p for p in recording["glob"]["/proc/[0-9]*/stat"] if p in recording["read"]]
     lines = {path: read.get("text", "") for path, read in recording["read"].items() if path.endswith("/cmdline")}
     kept = [path for path, text in lines.items() if "exim" in text.partition("\0")[0]]
     for pattern in [pattern for pattern in recording["glob"] if pattern.endswith("/cmdline")]:

@@ -1,4 +1,4 @@
-"""Relay controls on recordings of real Postfix and Exim hosts: every fixture's directory names the verdict it must get."""
+"""Controls on recordings of real hosts: every fixture's directory names the verdict it must get."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.mtaudit.components import read_all
 from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.finding import Finding
 from ansible.module_utils.mtaudit.readers import exim, postfix
@@ -14,7 +15,7 @@ from ansible.module_utils.mtaudit.runner import Replay
 from capture_fixture import evaluate, restore, site_from
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-COMPLETE = ("postfix", "exim")  # programs of which every control has a fixture of each verdict
+COMPLETE = ("postfix", "exim", "os")  # programs of which every control has a fixture of each verdict
 CONTROLS = sorted((control, component) for control, component in REGISTRY if component in COMPLETE)
 
 
@@ -78,7 +79,17 @@ def test_every_control_has_a_fixture_of_each_verdict(control: str, component: st
     assert any(d.name.startswith(f"{verdict}-") for d in own)
 
 
-@pytest.mark.parametrize("directory", SCENARIOS, ids=lambda d: f"{d.parent.name}-{d.name}")
+@pytest.mark.parametrize("directory", [d for d in SCENARIOS if component_of(d) == "os"], ids=lambda d: d.name)
+def test_reading_the_host_takes_no_program(directory: Path) -> None:
+    recording, expected = load(directory)
+    programs = [name for name in expected["programs"] if name != "os"]
+    alone, whole = Replay(recording), Replay(recording)
+    read_all(alone, programs)
+    read_all(whole, expected["programs"], recording["ids"])
+    assert whole.spawns == alone.spawns
+
+
+@pytest.mark.parametrize("directory", [d for d in SCENARIOS if component_of(d) != "os"], ids=lambda d: d.name)
 def test_reading_one_instance_takes_few_programs(directory: Path) -> None:
     replay = Replay(load(directory)[0])
     if component_of(directory) == "exim":

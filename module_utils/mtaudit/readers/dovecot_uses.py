@@ -30,7 +30,7 @@ def uses(around: Around, dovecot: Dovecot) -> Uses:
         settings = path.endswith((".ext", ".conf"))
         found.files.append(UsedFile(path, around.role_of(path) if settings else SECRET, "passdb"))
     found.files += [UsedFile(path, CONFIG, "script-login") for path in (*dovecot.scripts, *dovecot.script_problems)]
-    found.daemons = list(_daemons(around, dovecot, tuple(texts)))
+    found.daemons = list(_daemons(around, dovecot, tuple(texts))) if around.daemons else []
     return found
 
 

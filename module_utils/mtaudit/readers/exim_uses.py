@@ -51,7 +51,7 @@ def uses(around: Around, exim: Exim) -> Uses:
             listed = _LISTED.findall(around.text(path)) if path.endswith("aliases") else []
             found.files += [UsedFile(each, DATA, f":include: in {path}") for each in listed]
     _generated(around, exim, found)
-    found.daemons = list(_daemons(around, exim, (exim.file, *includes)))
+    found.daemons = list(_daemons(around, exim, (exim.file, *includes))) if around.daemons else []
     return found
 
 

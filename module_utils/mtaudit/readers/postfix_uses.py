@@ -36,7 +36,7 @@ def uses(around: Around, postfix: Postfix) -> Uses:
         place = postfix.main.value("cyrus_sasl_config_path") or "/etc/postfix/sasl"
         path = f"{place}/{postfix.main.value('smtpd_sasl_path')}.conf"
         found.files.append(UsedFile(path, around.role_of(path), "smtpd_sasl_path"))
-    found.daemons = list(_daemons(around, postfix))
+    found.daemons = list(_daemons(around, postfix)) if around.daemons else []
     return found
 
 

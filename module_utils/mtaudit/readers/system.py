@@ -50,7 +50,8 @@ class Host:
 
 def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
     """No spawn. Raises ReadError when nothing at all can be told."""
-    host, around, wanted = Host(), Around(runner), set(ids)
+    host, wanted = Host(), set(ids)
+    around = Around(runner, bool(wanted & _DRIFT))
     if wanted & (_FILES | _DRIFT):
         host.programs = _used(around, programs)
     if wanted & _FILES:

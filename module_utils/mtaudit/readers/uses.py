@@ -75,8 +75,9 @@ class Uses:
 class Around:
     """The host around the programs, for those who look for what a program uses; what is asked twice is read once."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, daemons: bool = True) -> None:
         self.runner = runner
+        self.daemons = daemons  # whether anybody asks for them
 
     @cached_property
     def processes(self) -> list[Process]:
