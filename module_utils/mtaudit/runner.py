@@ -83,7 +83,7 @@ class Runner(Protocol):
         """The path of a program, looked for in PATH and the system's sbin directories."""
 
     def resolve(self, path: str) -> str:
-        """The path with every symbolic link followed, as far as they can be read; of /proc/PID/exe the program's file."""
+        """The path with every symbolic link followed; of /proc/PID/exe the program's file. Raises ReadError."""
 
     def tail(self, path: str, limit_bytes: int) -> str:
         """The end of a file. Raises ReadError."""
@@ -154,7 +154,14 @@ class LocalRunner:
         return shutil.which(name, path=self._path)
 
     def resolve(self, path: str) -> str:
-        return os.path.realpath(path)
+        try:
+            found = os.path.realpath(path)
+            # Up to Python 3.12 and after it a link that may not be read is told of differently.
+            if os.path.islink(found):
+                os.readlink(found)
+        except (OSError, ValueError) as exc:
+            raise ReadError(f"Could not follow {printable(path)}: {getattr(exc, 'strerror', exc)}") from exc
+        return found
 
     def tail(self, path: str, limit_bytes: int) -> str:
         try:
@@ -234,7 +241,12 @@ class Recorder:
         return found
 
     def resolve(self, path: str) -> str:
-        found: str = self.recording["resolve"].setdefault(path, self._inner.resolve(path))
+        try:
+            found = self._inner.resolve(path)
+        except ReadError as exc:
+            self.recording["resolve"][path] = {"error": str(exc)}
+            raise
+        self.recording["resolve"][path] = {"path": found}
         return found
 
     def tail(self, path: str, limit_bytes: int) -> str:
@@ -292,7 +304,10 @@ class Replay:
         return found
 
     def resolve(self, path: str) -> str:
-        return str(self._recording["resolve"][path])
+        entry = self._recording["resolve"][path]
+        if "error" in entry:
+            raise ReadError(entry["error"])
+        return str(entry["path"])
 
     def tail(self, path: str, limit_bytes: int) -> str:
         entry = self._recording["tail"][path]
