@@ -22,6 +22,7 @@ import shlex
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -33,7 +34,7 @@ ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 from ansible.module_utils.mtaudit import controls  # noqa: E402, F401 - registers every control
 from ansible.module_utils.mtaudit.address import parse_network  # noqa: E402
-from ansible.module_utils.mtaudit.components import read_all  # noqa: E402
+from ansible.module_utils.mtaudit.components import read_all, servers  # noqa: E402
 from ansible.module_utils.mtaudit.control import REGISTRY, Site  # noqa: E402
 from ansible.module_utils.mtaudit.finding import Finding  # noqa: E402
 from ansible.module_utils.mtaudit.runner import Replay  # noqa: E402
@@ -175,7 +176,9 @@ def evaluate(programs: list[str], recording: dict[str, Any], site: Site) -> list
     found = []
     replay = Replay(recording)
     ids = recording.get("ids", ())
-    for reading in read_all(replay, programs, ids):
+    readings = read_all(replay, programs, ids)
+    site = replace(site, servers=servers(readings))
+    for reading in readings:
         own = reading.component.name
         wanted = [c for (i, component), c in sorted(REGISTRY.items()) if component == own and (own != "os" or i in ids)]
         found += [finding for c in wanted for instance in reading.instances for finding in c.evaluate(instance, site)]

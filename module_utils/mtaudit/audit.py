@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from . import controls  # noqa: F401 - registers every control
 from .address import LOOPBACK, Network, contains, parse_network
-from .components import COMPONENTS, Reading, digest, read_all
+from .components import COMPONENTS, Reading, digest, read_all, servers
 from .control import Site, controls_for
 from .finding import HOST, Finding, notapplicable, stamped
 from .finding import error as error_finding
@@ -100,6 +100,7 @@ def audit(runner: Runner, request: Request) -> Answer:
         trusted_networks=request.trusted_networks,
         proxies=request.proxies,
         gateways=tuple(str(g) for g in links.gateways) if links else (),
+        servers=servers(readings, strange),
     )
     answer.findings.extend(_evaluated(request, site, readings, strange))
     answer.spawns = runner.spawns
@@ -109,7 +110,7 @@ def audit(runner: Runner, request: Request) -> Answer:
             answer.findings.extend(found)
             answer.simulation_spawns += spawns
     answer.estate = estate(request, kind, source, readings, links)
-    answer.estate["listeners"] += strange
+    answer.estate["listeners"] += [_listed(listener, "", "") for listener in strange]
     return answer
 
 
@@ -120,7 +121,7 @@ def _network(runner: Runner) -> Optional[network_reader.HostNetwork]:
         return None
 
 
-def _strange_listeners(runner: Runner, readings: Sequence[Reading]) -> list[dict[str, Any]]:
+def _strange_listeners(runner: Runner, readings: Sequence[Reading]) -> list[Listener]:
     """Listeners on SMTP ports that others can reach, as the kernel lists them, and that no program read here has told of."""
     known = {listener.port for reading in readings for server in reading.servers for listener in server.listeners}
     found: dict[int, set[str]] = {}
@@ -130,12 +131,12 @@ def _strange_listeners(runner: Runner, readings: Sequence[Reading]) -> list[dict
     listeners = []
     for port, binds in sorted(found.items()):
         bind = "*" if "*" in binds or len(binds) > 1 else next(iter(binds))
-        listeners.append(_listed(Listener(port, bind, (), tls_wrapper=port == 465), "", ""))
+        listeners.append(Listener(port, bind, (), tls_wrapper=port == 465))
     return listeners
 
 
 def _evaluated(
-    request: Request, site: Site, readings: Sequence[Reading], strange: Sequence[Mapping[str, Any]]
+    request: Request, site: Site, readings: Sequence[Reading], strange: Sequence[Listener]
 ) -> Iterator[Finding]:
     for wanted in request.selection:
         if not any(controls_for(name, [wanted.id]) for name in wanted.components if name in COMPONENTS):
@@ -152,10 +153,10 @@ def _evaluated(
                 yield from _evaluated_for(wanted.id, tuned, reading)
 
 
-def _nothing_to_ask(readings: Sequence[Reading], strange: Sequence[Mapping[str, Any]]) -> Finding:
+def _nothing_to_ask(readings: Sequence[Reading], strange: Sequence[Listener]) -> Finding:
     """Why no program here answers a control. That nobody can be asked is no answer while something listens."""
     if strange and not any(server.smtp for reading in readings for server in reading.servers):
-        text = f"something that mtaudit cannot read listens on {', '.join(str(s['name']) for s in strange)}"
+        text = f"something that mtaudit cannot read listens on {', '.join(listener.name for listener in strange)}"
         return unknown_finding(HOST, "no mail server that is known", text)
     if readings:
         text = f"this control is not about {', '.join(r.component.title for r in readings if r.component.program)}"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from .listeners import Server
+from .listeners import Listener, Server
 from .runner import ReadError, Runner
 
 
@@ -132,6 +132,12 @@ def read_all(runner: Runner, names: Iterable[str] = COMPONENTS, ids: Collection[
         if instances:
             found.append(Reading(component, instances))
     return found
+
+
+def servers(readings: Sequence[Reading], strange: Sequence[Listener] = ()) -> dict[str, tuple[Server, ...]]:
+    """What controls may know of the host's other programs: see Site.servers."""
+    found = {reading.component.name: tuple(reading.servers) for reading in readings}
+    return {**found, "": (Server("", "", tuple(strange)),)} if strange else found
 
 
 def digest(readings: Sequence[Reading]) -> str:

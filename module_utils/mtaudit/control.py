@@ -8,6 +8,7 @@ from typing import Any
 
 from .address import Network
 from .finding import Finding, stamped
+from .listeners import Server
 
 Evaluate = Callable[[Any, "Site"], Iterator[Finding]]
 
@@ -17,7 +18,8 @@ class Site:
     """What the inventory declares about a host, and what the host itself knows of its surroundings.
 
     `tunables` maps a tunable's name to its value, already of the type that the catalogue gives it. `gateways` are the next
-    hops of the host's default routes.
+    hops of the host's default routes. `servers` is what every program of the host tells of itself, by its name in the
+    catalogue; under an empty name stand the SMTP ports that listen and that no program told of.
     """
 
     kind: str = ""
@@ -25,6 +27,7 @@ class Site:
     trusted_networks: tuple[Network, ...] = ()
     proxies: tuple[Network, ...] = ()
     gateways: tuple[str, ...] = ()
+    servers: Mapping[str, tuple[Server, ...]] = field(default_factory=dict)
     tunables: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -36,7 +36,7 @@ class Server:
     """What the estate tells of one instance of a mail program.
 
     `instance` is the path of its configuration, `trusted` the networks whose clients may relay, `helo` the name that it
-    greets other servers with.
+    greets other servers with, `mechanisms` those of SASL that it offers to programs that leave logins to it.
     """
 
     version: str
@@ -45,6 +45,7 @@ class Server:
     local_domains: tuple[str, ...] = ()
     trusted: tuple[Network, ...] = ()
     helo: str = ""
+    mechanisms: tuple[str, ...] = ()
 
     @property
     def smtp(self) -> tuple[Listener, ...]:

@@ -54,7 +54,8 @@ def judge(outcome: Outcome) -> None:
     own = [f for f in outcome.findings if f["control"] == fault.control and f["subject"]["name"] == fault.listener]
     # What the configuration alone leaves open, the probe may prove.
     proven = fault.verdict == "unknown" and any(f.get("methods", {}).get("probe") == "proven_open" for f in own)
-    expected = {(fault.control, fault.listener)} if fault.verdict == "fail" or proven else set()
+    named = {(fault.control, name) for name in (fault.listener, *fault.also_on)}
+    expected = named if fault.verdict == "fail" or proven else set()
     assert {found for found in outcome.failing() if found[0] not in fault.also} == expected, shown
     assert {control for control, _ in outcome.failing()} >= set(fault.also), shown
     assert ("fail" if proven else fault.verdict) in {f["status"] for f in own}, shown

@@ -25,8 +25,9 @@ FLOORS = {
     4: {"audit", "join", "truth", "attribution", "proof", "seen", "run_directory", "report", "transaction", "respond"},
     3: {"components", "controls", "detect"},
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
-        "catalogue", "selection", "waivers", "listeners"},
-    1: {"finding", "joined", "control", "runner", "text", "redact", "address", "tunable", "located_yaml", "json_schema"},
+        "catalogue", "selection", "waivers"},
+    1: {"finding", "joined", "control", "runner", "text", "redact", "address", "listeners", "tunable", "located_yaml",
+        "json_schema"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 

@@ -94,6 +94,11 @@ class Walk:
                 return ended
         return self._accepted(trail)
 
+    def stage(self, name: str) -> Outcome:
+        """What one optional ACL says by itself; nothing stands in the way where it is unset. Never raises Doubt."""
+        trail = _Trail()
+        return self._stage(name, trail) or self._accepted(trail)
+
     def _by_name(self, condition: str, text: str, key: str) -> bool:
         return self._lists.by_name(condition, text, key)
 

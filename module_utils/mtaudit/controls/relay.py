@@ -12,6 +12,7 @@ from ..readers.postfix_restrictions import POLICY, access_tables, all_statements
 from ..readers.postfix_samples import FINGERPRINT, FOREIGN_SENDER
 from ..readers.postfix_syntax import words
 from ..readers.postfix_tables import PATTERNS, Table, TableProblem
+from .postfix_login import no_login, takes_logins
 from .postfix_ports import PerService, each_listener, listener, seen, setting
 from .relay_clients import listed_clients
 from .relay_down import why_down
@@ -275,8 +276,8 @@ def reading_mail_does_not_permit_relaying(smtp: SmtpService, site: Site) -> Iter
 @_each_listener
 def logins_use_senders_of_the_site(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     service = smtp.smtpd
-    if not service.on("smtpd_sasl_auth_enable"):
-        yield notapplicable(listener(smtp), "no login here", "smtpd_sasl_auth_enable = no")
+    if not takes_logins(service):
+        yield notapplicable(listener(smtp), "no login here", no_login(service))
         return
     tables = [service.table(spec) for spec in words(service.value("smtpd_sender_login_maps"))]
     shown = [setting(service, n) for n in ("smtpd_sender_login_maps", "smtpd_sender_restrictions")]

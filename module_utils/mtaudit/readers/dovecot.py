@@ -55,7 +55,8 @@ def parse(text: str) -> Dovecot:
 
 def describe(dovecot: Dovecot) -> Server:
     """Dovecot as the estate tells of it."""
-    return Server(dovecot.version, dovecot.config_file, tuple(port.listener for port in dovecot.ports()))
+    listeners = tuple(port.listener for port in dovecot.ports())
+    return Server(dovecot.version, dovecot.config_file, listeners, mechanisms=dovecot.mechanisms)
 
 
 def digest(instances: Iterable[Dovecot]) -> str:

@@ -50,6 +50,11 @@ class Scope:
         return " ".join(["doveconf", *(f"{kind} {name}" for kind, name in self.filters)])
 
     @property
+    def whom(self) -> str:
+        """The filters by themselves: `remote 198.51.100.0/24`; empty for all connections."""
+        return " ".join(f"{kind} {name}" for kind, name in self.filters)
+
+    @property
     def clients(self) -> Optional[Network]:
         """The clients that a `remote` filter names; None when it names none, or not as a network."""
         name = next((name for kind, name in reversed(self.filters) if kind == "remote"), "")
@@ -91,6 +96,11 @@ class Dovecot:
     def protocols(self) -> frozenset[str]:
         """What is switched on: `protocols = imap lmtp`."""
         return frozenset(self.value("protocols").split())
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """What clients may log in with; the same for every protocol."""
+        return tuple(self.value("auth_mechanisms").split())
 
     def scopes(self, protocol: str) -> list[Scope]:
         """The settings of all connections of a protocol first, then of those that a filter names.

@@ -68,6 +68,7 @@ class Fault:
     shown: bool = False  # part of what `make audit` shows
     releases: Sequence[str] = ()  # where it comes to this, when not everywhere
     also: Sequence[str] = ()
+    also_on: Sequence[str] = ()
     asks: str = ""
     where: str = "stranger"
     shows: str = ""

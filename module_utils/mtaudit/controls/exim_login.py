@@ -1,0 +1,87 @@
+"""How clients may log in to Exim: which authenticators a session is offered, and whether the ACL for AUTH lets them be used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from ..address import LOOPBACK, contains
+from ..control import Site
+from ..listeners import Listener
+from ..readers.exim import Exim
+from ..readers.exim_expand import Doubt, Expander, ForcedFailure, Known, Session
+from ..readers.exim_lists import Lists, network_of
+from .exim_paths import Finder
+from .exim_walk import Answer, Walk
+
+_OPTION = re.compile(r"server_(?!advertise_condition|debug_print|mail_auth_condition)")
+_CLIENTS_LIMIT = 20
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An authenticator that a session may use: its name, the mechanism, and the clients (empty: anybody)."""
+
+    name: str
+    mechanism: str
+    session: Session
+    clients: tuple[str, ...] = ()
+
+
+def server_side(options: Mapping[str, str]) -> bool:
+    """Whether an authenticator takes logins (specification, "Generic options for authenticators")."""
+    if options.get("driver") == "plaintext":
+        return "server_condition" in options
+    return any(_OPTION.match(name) for name in options)
+
+
+def offers(exim: Exim, listener: Listener, site: Site, tls: bool) -> list[Offer]:
+    """What strangers are offered, and what those are who are named in auth_advertise_hosts. Raises Doubt."""
+    found: dict[tuple[str, bool], Offer] = {}
+    for session, clients in _sessions(exim, listener, site, tls):
+        for name, mechanism in _offered(exim, session):
+            if not any(key[0] == name for key in found):
+                found[(name, bool(clients))] = Offer(name, mechanism, session, clients)
+    return list(found.values())
+
+
+def usable(exim: Exim, offer: Offer) -> bool:
+    """Whether acl_smtp_auth lets the client go on. Raises Doubt."""
+    outcome = Walk(exim, offer.session).stage("acl_smtp_auth")
+    if outcome.answer is Answer.UNKNOWN:
+        raise Doubt(f"acl_smtp_auth: {outcome.doubt}")
+    return outcome.answer is Answer.OK
+
+
+def _sessions(exim: Exim, listener: Listener, site: Site, tls: bool) -> Iterator[tuple[Session, tuple[str, ...]]]:
+    finder = Finder(exim, listener, site)
+    versions = [{"ipv4": 4, "ipv6": 6}[family] for family in listener.families]
+    for version in versions:
+        yield finder.session(version, tls=tls), ()
+    named = [n for n in map(network_of, exim.flat("hostlist", exim.options.get("auth_advertise_hosts", "*"))) if n is not None]
+    for network in named[:_CLIENTS_LIMIT]:
+        address = network[min(66, network.num_addresses - 1)]
+        if network.version in versions and not contains(LOOPBACK, address):
+            yield replace(finder.session(network.version, tls=tls), address=str(address)), (str(network),)
+
+
+def _offered(exim: Exim, session: Session) -> Iterator[tuple[str, str]]:
+    """What is not in the EHLO reply is refused, too: "AUTH command used when not advertised" (tried on 4.96 and 4.98)."""
+    known = exim.known()
+    expander = Expander(known, session)
+    lists = Lists(exim, session, expander)
+    expander = Expander(Known(known.variables, known.exists, known.lookup, lists.by_name), session)
+    if not Lists(exim, session, expander).hosts(exim.options.get("auth_advertise_hosts", "*")):
+        return
+    for name, options in exim.config.authenticators.items():
+        if server_side(options) and _true(expander, options.get("server_advertise_condition", "yes")):
+            yield name, options.get("public_name", name).strip('"').upper()
+
+
+def _true(expander: Expander, condition: str) -> bool:
+    """expand_check_condition(): anything but these words and a failure is true."""
+    try:
+        return expander.expand(condition).strip().lower() not in ("", "0", "no", "false")
+    except ForcedFailure:
+        return False
