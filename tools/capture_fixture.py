@@ -124,11 +124,14 @@ def _only_mail_programs(recording: dict[str, Any]) -> None:
     if "/proc/[0-9]*/stat" in recording["glob"]:
         recording["glob"]["/proc/[0-9]*/stat"] = [p for p in recording["glob"]["/proc/[0-9]*/stat"] if p in recording["read"]]
     lines = {path: read.get("text", "") for path, read in recording["read"].items() if path.endswith("/cmdline")}
-    kept = [path for path, text in lines.items() if "exim" in text.partition("\0")[0]]
+    kept = [path for path, text in lines.items() if re.search(r"exim|/smtpd$", text.partition("\0")[0])]
     for pattern in [pattern for pattern in recording["glob"] if pattern.endswith("/cmdline")]:
         for path in set(recording["glob"][pattern]) - set(kept):
             recording["read"].pop(path, None)
         recording["glob"][pattern] = [path for path in recording["glob"][pattern] if path in kept]
+    if "/proc/stat" in recording["read"]:  # of its many numbers only the time of the boot is looked at
+        text = recording["read"]["/proc/stat"].get("text", "")
+        recording["read"]["/proc/stat"]["text"] = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("btime"))
 
 
 def _base(name: str, lines: list[str]) -> list[str]:

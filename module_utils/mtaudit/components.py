@@ -87,6 +87,13 @@ def _exim() -> Component:
     return Component("exim", "Exim", exim.read, exim.describe, exim.digest, simulate, uses=uses)
 
 
+def _opensmtpd() -> Component:
+    from .readers import opensmtpd
+
+    # It has no simulation: its rules are walked by the controls themselves.
+    return Component("opensmtpd", "OpenSMTPD", opensmtpd.read, opensmtpd.describe, opensmtpd.digest)
+
+
 def _os() -> Component:
     def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
         from .readers import system
@@ -99,7 +106,9 @@ def _os() -> Component:
 
 
 # `os` is the last: it is about what the programs before it were found to use.
-COMPONENTS: Mapping[str, Callable[[], Component]] = {"postfix": _postfix, "exim": _exim, "dovecot": _dovecot, "os": _os}
+COMPONENTS: Mapping[str, Callable[[], Component]] = {
+    "postfix": _postfix, "exim": _exim, "opensmtpd": _opensmtpd, "dovecot": _dovecot, "os": _os,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

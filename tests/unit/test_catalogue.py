@@ -138,13 +138,15 @@ def test_no_key_that_awx_takes_for_a_playbook_and_no_jinja(path: Path) -> None:
 
 
 ACTIVATES = {("postfix", "reload"): "postfix reload", ("exim", "restart"): "systemctl restart exim4",
-             ("dovecot", "reload"): "doveadm reload", ("os", "none"): ""}
+             ("opensmtpd", "restart"): "systemctl restart opensmtpd", ("dovecot", "reload"): "doveadm reload", ("os", "none"): ""}
 # What people of one program only have: commands, files, parameters.
 OWN_WORDS = {
     "postfix": r"\bpost(fix|conf|map|multi)\b|\bmain\.cf|\bmaster\.cf|\bmynetworks|\bsmtpd_|\bpermit_",
     "exim": r"\bexim4?\b|\bExim\b|\bdc_|\bacl_|\brelay_from_hosts",
+    "opensmtpd": r"\bOpenSMTPD\b|/etc/smtpd\.conf\b|\bsmtpctl\b|\bmatch from\b",
     "dovecot": r"\bDovecot\b|\bdove(conf|adm)\b",
 }
+TITLES = {"opensmtpd": "OpenSMTPD"}
 
 
 def test_advice_names_commands_for_every_fix(catalogue: Catalogue) -> None:
@@ -176,7 +178,8 @@ def test_what_is_said_of_all_programs_is_no_ones_own(catalogue: Catalogue) -> No
             for name, words in OWN_WORDS.items():
                 found = re.search(words, text)
                 if found and len(entry.components) > 1:
-                    assert name.title() in text[: found.end()], f"{entry.id} {key}: '{found[0]}' without {name}'s name"
+                    title = TITLES.get(name, name.title())
+                    assert title in text[: found.end()], f"{entry.id} {key}: '{found[0]}' without {name}'s name"
 
 
 def test_references_have_the_form_of_their_type(catalogue: Catalogue) -> None:

@@ -10,12 +10,12 @@ import pytest
 from ansible.module_utils.mtaudit.components import read_all
 from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.finding import Finding
-from ansible.module_utils.mtaudit.readers import exim, postfix
+from ansible.module_utils.mtaudit.readers import exim, opensmtpd, postfix
 from ansible.module_utils.mtaudit.runner import Replay
 from capture_fixture import evaluate, restore, site_from
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-COMPLETE = ("postfix", "exim", "os")  # programs of which every control has a fixture of each verdict
+COMPLETE = ("postfix", "exim", "opensmtpd", "os")  # programs of which every control has a fixture of each verdict
 CONTROLS = sorted((control, component) for control, component in REGISTRY if component in COMPLETE)
 
 
@@ -96,6 +96,11 @@ def test_reading_one_instance_takes_few_programs(directory: Path) -> None:
         found = exim.read(replay)
         assert replay.spawns <= 2 * len(found)
         return
+    if component_of(directory) == "opensmtpd":
+        (smtpd,) = opensmtpd.read(replay)
+        data_bases = [table for table in smtpd.config.tables.values() if table.backend == "db"]
+        assert replay.spawns == 2 + len(data_bases)
+        return
     instances = postfix.read(replay)
     tables = sum(1 for i in instances for t in i.tables.values() if t.indexed or t.sampled or t.problem)
     assert replay.spawns <= 2 * len(instances) + tables <= 5 * len(instances)
@@ -104,6 +109,10 @@ def test_reading_one_instance_takes_few_programs(directory: Path) -> None:
 def test_all_relay_controls_are_there() -> None:
     every = [f"RELAY-{n:02}" for n in range(1, 15)] + ["SENDER-03"]
     not_exim = {"RELAY-02", "RELAY-05"}  # mynetworks_style and the virtual domains are Postfix's own
+    # And what MX records or mailbox daemons say decides nothing in OpenSMTPD.
+    not_opensmtpd = not_exim | {"RELAY-11", "RELAY-13"}
     relay = [key for key in CONTROLS if key[0].startswith("RELAY-") or key[0] in every]
     assert [control for control, component in relay if component == "postfix"] == every
     assert [control for control, component in relay if component == "exim"] == [c for c in every if c not in not_exim]
+    own = [control for control, component in relay if component == "opensmtpd"]
+    assert own == [c for c in every if c not in not_opensmtpd]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from . import auth_dovecot, auth_exim, auth_postfix, files, relay, relay_dovecot, relay_exim
+from . import auth_dovecot, auth_exim, auth_postfix, files, relay, relay_dovecot, relay_exim, relay_opensmtpd
 
-__all__ = ["auth_dovecot", "auth_exim", "auth_postfix", "files", "relay", "relay_dovecot", "relay_exim"]
+__all__ = ["auth_dovecot", "auth_exim", "auth_postfix", "files", "relay", "relay_dovecot", "relay_exim",
+           "relay_opensmtpd"]  # fmt: skip

@@ -46,6 +46,24 @@ def listening(runner: Runner) -> list[tuple[Address, int]]:
     return list(found)
 
 
+def interfaces(runner: Runner) -> dict[str, tuple[Address, ...]]:
+    """The addresses of each interface, by its name: those of a route's own network, and what if_inet6 lists but for link-local
+    ones; `lo` is loopback."""
+    own = _addresses4(_optional(runner, "/proc/net/fib_trie"))
+    found: dict[str, list[Address]] = {}
+    for line in _optional(runner, "/proc/net/route").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) >= 8 and not int(fields[3], 16) & _GATEWAY_FLAG and int(fields[7], 16):
+            link = ipaddress.ip_network(f"{_ipv4(fields[1])}/{_ipv4(fields[7])}", strict=False)
+            found.setdefault(fields[0], []).extend(address for address in own if contains([link], address))
+    for line in _optional(runner, "/proc/net/if_inet6").splitlines():
+        fields = line.split()
+        if len(fields) == 6 and fields[5] != "lo" and not _ipv6(fields[0]).is_link_local:
+            found.setdefault(fields[5], []).append(_ipv6(fields[0]))
+    found["lo"] = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
+    return {name: tuple(dict.fromkeys(addresses)) for name, addresses in found.items()}
+
+
 def _socket_address(hexadecimal: str) -> Address:
     """Four bytes at a time in host byte order, for both families (proc_net_tcp)."""
     words = [hexadecimal[i : i + 8] for i in range(0, len(hexadecimal), 8)]
