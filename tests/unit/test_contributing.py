@@ -53,14 +53,16 @@ def with_steps_taken(copy: Path) -> Path:
 
 
 def changed(path: Path, how: str, text: str) -> str:
-    """The file with the step taken. A change shows lines as they shall be, each with one name more than it has."""
+    """The file with the step taken. A change shows new lines below the one that each follows."""
     old = path.read_text(encoding="utf-8") if how != "file" else ""
     if how != "change":
         return old + text
-    for line in filter(None, text.splitlines()):
-        before = re.sub(r"\bbounce, |\"bounce\", ", "", line)
-        assert before != line and before in old.splitlines(), f"{path.name} has no line '{before}'"
-        old = old.replace(before, line)
+    lines = old.splitlines()
+    for before, line in zip(text.splitlines(), text.splitlines()[1:], strict=False):
+        if "bounce" in line:
+            assert before in lines, f"{path.name} has no line '{before}'"
+            lines.insert(lines.index(before) + 1, line)
+    old = "\n".join(lines) + "\n"
     return old
 
 

@@ -249,6 +249,9 @@ class Walk:
         what = value.split("/")[0].split("=")[0].strip()
         if what == "certificate":
             return self._session.certificate
+        if what == "recipient" and self._session.unknown_mailbox:
+            # Without a callout every address of another host's domain verifies: it can be routed.
+            return self._session.unknown_mailbox == "elsewhere" and "callout" not in value
         if what in ("sender", "recipient", "helo", "reverse_host_lookup", "header_syntax", "header_sender", "not_blind",
                     "header_names_ascii"):  # fmt: skip
             return True

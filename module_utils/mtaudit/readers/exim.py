@@ -11,7 +11,7 @@ from typing import Optional
 from ..listeners import Server
 from ..runner import ReadError, Runner
 from ..text import printable
-from . import network
+from . import local_users, network
 from .exim_lists import network_of
 from .exim_model import Exim, other_options
 from .exim_syntax import parse_config, parse_options
@@ -25,6 +25,10 @@ DEBIAN = "/etc/exim4/update-exim4.conf.conf"
 _DEBIAN_NAMES = {"relay_from_hosts": "dc_relay_nets", "relay_to_domains": "dc_relay_domains",
                  "local_domains": "dc_other_hostnames", "local_interfaces": "dc_local_interfaces"}  # fmt: skip
 _FILES_LIMIT = 100
+# What of a router's options decides which addresses it takes.
+_ROUTING = ("condition", "data", "domains", "local_parts", "require_files", "route_data", "senders")
+# Releases of which distributions still have packages that they correct by themselves.
+_OLDER = ("4.94", "4.95", "4.96")
 _VOLATILE = re.compile(r"^(?:message_id_header_\w+|.*_pid)$")
 _PATH = r"(/[\w./+@-]+)"
 # Text tables and lists in files; data bases, of which only size and time are looked at; and what is asked for its existence.
@@ -33,6 +37,7 @@ _FILE = re.compile(
     rf"(?:[a-z]*lsearch(?:\*@?)?(?:,[\w=]+)?\s*(?:;+|\{{)\s*"
     rf"|(?:^|(?<!run)(?<!dbm)(?<!dbmjz)(?<!dbmnz)(?<!cdb)(?<!lmdb)(?<!sqlite)[:;,!{{]|<.)\s*!?\s*){_PATH}"
 )
+_LSEARCH = re.compile(rf"[a-z]*lsearch(?:\*@?)?(?:,[\w=]+)?\s*(?:;+|\{{)\s*{_PATH}")
 _EXISTS = re.compile(rf"exists\s*\{{\s*{_PATH}\s*\}}")
 
 
@@ -165,6 +170,32 @@ def _read_surroundings(runner: Runner, exim: Exim) -> None:
     unread = dict.fromkeys(path for text in texts for path in _DATA_BASE.findall(text))
     exim.tables = {**tables, **{path: _unread(runner, path) for path in list(unread)[:_FILES_LIMIT]}}
     exim.sources = _sources(runner, exim.file)
+    _read_routing(runner, exim)
+    if exim.primary is not None:
+        exim.package, exim.package_problem = exim.primary.package, exim.primary.package_problem
+    elif exim.version.startswith(_OLDER):
+        exim.package, exim.package_problem = _package(runner)
+
+
+def _read_routing(runner: Runner, exim: Exim) -> None:
+    """The tables that routers look into, what they ask the existence of, and who has an account."""
+    texts = [value for router in exim.config.routers.values() for name, value in router.items() if name in _ROUTING]
+    named = [path for text in texts for path in _EXISTS.findall(text) if path not in exim.exists]
+    exim.exists = {**exim.exists, **{path: _exists(runner, path) for path in list(dict.fromkeys(named))[:_FILES_LIMIT]}}
+    paths = [p for text in texts for p in _LSEARCH.findall(text) if exim.exists.get(p) is not False and p not in exim.tables]
+    exim.routing = {path: _table(runner, path) for path in list(dict.fromkeys(paths))[:_FILES_LIMIT]}
+    if any("check_local_user" in router for router in exim.config.routers.values()):
+        exim.local_users = local_users.read(runner)
+
+
+def _package(runner: Runner) -> tuple[str, str]:
+    """The version of Debian's package, or why it is not known."""
+    try:
+        done = runner.run(["dpkg-query", "-W", "-f", "${Version}\n", "exim4-base"])
+    except ReadError as exc:
+        return "", printable(str(exc))
+    lines = done.stdout.split()
+    return (lines[0], "") if done.returncode == 0 and lines else ("", "dpkg knows no exim4-base")
 
 
 def _exists(runner: Runner, path: str) -> Optional[bool]:

@@ -42,7 +42,8 @@ class ForcedFailure(Exception):
 class Session:
     """A client that is only thought of, and its envelope. `login` is what it authenticated as, empty for nobody.
 
-    `name` is its host name by DNS, forward and reverse. `login` needs `method`, the authenticator's name.
+    `name` is its host name by DNS, forward and reverse. `login` needs `method`, the authenticator's name. `unknown_mailbox`: the
+    recipient is nobody's mailbox, at a domain of this host (`here`) or of another that it passes mail on to (`elsewhere`).
     """
 
     address: str
@@ -56,6 +57,7 @@ class Session:
     tls: bool = False
     certificate: bool = False
     mx_backup: bool = False  # the recipient's domain names this host as an MX
+    unknown_mailbox: str = ""
 
     @property
     def variables(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from .exim_expand import Doubt, Known
 from .exim_lists import file_items, network_of
 from .exim_syntax import Config, Statement, items, parse_acls
 from .exim_tables import Table, lookup
+from .local_users import LocalUsers
 
 # Names of services(5) that mail uses.
 PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "urd": 465, "submission": 587}
@@ -24,7 +25,9 @@ _BY_PORT = re.compile(r"\b(?:received_port|interface_port|interface_address|rece
 class Exim:
     """One configuration in use. `command` holds the options of the daemon that runs with it, empty for the default one.
 
-    `sources` maps a named list to where its value was written by a person: Debian's update-exim4.conf.conf.
+    `sources` maps a named list to where its value was written by a person: Debian's update-exim4.conf.conf. `package` is the
+    version of Debian's package, read only where the release alone does not tell what was corrected. `routing` are the tables that
+    routers look into, `local_users` the names of the system's users with their homes.
     """
 
     file: str
@@ -35,6 +38,10 @@ class Exim:
     addresses: tuple[Address, ...] = ()
     command: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    package: str = ""
+    package_problem: str = ""
+    routing: Mapping[str, Table] = field(default_factory=dict)
+    local_users: LocalUsers = LocalUsers()
     primary: Optional[Exim] = None
     problem: str = ""
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -86,7 +93,8 @@ class Exim:
         names = ("primary_hostname", "qualify_domain", "qualify_recipient", "spool_directory", "exim_path", "version_number")
         variables = {name: self.options.get(name, "") for name in names}
         variables.update(smtp_active_hostname=self.helo_name, config_file=self.file, value="")
-        return Known(variables, self.exists, lambda kind, path, key: lookup(self.tables, kind, path, key))
+        tables = {**self.tables, **self.routing}
+        return Known(variables, self.exists, lambda kind, path, key: lookup(tables, kind, path, key))
 
     def named(self, kind: str, name: str) -> list[str]:
         """The items of a named list, named lists and files within it opened; without expansions, which name nothing."""

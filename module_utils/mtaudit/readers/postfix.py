@@ -15,6 +15,7 @@ from ..text import printable
 from . import network
 from .postfix_match import included, is_table
 from .postfix_model import MAPS, MATCH_LISTS, PORTS, RESTRICTION_LISTS, Postfix, Service, SmtpService
+from .postfix_recipients import recipient_tables
 from .postfix_syntax import main_cf, master_cf, physical_lines, words
 from .postfix_tables import load
 
@@ -96,13 +97,14 @@ def read_instance(runner: Runner, directory: str, primary: Optional[Postfix] = N
 def parse(directory: str, settings: str, services: str, main_text: str, master_text: str,
           primary: Optional[Postfix] = None) -> Postfix:
     """The output of `postconf` and `postconf -M`, and the two files for where things stand; without tables."""
-    explicit = main_cf(main_text)
-    parameters = {**{name: value for name, (value, _) in explicit.items()}, **_settings(settings)}
+    explicit, printed = main_cf(main_text), _settings(settings)
+    parameters = {**{name: value for name, (value, _) in explicit.items()}, **printed}
     written = {(e.name, e.type): e for e in master_cf(master_text)}
     lines = {(*key, name): line for key, entry in written.items() for name, line in entry.lines}
     # `postconf -M` takes a joined option apart wrongly: `-omyhostname=x` becomes `-o myh -o stname=x` (seen on 3.7).
     entries = tuple(replace(e, overrides=written.get((e.name, e.type), e).overrides) for e in master_cf(services))
-    return Postfix(directory, parameters, {name: line for name, (_, line) in explicit.items()}, entries, lines, primary=primary)
+    return Postfix(directory, parameters, {name: line for name, (_, line) in explicit.items()}, entries, lines, primary=primary,
+                   known=frozenset(printed))
 
 
 def _postconf(runner: Runner, options: list[str]) -> str:
@@ -185,6 +187,7 @@ def _read_references(runner: Runner, postfix: Postfix) -> None:
     for name in ("virtual_mailbox_domains", "virtual_alias_domains", "relay_domains"):
         local += [d for d in words(postfix.main.value(name)) if not is_table(d) and not d.startswith(("/", "!"))]
     postfix.tables = {spec: load(runner, spec, postfix.config_directory, list(dict.fromkeys(local))[:20]) for spec in specs}
+    postfix.recipients = recipient_tables(runner, postfix, services)
     for service in services:
         service._lists.clear()
     postfix.memo.clear()

@@ -15,8 +15,12 @@ from .postfix_tables import Table
 RESTRICTION_LISTS = ("smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions",
                      "smtpd_relay_restrictions", "smtpd_recipient_restrictions")
 MATCH_LISTS = ("mynetworks", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains",
-               "permit_mx_backup_networks", "smtpd_authorized_xclient_hosts", "smtpd_authorized_xforward_hosts")
+               "permit_mx_backup_networks", "smtpd_authorized_xclient_hosts", "smtpd_authorized_xforward_hosts",
+               "smtpd_forbid_bare_newline_exclusions", "smtpd_client_event_limit_exceptions")
 MAPS = ("relay_clientcerts", "smtpd_sender_login_maps")
+# What decides which recipients exist, in the order in which check_rcpt_maps() of smtpd_check.c asks; and what local(8) knows.
+REWRITING_MAPS = ("recipient_canonical_maps", "canonical_maps", "virtual_alias_maps")
+RECIPIENT_MAPS = (*REWRITING_MAPS, "local_recipient_maps", "virtual_mailbox_maps", "relay_recipient_maps", "alias_maps")
 # Names of services(5) that mail uses; any other is looked up in /etc/services.
 PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "urd": 465, "submission": 587, "qmqp": 628}
 
@@ -64,6 +68,10 @@ class Service:
     def style_override(self) -> str:
         """mynetworks_style where an override sets it and mynetworks is left to it: postconf computes only main.cf's."""
         return self.value("mynetworks_style") if "mynetworks_style" in self.overrides and not self.explicit("mynetworks") else ""
+
+    def knows(self, name: str) -> bool:
+        """Whether this version of Postfix has the parameter: without it, a line in main.cf or master.cf has no effect."""
+        return name in self.postfix.known
 
     def explicit(self, name: str) -> bool:
         """Whether somebody set it, rather than Postfix's default being in force."""
@@ -141,7 +149,8 @@ class SmtpService:
 class Postfix:
     """One instance. `parameters` are unexpanded; `lines` says where main.cf sets one; `problem` why nothing could be read.
 
-    `primary` is the default instance, None for the default instance itself.
+    `recipients` are the tables behind the maps of recipients, by their names there. `known` are the parameters that postconf
+    prints: those that this version has, and what others refer to. `primary` is the default instance, None for that one itself.
     """
 
     config_directory: str
@@ -150,6 +159,7 @@ class Postfix:
     entries: tuple[MasterEntry, ...] = ()
     override_lines: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
+    recipients: Mapping[str, Table] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     file_problems: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[Address, ...] = ()
@@ -158,6 +168,7 @@ class Postfix:
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     primary: Optional[Postfix] = None
     problem: str = ""
+    known: frozenset[str] = frozenset()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -150,7 +150,24 @@ def _asked(runner: Runner, written: str, kind: str, spec: str, directory: str, l
     if kind in PATTERNS:
         text = runner.read(spec.partition(":")[2])
         patterns = samples.pattern_lines(text)
-    stdin = "".join(f"{key}\n" for key in samples.keys(local_domains, patterns))
+    return _sampled(runner, written, spec, directory, samples.keys(local_domains, patterns), text)
+
+
+def sampled(runner: Runner, spec: str, directory: str, keys: Iterable[str]) -> Table:
+    """What a table that is not listed answers to these keys. One spawn, and its file's text where it holds patterns."""
+    written = spec
+    while spec.startswith("proxy:"):
+        spec = spec[len("proxy:"):]
+    kind, _, name = spec.partition(":")
+    try:
+        return _sampled(runner, written, spec, directory, keys, runner.read(name) if kind in PATTERNS else "")
+    except ReadError as exc:
+        return Table(written, kind, problem=printable(str(exc)))
+
+
+def _sampled(runner: Runner, written: str, spec: str, directory: str, keys: Iterable[str], text: str) -> Table:
+    kind = spec.partition(":")[0]
+    stdin = "".join(f"{key}\n" for key in keys)
     done = runner.run(["postmap", "-c", directory, "-q", "-", spec], stdin=stdin, timeout_s=QUERY_TIMEOUT_S)
     if done.returncode != 0 and done.stderr.strip() or "lookup error" in done.stderr:
         return Table(written, kind, problem=_complaint(done.stderr))
