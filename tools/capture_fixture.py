@@ -59,7 +59,9 @@ finally:
 """
 
 
-_DAEMON = re.compile(r"\d+ \((?:master|qmgr|exim4?|dovecot|sendmail\S*|smtpd)\) ")
+_DAEMON = re.compile(
+    r"\d+ \((?:master|qmgr|exim4?|dovecot|sendmail\S*|smtpd?|lmtp|postscreen|tlsproxy|dnsblog|[a-z0-9]+-login)\) "
+)
 
 
 class CaptureError(Exception):
@@ -121,6 +123,9 @@ def _only_mail_programs(recording: dict[str, Any]) -> None:
     for path in recording["glob"].get("/proc/[0-9]*/stat", ()):
         if not _DAEMON.match(recording["read"].get(path, {}).get("text", "")):
             recording["read"].pop(path, None)
+    for path, read in recording["read"].items():
+        if path.endswith("/maps") and "text" in read:
+            read["text"] = "".join(line + "\n" for line in read["text"].splitlines() if line.endswith(" (deleted)"))
     if "/proc/[0-9]*/stat" in recording["glob"]:
         recording["glob"]["/proc/[0-9]*/stat"] = [p for p in recording["glob"]["/proc/[0-9]*/stat"] if p in recording["read"]]
     lines = {path: read.get("text", "") for path, read in recording["read"].items() if path.endswith("/cmdline")}

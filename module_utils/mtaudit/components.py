@@ -90,8 +90,13 @@ def _exim() -> Component:
 def _opensmtpd() -> Component:
     from .readers import opensmtpd
 
+    def uses(*arguments: Any) -> Any:
+        from .readers.opensmtpd_uses import uses
+
+        return uses(*arguments)
+
     # It has no simulation: its rules are walked by the controls themselves.
-    return Component("opensmtpd", "OpenSMTPD", opensmtpd.read, opensmtpd.describe, opensmtpd.digest)
+    return Component("opensmtpd", "OpenSMTPD", opensmtpd.read, opensmtpd.describe, opensmtpd.digest, uses=uses)
 
 
 def _os() -> Component:

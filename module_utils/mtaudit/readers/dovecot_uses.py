@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator
 
 from .dovecot_model import Dovecot, Section
-from .uses import CONFIG, SECRET, Around, Daemon, UsedFile, Uses, modified_at
+from .uses import CONFIG, SECRET, Around, Daemon, UsedFile, Uses, Worker, modified_at
 
 _INCLUDE = re.compile(r"(?m)^\s*!include(?:_try)?\s+(\S+)")
 # doveconf hides where 2.3 takes a key from: `ssl_key = </etc/ssl/private/mail.key`.
 _KEY = re.compile(r"(?m)^[ \t]*(ssl_key|ssl_alt_key|ssl_server_key_file|ssl_client_key(?:_file)?|key_file)\s*=\s*<?\s*(/\S+)")
 _FILE = re.compile(r"(?<![^\s=])(/[^\s=]+)")
+_FACING = ("imap-login", "pop3-login", "submission-login", "managesieve-login", "imap-urlauth-login")
 _FILES_LIMIT = 200
 
 
@@ -23,8 +24,7 @@ def uses(around: Around, dovecot: Dovecot) -> Uses:
     for path, text in texts.items():
         found.files.append(UsedFile(path, around.role_of(path), "configuration"))
         found.files += [UsedFile(key, SECRET, f"{name} in {path}") for name, key in _KEY.findall(text)]
-    names = ("default_internal_user", "default_login_user")
-    found.accounts = [dovecot.value(name) for name in names if dovecot.value(name)]
+    found.workers, found.processes = list(_workers(dovecot)), _FACING
     for path in dict.fromkeys(_passwords(dovecot.root)):
         # A file of passwords, or one that says how to ask a data base for them.
         settings = path.endswith((".ext", ".conf"))
@@ -57,6 +57,15 @@ def _passwords(section: Section) -> Iterator[str]:
         yield from _passwords(inner)
 
 
+def _workers(dovecot: Dovecot) -> Iterator[Worker]:
+    """The services that talk with people who have not logged in: they refuse to run as root (tried on 2.3.19 and 2.4.1). What 2.4
+    does not print is as it comes, in a chroot."""
+    for service in dovecot.root.of_kind("service"):
+        if service.name in _FACING:
+            where = f"doveconf service {service.name}"
+            yield Worker(f"Dovecot's {service.name}", where, "", bool(service.settings.get("chroot", "login")))
+
+
 def _daemons(around: Around, dovecot: Dovecot, files: tuple[str, ...]) -> Iterator[Daemon]:
     """A reload keeps the master process and makes its sockets anew (tried on 2.3.19 and 2.4.1)."""
     base = dovecot.value("base_dir") or "/run/dovecot"
@@ -64,5 +73,7 @@ def _daemons(around: Around, dovecot: Dovecot, files: tuple[str, ...]) -> Iterat
     if master is None:
         return
     loaded_at = modified_at(around.runner, f"{base}/config")
-    tells = f"{base}/config was made then" if loaded_at else f"{base}/config is not there, whose age tells of a reload"
-    yield Daemon("Dovecot", master, loaded_at, tells, files, "doveadm reload")
+    tells = f"{base}/config was made then" if loaded_at else f"it started then; no {base}/config tells of a reload"
+    since = loaded_at or master.started_at
+    program = around.runner.which("dovecot") or ""
+    yield Daemon("Dovecot", master, program, since, tells, files, "doveadm reload", loaded_at is not None)

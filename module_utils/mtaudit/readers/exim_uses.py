@@ -20,6 +20,7 @@ _EXPANDED = re.compile(r"\$(?:\{(?:[^{}]|\{[^{}]*\})*\}|\w+)")
 _LISTED = re.compile(r"(?<![^\s,:\"]):include:\s*(/[^\s,\"]+)")
 _NO_SETTINGS = re.compile(r"/(?:bin|usr|lib|dev|proc|run|var/run|var/spool|var/mail)/")
 _PUBLIC = re.compile(rf"\.(?:pem|crt|cer)\Z|\A{_NO_SETTINGS.pattern}")
+_DAEMON = ("-bd", "-bdf")
 _LOG_END_BYTES = 2 * 1024 * 1024
 _STARTED = re.compile(r"(?m)^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\S* (?:\[\d+\] )?exim \S+ daemon started: pid=(\d+),")
 
@@ -33,7 +34,7 @@ def uses(around: Around, exim: Exim) -> Uses:
     text = around.text(exim.file)
     includes = tuple(dict.fromkeys(_INCLUDE.findall(text)))
     found.files += [UsedFile(path, CONFIG, f".include in {exim.file}") for path in includes]
-    found.accounts = [exim.options.get("exim_user", "")]
+    found.processes, found.options = NAMES, _DAEMON  # those that deliver are root's, and talk with nobody but other servers
     for name, options in exim.config.authenticators.items():
         paths = dict.fromkeys(path for value in options.values() for path in _PATH.findall(value))
         found.files += [UsedFile(path, SECRET, f"authenticator {name}") for path in paths if not _PUBLIC.search(path)]
@@ -74,14 +75,15 @@ def _daemons(around: Around, exim: Exim, files: tuple[str, ...]) -> Iterator[Dae
     daemons = {p.pid: p for p in around.processes if p.name in NAMES}
     for process in daemons.values():
         command = around.command_line(process) if process.parent not in daemons else []
-        if ("-bd" in command or "-bdf" in command) and other_daemon_options(command[1:]) == exim.command:
-            again = _again(around, exim, process)
-            tells = "the log says that it read its configuration anew then" if again else "it started then"
-            since = again or process.started_at
-            yield Daemon(f"Exim, process {process.pid}", process, since, tells, files, "systemctl restart exim4")
+        if set(command) & set(_DAEMON) and other_daemon_options(command[1:]) == exim.command:
+            logged = _logged_start(around, exim, process)
+            since = max(process.started_at, logged or 0.0)
+            tells = "it started then, says its log" if logged else "it started then; the log tells of no later start"
+            program, title = exim.options.get("exim_path", ""), f"Exim, process {process.pid}"
+            yield Daemon(title, process, program, since, tells, files, "systemctl restart exim4", logged is not None)
 
 
-def _again(around: Around, exim: Exim, process: Process) -> Optional[float]:
+def _logged_start(around: Around, exim: Exim, process: Process) -> Optional[float]:
     """When the log says that the daemon started last. SIGHUP makes it execute itself anew: process and pid file stay as they
     are (tried on 4.96 and 4.98.2)."""
     path = exim.options.get("log_file_path", "").split(":")[0].strip().replace("%s", "main") or "/var/log/exim4/mainlog"
@@ -90,6 +92,4 @@ def _again(around: Around, exim: Exim, process: Process) -> Optional[float]:
     except ReadError:
         return None
     stamps = [stamp for stamp, pid in _STARTED.findall(text) if pid == str(process.pid)]
-    # A whole second is logged: the end of it, so that what was written before is not taken for newer.
-    logged = time.mktime(time.strptime(stamps[-1], "%Y-%m-%d %H:%M:%S")) + 1 if stamps else 0.0
-    return logged if logged > process.started_at + 1 else None
+    return time.mktime(time.strptime(stamps[-1], "%Y-%m-%d %H:%M:%S")) if stamps else None

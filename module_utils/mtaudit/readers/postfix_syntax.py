@@ -30,7 +30,8 @@ class Line:
 
 @dataclass(frozen=True)
 class MasterEntry:
-    """A service as master.cf has it. `overrides` holds its `-o` options, the last of each name; `lines` where each stands."""
+    """A service as master.cf has it. `overrides` holds its `-o` options, the last of each name; `lines` where each stands;
+    `unprivileged` and `chroot` are the columns, where `-` stands for the default."""
 
     name: str
     type: str
@@ -38,6 +39,8 @@ class MasterEntry:
     number: int
     overrides: tuple[tuple[str, str], ...]
     lines: tuple[tuple[str, int], ...]
+    unprivileged: str = "-"
+    chroot: str = "-"
 
 
 def physical_lines(text: str) -> list[str]:
@@ -140,7 +143,8 @@ def _master_entry(group: list[Line]) -> Optional[MasterEntry]:
             overrides.pop(name.strip(), None)
             overrides[name.strip()] = value.strip()
     lines = {name: _line_of(name, group) for name in overrides}
-    return MasterEntry(tokens[0], tokens[1], tokens[7], group[0].number, tuple(overrides.items()), tuple(lines.items()))
+    named = (tokens[0], tokens[1], tokens[7], group[0].number)
+    return MasterEntry(*named, tuple(overrides.items()), tuple(lines.items()), tokens[3], tokens[4])
 
 
 def _line_of(name: str, group: list[Line]) -> int:

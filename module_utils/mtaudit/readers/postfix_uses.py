@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .postfix_model import Postfix
 from .postfix_syntax import words
-from .uses import DATA, SECRET, Around, Daemon, Made, UsedFile, Uses
+from .uses import DATA, SECRET, Around, Daemon, Made, UsedFile, Uses, Worker
 
 _SUFFIX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
 _TEXT = ("texthash", "regexp", "pcre", "cidr")
@@ -17,6 +17,7 @@ _KEYS = re.compile(r"_(?:key_file|dkey_file|eckey_file|chain_files)\Z")
 _PASSWORDS = ("smtp_sasl_password_maps", "lmtp_sasl_password_maps")
 _ALIASES = ("alias_maps", "alias_database")
 _INCLUDE = re.compile(r"(?<![^\s,:\"]):include:\s*(/[^\s,\"]+)")
+_FACING = ("smtpd", "postscreen", "tlsproxy", "qmqpd", "smtp", "lmtp", "dnsblog")
 _TABLES_LIMIT = 200
 
 
@@ -28,7 +29,7 @@ def uses(around: Around, postfix: Postfix) -> Uses:
         found.files.append(UsedFile(f"{directory}/{name}", around.role_of(f"{directory}/{name}"), "configuration directory"))
     if postfix.problem:
         return found
-    found.accounts = [postfix.main.value("mail_owner")]
+    found.workers, found.processes = list(_workers(postfix)), _FACING
     found.files += [UsedFile(path, DATA, "a list in main.cf") for path in (*postfix.files, *postfix.file_problems)]
     for name, value in dict.fromkeys(_values(postfix)):
         _parameter(around, found, name, value)
@@ -45,6 +46,8 @@ def _values(postfix: Postfix) -> Iterator[tuple[str, str]]:
     for service in (postfix.main, *postfix.services()):
         for name in postfix.parameters if service.entry is None else service.overrides:
             raw = service.raw(name) or ""
+            if name.startswith(("proxy_read_maps", "proxy_write_maps")):
+                continue  # the tables of all the others
             if "/" in raw or ":" in raw or "$" in raw:
                 yield name, service.value(name)
 
@@ -65,6 +68,20 @@ def _parameter(around: Around, found: Uses, name: str, value: str) -> None:
             found.files += [UsedFile(listed, DATA, f":include: in {path}") for listed in _INCLUDE.findall(around.text(path))]
 
 
+def _workers(postfix: Postfix) -> Iterator[Worker]:
+    """The services that talk with strangers: root with `n` in the column `unpriv`, with `y` or `-` mail_owner (master(5))."""
+    for service in postfix.services():
+        entry = service.entry
+        if entry and entry.command in _FACING:
+            # smtpd itself refuses to run as root (tried on 3.7 and 3.10): then nobody is served.
+            root = entry.unprivileged == "n" and entry.command != "smtpd"
+            user = "root" if root else postfix.main.value("mail_owner")
+            # Up to 2.11 `-` meant yes; since 3.0 no, but with an old compatibility_level (COMPATIBILITY_README).
+            old = postfix.main.value("compatibility_level") in ("", "0")
+            where = f"{postfix.config_directory}/master.cf {entry.name}/{entry.type}"
+            yield Worker(f"Postfix's {entry.command}", where, user, entry.chroot == "y" or entry.chroot == "-" and old)
+
+
 def _daemons(around: Around, postfix: Postfix) -> Iterator[Daemon]:
     """`postfix reload` keeps the master process and starts a new queue manager, which ends for no other reason."""
     master = around.process(around.text(f"{postfix.main.value('queue_directory')}/pid/master.pid"), "master")
@@ -72,6 +89,8 @@ def _daemons(around: Around, postfix: Postfix) -> Iterator[Daemon]:
         return
     managers = [p for p in around.processes if p.parent == master.pid and p.name in ("qmgr", "nqmgr")]
     files = tuple(f"{postfix.config_directory}/{name}" for name in ("main.cf", "master.cf"))
-    loaded_at = max((p.started_at for p in managers), default=None)
-    tells = "its queue manager started then" if managers else "it has no queue manager, whose start tells of a reload"
-    yield Daemon(f"Postfix of {postfix.config_directory}", master, loaded_at, tells, files, "postfix reload")
+    loaded_at = max((p.started_at for p in managers), default=master.started_at)
+    tells = "its queue manager started then" if managers else "it started then; no queue manager tells of a reload"
+    program = f"{postfix.main.value('daemon_directory')}/master"
+    title = f"Postfix of {postfix.config_directory}"
+    yield Daemon(title, master, program, loaded_at, tells, files, "postfix reload", bool(managers))

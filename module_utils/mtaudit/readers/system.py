@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
@@ -15,7 +15,7 @@ from ..runner import FileStat, ReadError, Runner
 from ..text import printable
 from . import accounts
 from .accounts import Accounts
-from .uses import SECRET, Around, UsedFile, Uses, failed
+from .uses import SECRET, Around, Daemon, Process, UsedFile, Uses, failed
 
 Programs = Sequence[tuple[str, Optional[Callable[[Around, Any], Uses]], Sequence[Any]]]
 
@@ -25,8 +25,13 @@ _COMMON = (("/etc/sasldb2", "Cyrus SASL"), ("/etc/dkimkeys/*", "OpenDKIM"), ("/e
 _PUBLIC = re.compile(r"\.(?:txt|pub|crt|pem)\Z|README\w*\Z")
 # Copies that editors, package managers and people leave beside a file.
 _COPY = re.compile(r"(?:~|\.(?:bak|old|orig|save|dpkg-\w+|ucf-\w+|db|lmdb|cdb|\d+|\d{8}))\Z")
+_DELETED = " (deleted)"  # proc_pid_exe(5), proc_pid_maps(5)
+_DELETED_LIBRARY = re.compile(r"(?m)^\S+ r-x\S* (?:\S+ +){3}(/\S+\.so\S*) \(deleted\)$")
+# Those whose defects an update mends, looked at where the kernel does not show which ones a process has.
+_LIBRARIES = tuple(f"/usr/lib/*-linux-gnu/{name}.so.*" for name in ("libc", "libssl", "libcrypto", "libgnutls", "libsasl2"))
 _FILES = {"FILE-01"}
 _DRIFT = {"DRIFT-01"}
+_PRIVILEGES = {"CHROOT-01"}
 
 @dataclass(frozen=True)
 class Seen:
@@ -37,6 +42,16 @@ class Seen:
     stat: FileStat
     above: tuple[tuple[str, FileStat], ...] = ()
 
+@dataclass(frozen=True)
+class Image:
+    """What a process was started from: the program and libraries that are no longer those on the disk. `problem` when that could
+    not be seen, and then `newer`: those that changed after the process started."""
+
+    replaced: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
+    problem: str = ""
+
+
 @dataclass
 class Host:
     """What was read of the host. `problems` says of which path or program something could not be seen, and why."""
@@ -45,6 +60,8 @@ class Host:
     accounts: Accounts = Accounts()
     files: list[Seen] = field(default_factory=list)
     stats: dict[str, Optional[FileStat]] = field(default_factory=dict)
+    images: dict[int, Image] = field(default_factory=dict)
+    running: list[tuple[Process, str, str]] = field(default_factory=list)  # those that talk with strangers, program, account
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -52,20 +69,60 @@ def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
     """No spawn. Raises ReadError when nothing at all can be told."""
     host, wanted = Host(), set(ids)
     around = Around(runner, bool(wanted & _DRIFT))
-    if wanted & (_FILES | _DRIFT):
+    if wanted & (_FILES | _DRIFT | _PRIVILEGES):
         host.programs = _used(around, programs)
     if wanted & _FILES:
         host.accounts = accounts.read(runner)
         _read_files(runner, host)
+    if wanted & _PRIVILEGES:
+        host.accounts = accounts.read(runner)
+        host.running = list(_running(around, host))
+    if wanted & _DRIFT:
+        host.now = runner.now()
+        for uses in host.programs:
+            for path in (p for made in uses.made for p in (made.path, *made.sources)):
+                _stat(runner, host, path)
+            for daemon in uses.daemons:
+                host.images[daemon.process.pid] = _image(runner, host, daemon)
+                for path in daemon.files:
+                    _stat(runner, host, path)
     return host
+
+
+def _running(around: Around, host: Host) -> Iterator[tuple[Process, str, str]]:
+    programs = {name: uses for uses in host.programs for name in uses.processes}
+    for process in around.processes:
+        uses = programs.get(process.name)
+        if uses and (not uses.options or set(uses.options) & set(around.command_line(process))):
+            # Uid: real, effective, saved, of files (proc_pid_status(5))
+            found = re.search(r"(?m)^Uid:\t\d+\t(\d+)", around.text(f"/proc/{process.pid}/status"))
+            if found:
+                yield process, uses.title, host.accounts.user(int(found.group(1)))
+
+
+def _image(runner: Runner, host: Host, daemon: Daemon) -> Image:
+    """Of a process of another account the kernel shows this to those with CAP_SYS_PTRACE only (proc(5), ptrace(2)), which root
+    in a container mostly has not."""
+    pid = daemon.process.pid
+    try:
+        program = runner.resolve(f"/proc/{pid}/exe")
+        mapped = runner.read(f"/proc/{pid}/maps")
+    except ReadError as exc:
+        paths = [daemon.program, *(path for pattern in _LIBRARIES for path in runner.glob(pattern))]
+        stats = [(path, _stat(runner, host, path)) for path in paths if path]
+        newer = tuple(path for path, stat in stats if stat and stat.ctime_ns / 1e9 > daemon.process.started_at)
+        return Image(newer=newer, problem=printable(str(exc)))
+    replaced = [program.partition(_DELETED)[0]] if program.endswith(_DELETED) else []
+    replaced += [match.group(1) for match in _DELETED_LIBRARY.finditer(mapped)]
+    return Image(tuple(dict.fromkeys(replaced)))
 
 def _used(around: Around, programs: Programs) -> list[Uses]:
     found = []
     for title, uses, instances in programs:
         for instance in instances:
             try:
-                if uses:
-                    found.append(uses(around, instance))
+                known = Uses(title, problem="which files and processes it uses is not known to mtaudit")
+                found.append(uses(around, instance) if uses else known)
             except ReadError as exc:
                 found.append(failed(title, exc))
     return found
@@ -91,7 +148,11 @@ def _read_files(runner: Runner, host: Host) -> None:
     for file in wanted.values():
         stat = _stat(runner, host, file.path)
         if stat is not None and stat.kind == "file":
-            path = runner.resolve(file.path)
+            try:
+                path = runner.resolve(file.path)
+            except ReadError as exc:
+                host.problems.append(printable(str(exc)))
+                continue
             host.files.append(Seen(file, path, stat, tuple(_above(runner, host, (file.path, path)))))
 
 def _common(runner: Runner) -> list[UsedFile]:

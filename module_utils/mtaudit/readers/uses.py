@@ -50,25 +50,41 @@ class Process:
 
 @dataclass(frozen=True)
 class Daemon:
-    """A running daemon: since when it has what it read from `files`; None, with the reason, when that cannot be told."""
+    """A running daemon, made from `program`. What it has of `files` is as they were at `loaded_at`, which `tells` explains; not
+    `certain`: perhaps it read them again later."""
 
     title: str
     process: Process
-    loaded_at: Optional[float]
+    program: str
+    loaded_at: float
     tells: str
     files: tuple[str, ...]
     again: str
+    certain: bool = True
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A kind of process that talks with strangers: what it may do by configuration. `user` is empty where that was not seen."""
+
+    title: str
+    where: str
+    user: str
+    chroot: bool
 
 
 @dataclass
 class Uses:
-    """What one instance of a program uses. `problem` says why it could not be found out. `accounts` are those that it runs as."""
+    """What one instance of a program uses. `problem` says why it could not be found out. `processes` are names of those that talk
+    with strangers, with one of `options` where there are any."""
 
     title: str
     files: list[UsedFile] = field(default_factory=list)
     made: list[Made] = field(default_factory=list)
     daemons: list[Daemon] = field(default_factory=list)
-    accounts: list[str] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+    processes: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     problem: str = ""
 
 

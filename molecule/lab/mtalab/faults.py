@@ -115,7 +115,9 @@ def plant(lab: Lab, fault: Fault, base: str = "") -> Host:
         lab.publish(host.name, hide_clients=True)
     # A name of its own in the greeting: a prober takes servers of one name for one server, and spares it.
     name = lab.hosts.address_name(host)
-    greeting = f"if [ -x {GREET} ]; then {GREET} {name}; else postconf -e 'smtpd_banner = {name} ESMTP'; fi"
+    # Into force at once: what the row activates may be another program.
+    banner = f"postconf -e 'smtpd_banner = {name} ESMTP'; postfix reload || {{ sleep 1; postfix reload; }}"
+    greeting = f"if [ -x {GREET} ]; then {GREET} {name}; else {banner}; fi"
     script = f"set -e\n{greeting}\n{fault.plant}\n{fault.activate}\n"
     done = lab.execute(host.name, "sh", "-c", script, timeout_s=PLANT_S)
     if done.returncode != 0:
