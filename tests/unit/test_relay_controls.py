@@ -71,7 +71,10 @@ def test_the_verdict_is_the_one_in_the_name(directory: Path) -> None:
 def test_one_root_cause_fails_one_control(directory: Path) -> None:
     """Others fail with it only where the row of the fault says so, and why."""
     name = re.sub(r"^[a-z]+-(.*?)(?:-d13)?$", r"\1", directory.name)
-    assert set(load(directory)[1]["other_failures"]) - SINCE == set(ALSO.get(name, ())) - SINCE
+    expected = load(directory)[1]
+    # Of a control on the host itself only its own fixtures have the readings.
+    unread = set() if "os" in expected["programs"] else {control for control, component in REGISTRY if component == "os"}
+    assert set(expected["other_failures"]) - SINCE == set(ALSO.get(name, ())) - SINCE - unread
 
 
 @pytest.mark.parametrize("directory", SCENARIOS, ids=lambda d: f"{d.parent.name}-{d.name}")
