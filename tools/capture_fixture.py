@@ -37,7 +37,13 @@ from ansible.module_utils.mtaudit.address import parse_network  # noqa: E402
 from ansible.module_utils.mtaudit.components import read_all, servers  # noqa: E402
 from ansible.module_utils.mtaudit.control import REGISTRY, Site  # noqa: E402
 from ansible.module_utils.mtaudit.finding import Finding  # noqa: E402
+from ansible.module_utils.mtaudit.readers.sendmail_ask import MARK  # noqa: E402
 from ansible.module_utils.mtaudit.runner import Replay  # noqa: E402
+
+_SENDMAIL_NEEDED = re.compile(
+    rf"{MARK}|^(?:> )*(?:check_mail|Local_check_mail|check_rcpt|parse) +(?:returns|input):|returns: *(?:\$# *)?RELAY"
+)
+_SENDMAIL_LOOKED_UP = re.compile(r"^(?:> )*[ADEFU] +input:")
 
 # Runs on the host: the readers over a Recorder; on stdout which programs there are, and the recording, as JSON.
 _ON_THE_HOST = """
@@ -89,8 +95,8 @@ def _source_only(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
 
 
 def compact(recording: dict[str, Any]) -> dict[str, Any]:
-    """The recording with the long outputs of a plain `postconf` (1,100 lines) and of `exim -bP` as differences to those of an
-    untouched program of the same version, which are kept once, in tests/fixtures. `restore` is the inverse."""
+    """The recording with the long outputs of a plain `postconf` (1,100 lines), of `exim -bP` and of `sendmail -bt` as differences
+    to those of an untouched program of the same version, kept once, in tests/fixtures. `restore` is the inverse."""
     for entry in recording["run"]:
         if _lists_parameters(entry) and "stdout" in entry:
             lines = [line for line in entry.pop("stdout").splitlines() if not line.startswith("process_id =")]
@@ -101,6 +107,11 @@ def compact(recording: dict[str, Any]) -> dict[str, Any]:
             entry["with"] = [line for line in lines if line not in set(usual)]
         elif entry["argv"][0].startswith("exim") and "-bP" in entry["argv"] and entry.get("stdout"):
             _compact_exim(entry, recording)
+        elif entry["argv"][-1] == "-bt":
+            _compact_sendmail(entry, recording)
+    for path, read in recording["read"].items():
+        if path.endswith(".cf") and "text" in read:
+            _as_difference(read, "text", f"sendmail-cf-{_sendmail_version(recording)}.txt")
     _only_mail_programs(recording)
     return recording
 
@@ -116,6 +127,46 @@ def _compact_exim(entry: dict[str, Any], recording: dict[str, Any]) -> None:
     usual = _base(entry["stdout_of"], lines)
     steps = difflib.SequenceMatcher(None, usual, lines, autojunk=False).get_opcodes()
     entry["instead"] = [[i1, i2, lines[j1:j2]] for tag, i1, i2, j1, j2 in steps if tag != "equal"]
+
+
+def _compact_sendmail(entry: dict[str, Any], recording: dict[str, Any]) -> None:
+    """Of the trace only what the reader takes from it: marks, results, and what was looked up before a yes."""
+    version = _sendmail_version(recording)
+    if MARK in entry.get("stdout", ""):
+        kept: list[str] = []
+        for line in entry["stdout"].splitlines():
+            if _SENDMAIL_NEEDED.search(line):
+                looked_up = kept.pop() if kept and kept[-1].startswith("?") else ""
+                kept += [looked_up[1:]] * ("RELAY" in line and bool(looked_up)) + [line]
+            elif _SENDMAIL_LOOKED_UP.match(line):
+                kept[-1:] = [*[k for k in kept[-1:] if not k.startswith("?")], f"?{line}"]
+        entry["stdout"] = "".join(f"{line}\n" for line in kept if not line.startswith("?"))
+        _as_difference(entry, "stdout", f"sendmail-stdout-{version}.txt")
+        _as_difference(entry, "stdin", f"sendmail-stdin-{version}.txt")
+
+
+def _sendmail_version(recording: dict[str, Any]) -> str:
+    printed = "\n".join(e.get("stdout", "") for e in recording["run"] if "-d0.1" in e["argv"])
+    found = re.search(r"^Version (\S+)", printed, re.MULTILINE)
+    return found.group(1) if found else "none"
+
+
+def _as_difference(entry: dict[str, Any], key: str, name: str) -> None:
+    """A text as its difference to one that is kept once: [first line, line after the last, what stands there instead]."""
+    lines = entry.pop(key).splitlines()
+    usual = _base(name, lines)
+    steps = difflib.SequenceMatcher(None, usual, lines, autojunk=False).get_opcodes()
+    entry[f"{key}_of_file"] = name
+    entry[f"{key}_instead"] = [[i1, i2, lines[j1:j2]] for tag, i1, i2, j1, j2 in steps if tag != "equal"]
+
+
+def _whole_again(entry: dict[str, Any]) -> None:
+    for key in ("stdin", "stdout", "text"):
+        if f"{key}_of_file" in entry:
+            lines = (FIXTURES / entry.pop(f"{key}_of_file")).read_text().splitlines()
+            for first, last, instead in reversed(entry.pop(f"{key}_instead")):
+                lines[first:last] = instead
+            entry[key] = "\n".join(lines) + "\n"
 
 
 def _only_mail_programs(recording: dict[str, Any]) -> None:
@@ -154,7 +205,8 @@ def restore(recording: dict[str, Any]) -> dict[str, Any]:
             recording["run"] += since["run"]  # Replay takes the first that fits
             recording["read"] = {**since["read"], **recording["read"]}
             recording["stat"] = {**since["stat"], **recording["stat"]}
-    for entry in recording["run"]:
+    for entry in (*recording["run"], *recording["read"].values()):
+        _whole_again(entry)
         if "stdout_of" not in entry:
             continue
         usual = (FIXTURES / entry.pop("stdout_of")).read_text().splitlines()

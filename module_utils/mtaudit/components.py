@@ -99,6 +99,17 @@ def _opensmtpd() -> Component:
     return Component("opensmtpd", "OpenSMTPD", opensmtpd.read, opensmtpd.describe, opensmtpd.digest, uses=uses)
 
 
+def _sendmail() -> Component:
+    from .readers import sendmail
+
+    def simulate(*arguments: Any, **settings: Any) -> Any:
+        from .simulate.sendmail import simulate_all
+
+        return simulate_all(*arguments, **settings)
+
+    return Component("sendmail", "Sendmail", sendmail.read, sendmail.describe, sendmail.digest, simulate)
+
+
 def _os() -> Component:
     def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
         from .readers import system
@@ -112,8 +123,13 @@ def _os() -> Component:
 
 # `os` is the last: it is about what the programs before it were found to use.
 COMPONENTS: Mapping[str, Callable[[], Component]] = {
-    "postfix": _postfix, "exim": _exim, "opensmtpd": _opensmtpd, "dovecot": _dovecot, "os": _os,
-}  # fmt: skip
+    "postfix": _postfix,
+    "exim": _exim,
+    "sendmail": _sendmail,
+    "opensmtpd": _opensmtpd,
+    "dovecot": _dovecot,
+    "os": _os,
+}
 
 
 @dataclass(frozen=True)

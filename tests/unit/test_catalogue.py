@@ -138,12 +138,14 @@ def test_no_key_that_awx_takes_for_a_playbook_and_no_jinja(path: Path) -> None:
 
 
 ACTIVATES = {("postfix", "reload"): "postfix reload", ("exim", "restart"): "systemctl restart exim4",
-             ("opensmtpd", "restart"): "systemctl restart opensmtpd", ("dovecot", "reload"): "doveadm reload", ("os", "none"): ""}
+             ("opensmtpd", "restart"): "systemctl restart opensmtpd", ("sendmail", "restart"): "systemctl restart sendmail",
+             ("dovecot", "reload"): "doveadm reload", ("os", "none"): ""}
 # What people of one program only have: commands, files, parameters.
 OWN_WORDS = {
     "postfix": r"\bpost(fix|conf|map|multi)\b|\bmain\.cf|\bmaster\.cf|\bmynetworks|\bsmtpd_|\bpermit_",
     "exim": r"\bexim4?\b|\bExim\b|\bdc_|\bacl_|\brelay_from_hosts",
     "opensmtpd": r"\bOpenSMTPD\b|/etc/smtpd\.conf\b|\bsmtpctl\b|\bmatch from\b",
+    "sendmail": r"\bsendmail\.(?:mc|cf)\b|\bsendmail -bt\b|\bmakemap\b|\bclass R\b|\bFEATURE\(|/relay-domains\b",
     "dovecot": r"\bDovecot\b|\bdove(conf|adm)\b",
 }
 TITLES = {"opensmtpd": "OpenSMTPD"}

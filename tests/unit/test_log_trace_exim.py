@@ -12,6 +12,7 @@ from ansible.module_utils.mtaudit.logs.exim import trace
 from ansible.module_utils.mtaudit.logs.outcome import Delivery, LoggedClient, Trace
 from ansible.module_utils.mtaudit.logs.places import Program, installed
 from ansible.module_utils.mtaudit.logs.tracing import find_tokens
+from ansible.module_utils.mtaudit.readers.sendmail import NAMES as SENDMAIL
 from ansible.module_utils.mtaudit.runner import Replay
 
 TOKEN = "toksys"
@@ -194,7 +195,7 @@ def asked(paths: str, globs: Mapping[str, Sequence[str]] = {}, more: Sequence[Ma
     answer = {"argv": ["exim4", "-bP", "log_file_path", "spool_directory"], "stdin": "", "env": {}, "returncode": 0,
               "stdout": f"log_file_path = {paths}\nspool_directory = /nowhere/spool\n", "stderr": ""}  # fmt: skip
     no_journal = {"argv": [], "stdin": "", "env": {}, "error": ["ToolMissing", "journalctl is not installed"]}
-    which = {"exim4": "/usr/sbin/exim4", "exim": None}
+    which = {"exim4": "/usr/sbin/exim4", **dict.fromkeys(("exim", *SENDMAIL))}
     return Replay({"run": [answer, *more, no_journal], "read": {}, "stat": {}, "glob": {**globs}, "which": which})
 
 
@@ -254,8 +255,9 @@ def test_two_programs_are_one_trace(tmp_path: Path) -> None:
 
 
 def test_programs_without_a_reader_are_said_and_exim_is_found_where_it_is_installed() -> None:
-    traced = find_tokens(asked(""), [TOKEN], 0, programs=[Program("sendmail")])
-    assert traced.reason.startswith("the logs of sendmail are not read") and traced.traces == (Trace(TOKEN),)
+    traced = find_tokens(asked(""), [TOKEN], 0, programs=[Program("qmail")])
+    assert traced.reason.startswith("the logs of qmail are not read") and traced.traces == (Trace(TOKEN),)
     assert installed(asked("")) == [Program("postfix"), Program("exim")]
-    assert installed(Replay({"run": [], "read": {}, "stat": {}, "glob": {}, "which": {"exim4": None, "exim": None}})) == [
+    nothing = dict.fromkeys(("exim4", "exim", *SENDMAIL))
+    assert installed(Replay({"run": [], "read": {}, "stat": {}, "glob": {}, "which": nothing})) == [
         Program("postfix")]  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from ansible.module_utils.mtaudit.components import read_all
 from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.finding import Finding
-from ansible.module_utils.mtaudit.readers import exim, opensmtpd, postfix
+from ansible.module_utils.mtaudit.readers import exim, opensmtpd, postfix, sendmail
 from ansible.module_utils.mtaudit.runner import Replay
 from capture_fixture import evaluate, restore, site_from
 
@@ -25,7 +25,7 @@ FIXTURES = ROOT / "tests/fixtures"
 ALSO = {fault.name: fault.also for fault in faults.load()}
 # The good hosts meet these only since they exist: what was recorded before fails them, whatever it was recorded for.
 SINCE = {"PATCH-02"}
-COMPLETE = ("postfix", "exim", "opensmtpd", "os")  # programs of which every control has a fixture of each verdict
+COMPLETE = ("postfix", "exim", "sendmail", "opensmtpd", "os")  # of these every control has a fixture of each verdict
 CONTROLS = sorted((control, component) for control, component in REGISTRY if component in COMPLETE)
 
 
@@ -116,6 +116,12 @@ def test_reading_one_instance_takes_few_programs(directory: Path) -> None:
         data_bases = [table for table in smtpd.config.tables.values() if table.backend == "db"]
         assert replay.spawns == 2 + len(data_bases)
         return
+    if component_of(directory) == "sendmail":
+        servers = sendmail.read(replay)
+        assert replay.spawns == 2 * len([s for s in servers if not s.silent]) + len([s for s in servers if s.silent]) + sum(
+            len(server.tables) for server in servers
+        )
+        return
     instances = postfix.read(replay)
     read = {id(table): table for i in instances for table in (*i.recipients.values(), *i.tables.values())}
     tables = sum(1 for table in read.values() if table.indexed or table.sampled or table.problem)
@@ -132,3 +138,5 @@ def test_all_relay_controls_are_there() -> None:
     assert [control for control, component in relay if component == "exim"] == [c for c in every if c not in not_exim]
     own = [control for control, component in relay if component == "opensmtpd"]
     assert own == [c for c in every if c not in not_opensmtpd]
+    not_sendmail = {*not_exim, "RELAY-07"}  # it knows neither XCLIENT nor the PROXY protocol
+    assert [control for control, component in relay if component == "sendmail"] == [c for c in every if c not in not_sendmail]

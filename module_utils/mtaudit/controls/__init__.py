@@ -17,4 +17,5 @@ from . import relay
 from . import relay_dovecot
 from . import relay_exim
 from . import relay_opensmtpd
+from . import relay_sendmail
 from . import smuggling
