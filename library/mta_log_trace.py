@@ -34,7 +34,8 @@ options:
   programs:
     description:
       - The mail servers whose logs to read, as C(estate.programs) of M(mta_audit) names them.
-      - Postfix and Exim are read; others are passed over. When empty, Postfix and, where it is installed, Exim.
+      - Postfix, Exim, Sendmail and OpenSMTPD are read; others are passed over. When empty, Postfix and those of the
+        others that are installed.
       - Exim is asked for its C(log_file_path).
     type: list
     elements: dict

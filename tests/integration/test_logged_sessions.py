@@ -1,4 +1,4 @@
-"""The server's own log about our sessions: Postfix under rsyslog and journald, Exim, and a gateway that hides clients."""
+"""The server's own log about our sessions: Postfix under rsyslog and journald, Exim, OpenSMTPD, a gateway that hides clients."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gateway")]  # one port o
 CANARY = "canary@canary.test"
 SOURCES = "mynetworks=127.0.0.0/8 198.19.0.0/24"
 
-# Arguments: server, token, "send" or "ask", port. Refused or not, it goes on; prints the address that it used.
+# Arguments: server, token, "send" or "ask", port, recipient. Refused or not, it goes on; prints the address that it used.
 SESSION = """
 import smtplib, sys
-server, token, what, port = sys.argv[1:]
+server, token, what, port, recipient = sys.argv[1:]
 client = smtplib.SMTP(server, int(port), timeout=20)
 client.ehlo(f"{token}.stranger.test")
-client.mail(f"{token}@stranger.test"); client.rcpt("canary@canary.test")
+client.mail(f"{token}@stranger.test"); client.rcpt(recipient)
 if what == "send":
     print(client.data(f"Subject: {token}\\r\\n\\r\\n"), file=sys.stderr)
 print(client.sock.getsockname()[0])
@@ -56,8 +56,8 @@ def token() -> str:
     return f"mtaudit{uuid.uuid4().hex[:12]}"
 
 
-def session(lab: Lab, server: str, marked: str, what: str = "ask", port: int = 25) -> str:
-    done = lab.execute("stranger", "python3", "-c", SESSION, server, marked, what, str(port))
+def session(lab: Lab, server: str, marked: str, what: str = "ask", port: int = 25, recipient: str = CANARY) -> str:
+    done = lab.execute("stranger", "python3", "-c", SESSION, server, marked, what, str(port), recipient)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -165,6 +165,37 @@ def test_a_proxy_on_an_exim_host_hides_clients(lab: Lab, tmp_path: Path) -> None
     here = Surroundings(mynetworks=(ipaddress.ip_network("127.0.0.1/32"),))
     (finding,) = source_truth([Connection(marked, "*:2526", "stranger", (ipaddress.ip_address(used),))], [found], here)
     assert finding.status is Status.FAIL and "198.19.0.66 reaches the server as 127.0.0.1" in finding.message, finding
+
+
+@pytest.mark.parametrize("base", ["opensmtpd-d12", "opensmtpd-d13"])
+def test_sessions_with_opensmtpd(lab: Lab, tmp_path: Path, base: str) -> None:
+    """Of a refused recipient the log names that recipient, and nobody else: the token must be in it."""
+    refused, delivered, silent = token(), token(), token()
+    name = f"t-log-{uuid.uuid4().hex[:8]}"
+    rule = 'match from src "198.19.0.0/24" for domain "canary.test" action "outside"'
+    try:
+        lab.clone(base, name)
+        about = lab.host(name)
+        script = f"sed -i '/^# The first that matches/a {rule}' /etc/smtpd.conf && /usr/local/lib/lab/activate"
+        done = lab.execute(name, "sh", "-c", script)
+        assert done.returncode == 0, done.stderr
+        used = {refused: session(lab, about.ipv6, refused, recipient=f"mtaudit-{refused}@{about.mail_domain}")}
+        used[delivered] = session(lab, about.ipv4, delivered, "send")
+        session(lab, about.ipv6, silent)
+        programs = [{"name": "opensmtpd", "version": "", "instance": "/etc/smtpd.conf"}]
+        answer = look_until(lab, name, tmp_path, [refused, delivered, silent], lambda a: a["traces"][1]["deliveries"], programs)
+    finally:
+        lab.remove(name)
+    assert answer["source"] == ("journal" if base == "opensmtpd-d13" else "/var/log/mail.log") and answer["changed"] is False
+    traces = {trace["token"]: trace for trace in answer["traces"]}
+    assert [c["address"] for c in traces[refused]["clients"]] == [used[refused]] and traces[refused]["clients"][0]["refused"]
+    assert [c["address"] for c in traces[delivered]["clients"]] == [used[delivered]]
+    assert [(d["recipient"], d["status"]) for d in traces[delivered]["deliveries"]] == [(CANARY, "sent")]
+    assert traces[delivered]["deliveries"][0]["relay"].startswith("sink.canary.test[")
+    assert traces[silent]["lines"] == [] and "1 of 3 tokens are not in the log" in answer["reason"]
+    sessions = [Connection(t, "*:25", "stranger", (ipaddress.ip_address(used[t]),)) for t in (refused, delivered)]
+    findings = source_truth(sessions, [Trace.from_dict(t) for t in answer["traces"]], Surroundings())
+    assert [f.status for f in findings] == [Status.PASS]
 
 
 def configure_exim(lab: Lab, name: str, change: str) -> None:

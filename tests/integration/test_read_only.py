@@ -106,12 +106,12 @@ for tool in 'iptables-save' 'ip6tables-save' 'nft list ruleset'; do
 echo '== services'; systemctl list-units --type=service,timer,socket --all --plain --no-legend | awk '{print $1, $2, $3, $4}' \
     | grep -v -e 'user@' -e 'user-runtime-dir@' -e '^session' -e 'systemd-logind' -e '^ssh@' | sort
 echo '== enabled'; systemctl list-unit-files --plain --no-legend | awk '{print $1, $2}' | sort
-echo '== daemons'; for name in master dovecot cron rsyslogd; do pgrep -x "$name" | while read -r pid; do
+echo '== daemons'; for name in master smtpd dovecot cron rsyslogd; do pgrep -x "$name" | while read -r pid; do
     echo "$name $pid $(awk '{print $22}' /proc/$pid/stat)"; done; done
 echo '== crontabs'; ls -lR /var/spool/cron /etc/cron* 2>/dev/null
 echo '== listening'; cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == "0A" {print $2}' | sort
 echo '== users'; getent passwd; getent group
-echo '== queue'; postqueue -p; postqueue -j
+echo '== queue'; postqueue -p; postqueue -j; smtpctl show queue
 echo '== configuration'; postconf -n; postconf -M; postconf -P
 echo '== mounts'; cat /proc/self/mounts
 """
@@ -250,3 +250,41 @@ def test_the_witnesses_see_changes(copy: Copy) -> None:
     assert [path for _, path in meanwhile if path.startswith("/var/spool/postfix/maildrop/")]
     assert [path for _, path in meanwhile if path.startswith("/var/spool/postfix/incoming/")]
     assert "/etc/postfix/main.cf" in changes(before, after)
+
+
+# OpenSMTPD, which is asked by two commands and by reading its files
+
+
+@pytest.fixture(scope="module", params=["opensmtpd-d12", "opensmtpd-d13"])
+def opensmtpd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """An audit of an OpenSMTPD host, watched."""
+    with throw_away_copy(request.param, "ro-o", tmp_path_factory.mktemp("ro-o")) as copy:
+        # A table in a data base: it is dumped by a program.
+        copy.shell("echo 10.0.0.1 > /etc/trusted && makemap -t set -o /etc/trusted.db /etc/trusted && "
+                   "sed -i -e '/^table aliases/a table trusted db:/etc/trusted.db' -e '/^# The first that matches/a "
+                   'match from src <trusted> for any action "outside"\' /etc/smtpd.conf && /usr/local/lib/lab/activate')
+        copy.audit()  # also what the first login of root makes
+        start = copy.shell("date +%s").strip()
+        state_before, before = copy.shell(STATE), snapshot(copy)
+        start_watching(copy)
+        run = copy.audit()
+        meanwhile = end_watching(copy)
+        after, state_after = snapshot(copy), copy.shell(STATE)
+        log = copy.shell(f"journalctl --since=@{start} --no-pager -o short-iso")
+        yield Watched(run, before, after, state_before, state_after, meanwhile, log)
+
+
+def test_opensmtpd_was_audited(opensmtpd: Watched) -> None:
+    answer = opensmtpd.run.answer()
+    assert answer["status"] == "ok" and answer["spawns"] == 3
+    assert [program["name"] for program in answer["estate"]["programs"]] == ["opensmtpd"]
+    assert {finding["status"] for finding in answer["findings"] if finding["control"] == "RELAY-01"} == {"pass"}
+
+
+def test_opensmtpd_stays_as_it_is(opensmtpd: Watched) -> None:
+    assert "/etc/smtpd.conf" in opensmtpd.before and "smtpd " in opensmtpd.state_before
+    assert changes(opensmtpd.before, opensmtpd.after) == []
+    lists = (WRITTEN_BY_THE_HOST, WRITTEN_BY_ANSIBLE)
+    assert [(what, path) for what, path in opensmtpd.meanwhile if not allowed(path, *lists)] == []
+    assert opensmtpd.state_after == opensmtpd.state_before
+    assert not re.search(r" smtpd\[\d+\]: [0-9a-f]{16} smtp ", opensmtpd.log)

@@ -195,7 +195,7 @@ def asked(paths: str, globs: Mapping[str, Sequence[str]] = {}, more: Sequence[Ma
     answer = {"argv": ["exim4", "-bP", "log_file_path", "spool_directory"], "stdin": "", "env": {}, "returncode": 0,
               "stdout": f"log_file_path = {paths}\nspool_directory = /nowhere/spool\n", "stderr": ""}  # fmt: skip
     no_journal = {"argv": [], "stdin": "", "env": {}, "error": ["ToolMissing", "journalctl is not installed"]}
-    which = {"exim4": "/usr/sbin/exim4", **dict.fromkeys(("exim", *SENDMAIL))}
+    which = {"exim4": "/usr/sbin/exim4", **dict.fromkeys(("exim", "smtpctl", *SENDMAIL))}
     return Replay({"run": [answer, *more, no_journal], "read": {}, "stat": {}, "glob": {**globs}, "which": which})
 
 
@@ -258,6 +258,6 @@ def test_programs_without_a_reader_are_said_and_exim_is_found_where_it_is_instal
     traced = find_tokens(asked(""), [TOKEN], 0, programs=[Program("qmail")])
     assert traced.reason.startswith("the logs of qmail are not read") and traced.traces == (Trace(TOKEN),)
     assert installed(asked("")) == [Program("postfix"), Program("exim")]
-    nothing = dict.fromkeys(("exim4", "exim", *SENDMAIL))
+    nothing = dict.fromkeys(("exim4", "exim", "smtpctl", *SENDMAIL))
     assert installed(Replay({"run": [], "read": {}, "stat": {}, "glob": {}, "which": nothing})) == [
         Program("postfix")]  # fmt: skip

@@ -125,6 +125,6 @@ def test_it_is_looked_for_in_syslogs_files(tmp_path: Path) -> None:
 
 
 def test_sendmail_is_found_where_it_is_installed() -> None:
-    there = {"exim4": None, "exim": None, **dict.fromkeys(NAMES), NAMES[0]: "/usr/sbin/sendmail-mta"}
+    there = {"exim4": None, "exim": None, "smtpctl": None, **dict.fromkeys(NAMES), NAMES[0]: "/usr/sbin/sendmail-mta"}
     runner = Replay({"run": [], "read": {}, "stat": {}, "glob": {}, "which": there})
     assert installed(runner) == [Program("postfix"), Program("sendmail")]

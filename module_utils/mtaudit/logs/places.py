@@ -11,7 +11,7 @@ from ..readers.exim import NAMES
 from ..readers.exim_syntax import items
 from ..readers.sendmail import program as sendmail_program
 from ..runner import ReadError, Runner
-from . import exim, postfix, sendmail
+from . import exim, opensmtpd, postfix, sendmail
 from .outcome import Trace
 
 # What `%s` of log_file_path stands for, and the stamps of logs that begin a new file by themselves (chapter "Log files").
@@ -39,8 +39,9 @@ class Log:
 
 def installed(runner: Runner) -> list[Program]:
     """The programs whose log we read, where nobody has said which ones run: Postfix, and those of the others that are there."""
-    exim_is_there, sendmail_is_there = any(map(runner.which, NAMES)), bool(sendmail_program(runner))
-    return [Program("postfix"), *[Program("exim")] * exim_is_there, *[Program("sendmail")] * sendmail_is_there]
+    found = {"postfix": True, "exim": any(map(runner.which, NAMES)), "sendmail": bool(sendmail_program(runner)),
+             "opensmtpd": bool(runner.which("smtpctl"))}  # fmt: skip
+    return [Program(name) for name, there in found.items() if there]
 
 
 def logs(runner: Runner, programs: Iterable[Program], syslog_files: Sequence[str]) -> Iterator[Log]:
@@ -48,7 +49,7 @@ def logs(runner: Runner, programs: Iterable[Program], syslog_files: Sequence[str
     for program in dict.fromkeys(programs):
         if program.name == "exim":
             yield _exim(runner, program.instance, syslog_files)
-    for name, trace in (("postfix", postfix.trace), ("sendmail", sendmail.trace)):
+    for name, trace in (("postfix", postfix.trace), ("sendmail", sendmail.trace), ("opensmtpd", opensmtpd.trace)):
         if any(program.name == name for program in programs):
             yield Log(tuple(syslog_files), True, trace)
 

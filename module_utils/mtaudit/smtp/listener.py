@@ -88,7 +88,8 @@ class Listener:
         self._blocked_after: Optional[int] = None
         self._changed = asyncio.Event()
         self._helper: Optional[asyncio.Task[None]] = None
-        self._random_mailbox = f"{mission.tag}-{secrets.token_hex(8)}@{target.local_domains[0]}" if target.local_domains else ""
+        # With the token, too: some servers log a refused recipient and no sender (OpenSMTPD).
+        self._random_mailbox = f"{mission.tag}-{self.token}@{target.local_domains[0]}" if target.local_domains else ""
 
     async def run(self) -> None:
         """The battery; then what was put off once more."""
