@@ -269,10 +269,10 @@ worst_connections_at_a_time:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mtaudit.smtp.arguments import ArgumentError
-from ansible.module_utils.mtaudit.smtp.arguments import VANTAGES
 from ansible.module_utils.mtaudit.smtp.arguments import request_from
 from ansible.module_utils.mtaudit.smtp.probe import run
+from ansible.module_utils.mtaudit.smtp.values import ArgumentError
+from ansible.module_utils.mtaudit.smtp.values import VANTAGES
 
 TARGET = {
     "name": {"type": "str"},

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from .battery import FORMS, IDENTITY_FORMS, Form, Names, fill, literal, local_recipient_forms, relayed_domain_forms
-from .dialogue import Endpoint, Session, SessionEnded
+from .connection import Endpoint, SessionEnded
+from .dialogue import Session
 from .evidence import Costs, Limits, Transcript
 from .greeting import may_want_proxy_header, offers, proxy_header, server_name, vouched
+from .login import Login
 from .plan import Plan
 from .reply import Reply
 from .servers import Servers
@@ -22,17 +24,6 @@ from .wording import Meaning
 CONNECTIONS_LIMIT = 60
 FRUITLESS_LIMIT = 3  # sessions in a row that bring no answer
 SUBMISSION_PORTS = (465, 587)
-
-
-@dataclass(frozen=True)
-class Login:
-    """A test login at a target. `sender` is its own address."""
-
-    username: str
-    password: str
-    sender: str
-    other_sender: str = ""
-    cleartext: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,7 +155,7 @@ class Listener:
             finally:
                 session.abort()
                 self.servers.give_back(self.target.name)
-                self._wake()
+                self._changed.set()
             useful = self._told > before
             self._fruitless = 0 if useful else self._fruitless + 1
             if self._fruitless > 0:
@@ -318,7 +309,7 @@ class Listener:
             raise
         finally:
             self.plan.give_back(left, counts=self._told == told_before)
-            self._wake()
+            self._changed.set()
         if self.plan.tls_only and not session.secure and not last:
             transaction.reset()
             if not await self.upgrade(session):
@@ -396,6 +387,3 @@ class Listener:
         self.plan.answer(form, answer.meaning)
         if form.name == "foreign_sender" and answer.meaning is Meaning.OVERLOADED:
             self.plan.paused = True
-
-    def _wake(self) -> None:
-        self._changed.set()

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import ipaddress
-import resource
 import secrets
-import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
@@ -15,9 +11,11 @@ from typing import Any, Callable, Optional
 from ..finding import Finding
 from .battery import Hole
 from .canary import Ask, CanaryError
-from .dialogue import Endpoint
+from .connection import Endpoint
 from .listener import Listener, Mission, Target
-from .prove import LoginBudget, Prover
+from .login import LoginBudget
+from .prove import Prover
+from .reach import addresses_of, allow_files, without_collections
 from .results import findings_of, listener_result
 from .servers import Clock, Servers
 from .verdict import Conclusion, Observations, Place, conclude, with_place
@@ -84,21 +82,15 @@ class _Job:
 
 def run(request: Request) -> dict[str, Any]:
     """Probe and return plain data: `findings`, `listeners`, `notes` and `worst_connections_at_a_time`."""
-    # Hundreds of dialogues are many small objects and hardly a cycle: by default a tenth of the time goes into looking.
-    before = gc.get_threshold()
-    gc.set_threshold(1_000_000, 20, 20)
-    try:
+    with without_collections():
         return asyncio.run(probe(request))
-    finally:
-        gc.freeze()  # the results last until the process ends
-        gc.set_threshold(*before)
 
 
 async def probe(request: Request) -> dict[str, Any]:
     """As `run`, inside an event loop."""
     end = asyncio.get_running_loop().time() + request.timeout_s
     notes: list[str] = []
-    _allow_files(request.concurrency, notes)
+    allow_files(request.concurrency, notes)
     ask, reason = request.ask, request.no_delivery_reason
     if ask is not None:
         reason = await _canary_problem(ask)
@@ -124,17 +116,6 @@ async def probe(request: Request) -> dict[str, Any]:
     return {"findings": findings, "listeners": listeners, "notes": notes, "worst_connections_at_a_time": servers.worst}
 
 
-def _allow_files(concurrency: int, notes: list[str]) -> None:
-    """Each connection is an open file: raise the soft limit as far as needed and allowed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * concurrency + 100
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        if allowed < wanted:
-            notes.append(f"The limit of {hard} open files is lower than the concurrency needs.")
-
-
 async def _canary_problem(ask: Ask) -> str:
     """Why deliveries could not be confirmed; empty when the canary answers as it should."""
     try:
@@ -147,7 +128,7 @@ async def _canary_problem(ask: Ask) -> str:
 
 
 async def _jobs(request: Request, servers: Servers) -> list[_Job]:
-    found = await asyncio.gather(*(_resolve(order.host) for order in request.orders))
+    found = await asyncio.gather(*(addresses_of(order.host) for order in request.orders))
     jobs = []
     for order, (addresses, problem) in zip(request.orders, found):
         problem = problem or _unfit(order, request.mission)
@@ -172,19 +153,6 @@ def _listener(request: Request, job: _Job, servers: Servers) -> Listener:
     version = 6 if ":" in address else 4
     endpoint = Endpoint(address, port, job.port in job.order.tls_ports, request.sources.get(version, ""))
     return Listener(job.order.target, endpoint, job.port, request.mission, servers)
-
-
-async def _resolve(host: str) -> tuple[list[str], str]:
-    """The addresses of a host, IPv4 first, or why there are none."""
-    try:
-        return [str(ipaddress.ip_address(host))], ""
-    except ValueError:
-        pass
-    try:
-        found = await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM), 20)
-    except (OSError, ValueError, asyncio.TimeoutError) as exc:
-        return [], f"'{host}' could not be resolved: {getattr(exc, 'strerror', None) or exc or 'no answer'}"
-    return sorted({str(entry[4][0]) for entry in found}, key=lambda a: (":" in a, a)), ""
 
 
 async def _work(request: Request, jobs: list[_Job], ask: Optional[Ask], end: float) -> None:

@@ -7,14 +7,15 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Optional
 
 from .battery import RELAYING, Form, Hole, authenticated_forms
 from .canary import TOKEN_HEADER, Ask, CanaryError, arrived
-from .dialogue import Session, SessionEnded
+from .connection import SessionEnded
+from .dialogue import Session
 from .greeting import proxy_header
 from .listener import Listener
+from .login import LoginBudget
 from .reply import Reply
 from .transaction import answer_to
 from .verdict import REFUSALS, Answer, Delivery, Outcome
@@ -30,14 +31,6 @@ class _Declined(SessionEnded):
     def __init__(self, reply: Reply, text: str) -> None:
         super().__init__("declined", text)
         self.reply = reply
-
-
-@dataclass
-class LoginBudget:
-    """The test login of one target: one attempt at a time, and none after a refusal, so that no account is locked out."""
-
-    refused: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Prover:

@@ -8,6 +8,7 @@ from typing import Any, Optional
 from ..finding import Evidence, Finding, Method, Status, Subject
 from .battery import CONTROLS, Hole
 from .listener import Listener
+from .reach import listener_name
 from .verdict import Answer, Conclusion, Observations, Verdict, View, device_hints, overall
 from .wording import Meaning
 
@@ -26,11 +27,6 @@ _WHAT = {
     Hole.AUTHENTICATED: "mail from a login with a sender that is not its own to a foreign recipient",
     Hole.LOCAL_RECIPIENT: "mail with a local sender to a local recipient",
 }
-
-
-def listener_name(address: str, port: int) -> str:
-    """`198.51.100.41:25`, `[2001:db8:51::41]:25`."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def findings_of(

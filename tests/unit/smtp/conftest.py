@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.mtaudit.smtp.evidence import Limits
-from ansible.module_utils.mtaudit.smtp.listener import Login, Mission, Target
+from ansible.module_utils.mtaudit.smtp.listener import Mission, Target
+from ansible.module_utils.mtaudit.smtp.login import Login
 from ansible.module_utils.mtaudit.smtp.probe import Order, Request, probe
 
 from .fakes import CANARY, KNOWN, LOCAL_DOMAIN, Fake, Sink, self_signed

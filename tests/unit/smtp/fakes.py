@@ -233,6 +233,8 @@ class Fake:
         return reply
 
     def _auth(self, client: Client, argument: str) -> str:
+        if not self.logins:
+            return "503 5.5.1 Error: authentication not enabled"
         mechanism, _space, initial = argument.partition(" ")
         if mechanism.upper() == "LOGIN":
             return "334 VXNlcm5hbWU6"

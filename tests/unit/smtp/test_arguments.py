@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.mtaudit.smtp.arguments import ArgumentError, request_from
+from ansible.module_utils.mtaudit.smtp.arguments import request_from
 from ansible.module_utils.mtaudit.smtp.canary import CanaryError, canary_from
+from ansible.module_utils.mtaudit.smtp.values import ArgumentError
 
 GOOD: dict[str, Any] = {
     "targets": [{"host": "198.51.100.11"}],

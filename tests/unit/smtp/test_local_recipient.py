@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible.module_utils.mtaudit.smtp.listener import Login
+from ansible.module_utils.mtaudit.smtp.login import Login
 
 from .fakes import KNOWN, OK, Client, Fake, local_only
 

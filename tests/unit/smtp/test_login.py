@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible.module_utils.mtaudit.smtp.listener import Login
+from ansible.module_utils.mtaudit.smtp.login import Login
 
 from .fakes import OK, Client, Fake, local_only
 
