@@ -44,6 +44,10 @@ options:
     description: What M(mta_relay_probe) returned, by the vantage's inventory name.
     type: dict
     default: {}
+  services:
+    description: What M(mta_listener_probe) returned, by the vantage's inventory name.
+    type: dict
+    default: {}
   traces:
     description: What M(mta_log_trace) returned, by host.
     type: dict
@@ -72,6 +76,11 @@ targets:
   returned: success
   type: list
   elements: dict
+service_targets:
+  description: The same for O(mta_listener_probe#module:targets).
+  returned: success
+  type: list
+  elements: dict
 tokens:
   description: By host, the tokens of the probes' sessions.
   returned: success
@@ -88,6 +97,8 @@ from ansible.module_utils.mtaudit.run_directory import keep_hosts
 from ansible.module_utils.mtaudit.run_directory import protects_local_recipients
 from ansible.module_utils.mtaudit.run_directory import targets
 from ansible.module_utils.mtaudit.run_directory import tokens_of
+from ansible.module_utils.mtaudit.run_directory import tunables_of
+from ansible.module_utils.mtaudit.service_targets import service_targets
 
 
 def main() -> None:
@@ -99,6 +110,7 @@ def main() -> None:
             "results": {"type": "list", "elements": "dict", "default": []},
             "refused": {"type": "dict", "default": {}},
             "probes": {"type": "dict", "default": {}},
+            "services": {"type": "dict", "default": {}},
             "traces": {"type": "dict", "default": {}},
             "declared": {"type": "dict", "default": {}},
         },
@@ -109,9 +121,10 @@ def main() -> None:
         if params["run"]:
             begin(directory, params["run"])
         answers = list(keep_hosts(directory, params["hosts"], params["results"], params["refused"]))
-        for vantage, result in params["probes"].items():
-            kept = result if "listeners" in result else {"vantage": result.get("vantage", ""), "error": failure(result)}
-            keep(directory, "probes", vantage, kept)
+        for folder in ("probes", "services"):
+            for vantage, result in params[folder].items():
+                kept = result if "listeners" in result else {"vantage": result.get("vantage", ""), "error": failure(result)}
+                keep(directory, folder, vantage, kept)
         for host, result in params["traces"].items():
             keep(directory, "traces", host, result if "traces" in result else {"error": failure(result), "traces": []})
     except OSError as exc:
@@ -120,7 +133,8 @@ def main() -> None:
     usable = {host: about for host, about in params["declared"].items() if host not in params["refused"]}
     estates = {a["host"]: a["estate"] for a in answers if a["estate"]}
     planned = targets(estates, usable, protects_local_recipients(directory))
-    module.exit_json(changed=True, targets=planned, tokens=tokens_of(params["probes"].values()))
+    looked_at = service_targets(planned, estates, usable, tunables_of(directory, "TLS-01"))
+    module.exit_json(changed=True, targets=planned, service_targets=looked_at, tokens=tokens_of(params["probes"].values()))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Any, Optional
 
 from .address import contains, is_address, parse_address, parse_network
 from .attribution import CLASS_OWNERS, attribute
@@ -13,7 +13,7 @@ from .joined import DISAGREE, JoinedFinding
 from .listeners import listener_name
 from .report.run import ControlEntry, HostRun, RunData, checked_finding
 from .text import printable
-from .truth import PROBE_VERDICTS, UNKNOWN, Conclusion, conclude, worst, worst_verdict
+from .truth import CLOSED, PROBE_VERDICTS, UNKNOWN, Conclusion, conclude, worst, worst_verdict
 
 IDENTITY = "RELAY-07"  # the control on who may assert another client's address
 EVIDENCE_LIMIT = 12  # lines of one method in one joined finding: none crowds out the others
@@ -60,12 +60,14 @@ def _missing(run: RunData, host: HostRun, control: str) -> JoinedFinding:
 
 def _joined(run: RunData, host: HostRun, control: str, subject: Subject, findings: list[Finding]) -> Iterator[JoinedFinding]:
     by_method = {m: [f for f in findings if f.method == m] for m in Method}
-    # A probe that gives no verdict about relaying observed something else; it counts by its status, like the log.
     observed = [f for f in by_method[Method.PROBE] if not f.verdict]
-    config = worst([f.status for f in (*by_method[Method.CONFIG], *by_method[Method.LOG], *observed)])
+    own = worst([f.status for f in (*by_method[Method.CONFIG], *by_method[Method.LOG])])
+    config, seen = _with_observed(own, worst([f.status for f in observed]))
     simulation = worst([f.status for f in by_method[Method.SIMULATION]])
     probe = worst_verdict([f.verdict for f in by_method[Method.PROBE]])
-    conclusion = conclude(config, simulation, probe)
+    conclusion = conclude(config, simulation, probe or seen)
+    if own == Status.PASS and config == Status.FAIL and not conclusion.disagreement:
+        conclusion = replace(conclusion, disagreement="the probe saw what the configuration does not show")
     methods = {
         name: word
         for name, word in (
@@ -91,6 +93,16 @@ def _joined(run: RunData, host: HostRun, control: str, subject: Subject, finding
     narrow = config == Status.FAIL and simulation == Status.PASS and bool(_config_conditions(telling))
     if conclusion.disagreement and not narrow:
         yield _disagreement(run, host, lead, methods, conclusion.disagreement)
+
+
+def _with_observed(own: Optional[Status], seen: Optional[Status]) -> tuple[Optional[Status], Optional[str]]:
+    """What a probe observed that gave no verdict about relaying, for the truth table: with the configuration, or as a verdict.
+
+    What it saw counts like the log. A pass, and that it could not tell, say no more than a relay probe's: one place's view.
+    """
+    if seen in (Status.PASS, Status.UNKNOWN):
+        return own, CLOSED if seen == Status.PASS else UNKNOWN
+    return worst([status for status in (own, seen) if status]), None
 
 
 def _word(statuses: list[Status]) -> str:
@@ -179,7 +191,7 @@ def _fix_hint(entry: ControlEntry, host: HostRun, subject: Subject) -> str:
 
 def probe_findings(run: RunData, host: HostRun) -> Iterator[Finding]:
     """What every vantage found out about this host, on the listener names that the host itself uses."""
-    for name, answer in run.probes.items():
+    for name, answer in (*run.probes.items(), *((name, _of_probed(run, looked)) for name, looked in run.services.items())):
         vantage = Vantage(name, str(answer.get("vantage") or name))
         for data in answer.get("findings") or ():
             if isinstance(data, dict) and data.get("target") == host.name:
@@ -188,16 +200,27 @@ def probe_findings(run: RunData, host: HostRun) -> Iterator[Finding]:
                     if finding.verdict not in ("", *PROBE_VERDICTS):
                         raise ValueError(f"'{finding.verdict}' is no verdict")
                 except (KeyError, TypeError, ValueError, AttributeError) as exc:
-                    yield _unreadable(name, exc)
+                    yield _unreadable(name, exc, data.get("control"))
                     continue
                 yield from seen_from(finding, vantage, clients_of(run, host, name, finding.subject.name), host)
+
+
+def _of_probed(run: RunData, looked: Mapping[str, Any]) -> dict[str, Any]:
+    """What a look at services found out about controls that the catalogue says a probe answers: it tells more than that."""
+    probed = {
+        control for control, entry in run.controls.items()
+        if any("probe" in (said.get("methods") or ()) for said in (entry.data.get("components") or {}).values())
+    }
+    listed = [data for data in looked.get("findings") or () if isinstance(data, dict) and data.get("control") in probed]
+    return {**looked, "findings": listed}
 
 
 def clients_of(run: RunData, host: HostRun, vantage: str, listener: str) -> tuple[str, ...]:
     """The addresses that a vantage was seen with at a listener: its own, and those that the server logged for its sessions."""
     found: dict[str, None] = {}
     logged = {t.get("token"): t.get("clients") or () for t in run.traces.get(host.name, {}).get("traces") or ()}
-    for seen in run.probes[vantage].get("listeners") or ():
+    answers = (run.probes.get(vantage, {}), run.services.get(vantage, {}))
+    for seen in (listener for answer in answers for listener in answer.get("listeners") or ()):
         if seen.get("name") == host.name and seen.get("listener") == listener:
             found[str(seen.get("source_address"))] = None
             for token in seen.get("tokens") or ():
@@ -205,10 +228,9 @@ def clients_of(run: RunData, host: HostRun, vantage: str, listener: str) -> tupl
     return tuple(text for text in found if is_address(text))
 
 
-def _unreadable(vantage: str, exc: Exception) -> Finding:
-    return Finding(
-        "RELAY-03", HOST, Status.ERROR, f"an answer of vantage {vantage} could not be read", Method.PROBE, reason=str(exc)
-    )
+def _unreadable(vantage: str, exc: Exception, control: object) -> Finding:
+    about = control if isinstance(control, str) and control else "RELAY-03"
+    return Finding(about, HOST, Status.ERROR, f"an answer of vantage {vantage} could not be read", Method.PROBE, reason=str(exc))
 
 
 @dataclass(frozen=True)

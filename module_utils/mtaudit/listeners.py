@@ -55,7 +55,7 @@ class Server:
 
 def listener_name(estate: Mapping[str, Any], address: str, port: str) -> str:
     """The name under which the host lists the listener at this address and port; empty when it lists none."""
-    for listener in estate.get("listeners") or ():
+    for listener in (*(estate.get("listeners") or ()), *(estate.get("mailbox_listeners") or ())):
         bind = str(listener.get("bind", "")).strip("[]")
         if str(listener.get("port")) == port and bind in ("*", address):
             return str(listener.get("name", ""))

@@ -105,14 +105,20 @@ def keep(directory: Path, folder: str, name: str, data: Mapping[str, Any]) -> No
     write_json(directory / folder / f"{file_name(name)}.json", kept)
 
 
-def protects_local_recipients(directory: Path) -> Optional[bool]:
-    """What the run's profile says of SENDER-03's local recipients; None where that control is not part of the run."""
+def tunables_of(directory: Path, control: str) -> Optional[dict[str, Any]]:
+    """What the run's profile sets for a control, by the tunable's name; None where the control is not part of the run."""
     try:
         controls = json.loads((directory / "catalogue.json").read_text(encoding="utf-8"))["controls"]
-        found = next((c["tunables"]["protect_local_recipients"]["value"] for c in controls if c["id"] == "SENDER-03"), None)
-    except (OSError, ValueError, LookupError, TypeError):
+        found = next((c["tunables"] for c in controls if c["id"] == control), None)
+        return None if found is None else {name: tunable["value"] for name, tunable in found.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    return None if found is None else bool(found)
+
+
+def protects_local_recipients(directory: Path) -> Optional[bool]:
+    """What the run's profile says of SENDER-03's local recipients; None where that control is not part of the run."""
+    found = tunables_of(directory, "SENDER-03") or {}
+    return bool(found["protect_local_recipients"]) if "protect_local_recipients" in found else None
 
 
 def targets(
@@ -137,7 +143,7 @@ def targets(
             # Behind NAT or a balancer the host itself does not know the address; what is asked for is tried.
             foreign = address not in (estate.get("addresses") or ()) or not estate.get("listeners")
             asked_for = about.get("ports") or ()
-            usable = [p for p in ports if foreign or p in asked_for or _listens(estate, address, p)]
+            usable = [p for p in ports if foreign or p in asked_for or listens(estate.get("listeners", ()), address, p)]
             if usable:
                 planned.append(
                     {
@@ -171,7 +177,8 @@ def _ports(estate: Mapping[str, Any]) -> set[int]:
     return {int(listener["port"]) for listener in estate.get("listeners", ()) if not listener.get("loopback_only")}
 
 
-def _listens(estate: Mapping[str, Any], address: str, port: int) -> bool:
+def listens(listeners: Iterable[Mapping[str, Any]], address: str, port: int) -> bool:
+    """Whether one of the listeners is there, at this address."""
     try:
         family = f"ipv{parse_address(address).version}"
     except ValueError:
@@ -180,7 +187,7 @@ def _listens(estate: Mapping[str, Any], address: str, port: int) -> bool:
         int(listener["port"]) == port
         and str(listener["bind"]).strip("[]") in ("*", address)
         and family in listener.get("families", (family,))
-        for listener in estate.get("listeners", ())
+        for listener in listeners
     )
 
 

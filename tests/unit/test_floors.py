@@ -22,12 +22,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # The first part of a module's name below mtaudit, by floor: docs/architecture.md.
 FLOORS = {
-    4: {"audit", "join", "truth", "attribution", "proof", "seen", "run_directory", "report", "transaction", "respond"},
+    4: {"audit", "join", "truth", "attribution", "proof", "seen", "run_directory", "service_targets", "report", "transaction",
+        "respond"},
     3: {"components", "controls", "detect"},
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
-        "catalogue", "selection", "waivers"},
-    1: {"finding", "joined", "control", "runner", "text", "redact", "address", "listeners", "tunable", "located_yaml",
-        "json_schema"},
+        "services", "catalogue", "selection", "waivers"},
+    1: {"finding", "joined", "control", "runner", "text", "redact", "address", "listeners", "mechanisms", "tunable",
+        "located_yaml", "json_schema"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 

@@ -11,6 +11,7 @@ from ansible.module_utils.mtaudit.finding import HOST, Evidence, Finding, Method
 from ansible.module_utils.mtaudit.join import join_run
 from ansible.module_utils.mtaudit.listeners import listener_name
 from ansible.module_utils.mtaudit.report.run import ControlEntry, HostRun, RunData
+from ansible.module_utils.mtaudit.truth import worst
 
 IPV6 = ("RELAY-03", "RELAY-09")
 PORT_25 = Subject("listener", "*:25")
@@ -294,3 +295,44 @@ def test_garbled_proofs_of_an_earlier_run_count_as_none():
     data = {"mx1": "?", "mx2": {"digest": "d", "at": day}, "mx3": {"digest": "d"}, "mx4": {"digest": "d", "at": "soon"}}
     assert proof.parse_proofs(data) == {"mx2": proof.Proof("d", day)}
     assert proof.parse_proofs([1]) == {}
+
+
+def observed(status: Status, **more) -> dict:
+    subject = Subject("listener", "198.51.100.41:25")
+    return {**Finding("AUTH-02", subject, status, "seen by the probe", Method.PROBE, **more).to_dict(), "target": "mx1"}
+
+
+@pytest.mark.parametrize(
+    ("own", "seen", "expected", "words"),
+    [
+        (Status.PASS, [Status.FAIL], Status.FAIL, "seen by the probe"),
+        (Status.PASS, [Status.PASS], Status.PASS, "by configuration"),
+        (Status.PASS, [Status.UNKNOWN], Status.PASS, "not confirmed by the probe"),
+        (Status.FAIL, [Status.PASS], Status.FAIL, "the probe found it closed"),
+        (Status.FAIL, [Status.UNKNOWN], Status.FAIL, "the probe could not tell"),
+        (Status.UNKNOWN, [Status.PASS], Status.UNKNOWN, "the probe found it closed"),
+        (Status.NOTAPPLICABLE, [Status.FAIL], Status.FAIL, "seen by the probe"),
+        (None, [Status.PASS], Status.PASS, "seen by the probe"),
+        (None, [Status.UNKNOWN], Status.UNKNOWN, "seen by the probe"),
+        (None, [Status.PASS, Status.UNKNOWN], Status.UNKNOWN, "seen by the probe"),  # over IPv4 and IPv6
+        (None, [Status.NOTAPPLICABLE], Status.NOTAPPLICABLE, "seen by the probe"),
+    ],
+)
+def test_what_a_probe_observes_without_a_verdict(own, seen, expected, words):
+    found = run_of([config("AUTH-02", own)] if own else [], [observed(status) for status in seen], controls=("AUTH-02",))
+    (line, *more) = [f for f in join_run(found) if f.control == "AUTH-02"]
+    assert (line.status, line.subject) == (expected, PORT_25)
+    assert words in line.message
+    assert line.methods["probe"] == worst(seen).value
+    assert bool(more) is (own == Status.PASS and Status.FAIL in seen)
+    assert all(f.status == Status.INFORMATIONAL and "one of them is wrong" in f.message for f in more)
+
+
+def test_services_are_joined_on_the_hosts_own_names():
+    run = run_of([], controls=("AUTH-02",), estate={**ESTATE, "mailbox_listeners": [{"name": "*:143", "bind": "*", "port": 143}]})
+    data = Finding("AUTH-02", Subject("listener", "198.51.100.41:143"), Status.FAIL, "seen", Method.PROBE).to_dict()
+    run = replace(run, services={"v1": {"vantage": "stranger", "findings": [{**data, "target": "mx1"}, {"target": "mx1"}]}})
+    assert ("AUTH-02", "listener *:143") not in lines(run)  # the catalogue does not say that a probe answers it
+    entry = replace(run.controls["AUTH-02"], data={"components": {"postfix": {"methods": ["config", "probe"]}}})
+    found = lines(replace(run, controls={"AUTH-02": entry}))
+    assert found[("AUTH-02", "listener *:143")].status == Status.FAIL

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from ..control import Site, control
 from ..finding import HOST, Evidence, Finding, fail, passed, unknown
+from ..mechanisms import PLAIN, upper, weak, why_weak
 from ..readers.dovecot_model import Dovecot, Port, Scope
 from ..text import printable
 from .dovecot_ports import each_port, outsiders, setting, subject
-from .mechanisms import PLAIN, upper, weak, why_weak
 
 
 @control("AUTH-01", "dovecot")

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from ..control import Site, control
 from ..finding import HOST, Evidence, Finding, fail, notapplicable, passed, unknown
 from ..listeners import Listener
+from ..mechanisms import PLAIN, weak, why_weak
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt
 from .exim_login import Offer, offers, server_side, usable
 from .exim_ports import each_listener, option, seen, subject
-from .mechanisms import PLAIN, weak, why_weak
 
 _Wanted = Callable[[Offer], bool]
 

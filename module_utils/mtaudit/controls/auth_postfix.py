@@ -7,9 +7,9 @@ from typing import Optional
 
 from ..control import Site, control
 from ..finding import HOST, Evidence, Finding, fail, notapplicable, passed, unknown
+from ..mechanisms import PLAIN, upper, weak, why_weak
 from ..readers.postfix import Postfix, Service, SmtpService
 from . import postfix_login
-from .mechanisms import PLAIN, upper, weak, why_weak
 from .postfix_ports import each_listener, listener, seen, setting
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from ..finding import Finding
 from ..joined import SEVERITIES
 from ..run_directory import file_name
-from .shapes import check_clients, is_sound_estate, sound_control, sound_declaration, sound_probe, sound_traces
+from .shapes import check_clients, is_sound_estate, sound_control, sound_declaration, sound_probe, sound_services, sound_traces
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 DEFAULT_SEVERITY = "high"  # of a control that the catalogue of the run does not list
@@ -80,6 +80,7 @@ class RunData:
     vantages: tuple[str, ...] = ()
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     traces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     def entry(self, control_id: str) -> ControlEntry:
@@ -118,6 +119,7 @@ def load_run(path: str) -> RunData:
         vantages=vantages,
         probes=probes,
         traces=dict(_answers(directory, "traces", problems)),
+        services=dict(_answers(directory, "services", problems)),
         problems=tuple(problems),
     )
 
@@ -180,8 +182,8 @@ def _files(directory: Path, name: str) -> list[Path]:
 
 
 def _answers(directory: Path, name: str, problems: list[Problem]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Probe or trace files, by the vantage's or the host's name."""
-    sound = sound_probe if name == "probes" else sound_traces
+    """The files of probes, of looks at services, or of traces, by the vantage's or the host's name."""
+    sound = {"probes": sound_probe, "services": sound_services, "traces": sound_traces}[name]
     for path in _files(directory, name):
         data, reason = _read(path)
         answer, lost = sound(data)

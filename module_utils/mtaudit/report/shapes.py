@@ -50,6 +50,7 @@ _LISTENER: Mapping[str, Test] = {
     "name": text, "host": text, "listener": text, "port": number, "verdict": text, "banner": text, "capabilities": texts,
     "tokens": texts, "forms": mappings, "classes": _classes, "dialogue": listed,
 }
+_SERVICE: Mapping[str, Test] = {"name": text, "host": text, "listener": text, "port": number, "source_address": text}
 _TRACE: Mapping[str, Test] = {
     "token": text, "clients": mappings, "deliveries": mappings, "queue_ids": texts, "lines": texts,
 }
@@ -84,6 +85,11 @@ def is_sound_estate(estate: Any) -> bool:
 def sound_probe(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """What `mta_relay_probe` returned without the listeners that cannot be read, and a sentence about those."""
     return _sound_list({**answer, "findings": answer.get("findings") or []}, "listeners", _LISTENER, ("findings",))
+
+
+def sound_services(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The same for what `mta_listener_probe` returned."""
+    return _sound_list({**answer, "findings": answer.get("findings") or []}, "listeners", _SERVICE, ("findings",))
 
 
 def sound_traces(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
