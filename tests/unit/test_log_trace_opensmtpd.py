@@ -43,8 +43,9 @@ def test_a_recorded_log(name: str) -> None:
     assert any("failed-command" in line for line in found.lines) and missing == Trace("toknotthere")
 
 
-def test_a_session_by_its_refused_random_mailbox() -> None:
-    refused = f'{ID} smtp failed-command command="RCPT TO:<mtaudit-toksys@mx.test>" result="550 Invalid recipient: <x>"'
+@pytest.mark.parametrize("command", ["RCPT TO:<mtaudit-toksys@mx.test>", "rcpt TO: <mtaudit-toksys@mx.test>"])
+def test_a_session_by_its_refused_random_mailbox(command: str) -> None:
+    refused = f'{ID} smtp failed-command command="{command}" result="550 Invalid recipient: <x>"'
     found = one(f"{ID} {CONNECTED}", refused)
     assert found.clients == (REFUSED,) and found.deliveries == ()
 

@@ -175,9 +175,18 @@ def test_a_network(text: str, expected: str | None) -> None:
 
 
 def test_a_client_is_in_a_network() -> None:
-    assert matches_network("198.19.0.66", "198.19") and not matches_network("198.19.1.66", "198.19")
-    assert matches_network("local", "local") and not matches_network("local", "0.0.0.0/0")
-    assert not matches_network("2001:db8::1", "0.0.0.0/0")
+    def held(address: str, *keys: str) -> str | None:
+        return matches_network(address, Table(entries=tuple((key, "") for key in keys)))
+
+    assert held("198.19.0.66", "10.0.0.1", "198.19") == "198.19" and held("198.19.1.66", "198.19") is None
+    assert held("local", "LOCAL") == "local" and held("local", "0.0.0.0/0") is None
+    assert held("2001:db8::1", "0.0.0.0/0", "mail.test", "2001:db8::/32") == "2001:db8::/32"
+
+
+def test_a_long_table_is_a_doubt() -> None:
+    table = Table("t", entries=tuple((f"h{n}.test", "") for n in range(30000)))
+    with pytest.raises(Doubt, match="30000 entries"):
+        found_in(table, "domain", "a.test")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ _LINE = re.compile(rf"{_SYSLOG}(?P<id>{_ID}) (?P<text>.*)$")
 _CONNECTED = re.compile(r"smtp connected address=\[?(?P<address>[0-9A-Fa-f:.]+)\]? host=(?P<name>\S+)$")
 _ENVELOPE = re.compile(rf"smtp envelope evpid=(?P<evpid>{_ID}) from=<(?P<sender>[^\s>]*)> to=")
 _REFUSED = re.compile(
-    r'smtp failed-command command="(?P<verb>MAIL FROM|RCPT TO):<?(?P<mailbox>[^\s>"]*)>?.*" result="(?P<reply>[45].*)"$'
+    r'smtp failed-command command="(?P<verb>(?i:MAIL FROM|RCPT TO)): *<?(?P<mailbox>[^\s>"]*)>?.*" result="(?P<reply>[45].*)"$'
 )
 _DELIVERY = re.compile(
     rf"(?:mta|mda) delivery evpid=(?P<evpid>{_ID}) from=<[^\s>]*> to=<(?P<to>[^\s>]*)> rcpt=<(?P<rcpt>[^\s>]*)> "
@@ -70,7 +70,7 @@ def _said(line: _Line) -> str:
     envelope, refused = _ENVELOPE.match(line.text), _REFUSED.match(line.text)
     if envelope:
         return envelope["sender"]
-    if refused and (refused["verb"] == "MAIL FROM" or "+" not in refused["mailbox"]):
+    if refused and (refused["verb"].upper() == "MAIL FROM" or "+" not in refused["mailbox"]):
         return refused["mailbox"]
     return ""
 

@@ -152,7 +152,7 @@ def _ports(smtpd: OpenSmtpd) -> Iterator[Port]:
 
 def _number(listen: Listen) -> int:
     if listen.port:
-        return int(listen.port) if listen.port.isdigit() else PORTS.get(listen.port, 0)
+        return int(listen.port) if re.fullmatch(r"[0-9]{1,5}", listen.port) else PORTS.get(listen.port, 0)
     return 465 if listen.tls == "smtps" else 25
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Any, Optional
 
 from ..address import Network, parse_address
+
+_ENTRIES_LIMIT = 10000  # of a table that is asked again and again
 
 
 class Doubt(Exception):
@@ -32,13 +34,28 @@ class Table:
     entries: tuple[tuple[str, str], ...] = ()
     where: str = ""
     problem: str = ""
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def keys(self) -> list[str]:
         """Keys as smtpd keeps them: in lower case, each once. Raises Doubt."""
         if self.problem:
             raise Doubt(f"{self}: {self.problem}")
-        return list(dict.fromkeys(key.lower() for key, _ in self.entries))
+        if len(self.entries) > _ENTRIES_LIMIT:
+            raise Doubt(f"{self} has {len(self.entries)} entries, more than are evaluated")
+        if "keys" not in self.memo:
+            self.memo["keys"] = list(dict.fromkeys(key.lower() for key, _ in self.entries))
+        found: list[str] = self.memo["keys"]
+        return found
+
+    @property
+    def networks(self) -> list[tuple[str, Optional[Network]]]:
+        """The keys with the networks that they are. Raises Doubt."""
+        keys = self.keys
+        if "networks" not in self.memo:
+            self.memo["networks"] = [(key, network_of(key)) for key in keys]
+        found: list[tuple[str, Optional[Network]]] = self.memo["networks"]
+        return found
 
     def value(self, key: str) -> Optional[str]:
         """Raises Doubt."""
@@ -97,15 +114,13 @@ def _ipv4(text: str) -> Optional[Network]:
     return ipaddress.IPv4Network(f"{whole}/{length}", strict=False)
 
 
-def matches_network(address: str, key: str) -> bool:
-    """`address` is that of a client, or `local` for a program on the host."""
-    if address.lower() == key.lower():
-        return True
-    network = network_of(key)
-    if network is None or address == "local":
-        return False
-    client = parse_address(address)
-    return client.version == network.version and client in network
+def matches_network(address: str, table: Table) -> Optional[str]:
+    """The entry that holds a client's address; `local` stands for a program on the host. Raises Doubt."""
+    client = None if address == "local" else parse_address(address)
+    for key, network in table.networks:
+        if key == address.lower() or network and client and client.version == network.version and client in network:
+            return key
+    return None
 
 
 def matches_domain(name: str, pattern: str) -> bool:
@@ -160,13 +175,15 @@ _CLASSES = {"alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "lower": "a
             "xdigit": "0-9a-fA-F", "punct": "!-/:-@\\[-`{-~"}  # fmt: skip
 
 MATCHERS: dict[str, Callable[[str, str], bool]] = {
-    "network": matches_network, "domain": matches_domain, "mailbox": matches_mailbox, "pattern": matches_pattern,
+    "domain": matches_domain, "mailbox": matches_mailbox, "pattern": matches_pattern,
     "text": lambda text, key: text.lower() == key.lower(),
 }  # fmt: skip
 
 
 def found_in(table: Table, kind: str, key: str) -> Optional[str]:
     """The table's entry that matches, None when there is none. Raises Doubt."""
+    if kind == "network":
+        return matches_network(key, table)
     doubt: Optional[Doubt] = None
     for entry in table.keys:
         try:
