@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "module_utils"))
 
 from mtaudit.catalogue import Catalogue, CatalogueError, ComponentEntry, Entry, load_catalogue  # noqa: E402
+from mtaudit.questions import COMPONENT  # noqa: E402
 
 GENERATED = "<!-- Made by tools/generate_docs.py; change the source and run `make docs`. -->"
 SEVERITY_ORDER = ("critical", "high", "medium", "low")
@@ -120,6 +121,10 @@ def _section(catalogue: Catalogue, entry: Entry) -> str:
 
 
 def _component(control_id: str, name: str, said: ComponentEntry) -> Iterator[str]:
+    if name == COMPONENT:
+        yield f"*The question, to be answered in the inventory (`mta_audit_answers`):* {said.manual_check}"
+        yield f"*What to do:* {said.advice}"
+        return
     yield f"### {control_id}: {name}"
     yield f"Proven by {', '.join(said.methods)}."
     yield f"*Look yourself:*\n\n```console\n{said.manual_check}\n```"

@@ -11,6 +11,7 @@ from .attribution import CLASS_OWNERS, attribute
 from .finding import HOST, Evidence, Finding, Method, Status, Subject
 from .joined import DISAGREE, JoinedFinding
 from .listeners import listener_name
+from .questions import is_question, site_of, unanswered
 from .report.run import ControlEntry, HostRun, RunData, checked_finding
 from .text import printable
 from .truth import CLOSED, PROBE_VERDICTS, UNKNOWN, Conclusion, conclude, worst, worst_verdict
@@ -27,6 +28,7 @@ def join_run(run: RunData, more: Iterable[tuple[str, Finding]] = ()) -> list[Joi
     found: list[JoinedFinding] = []
     for host in run.hosts:
         found.extend(join_host(run, host, added.get(host.name, [])))
+    found.extend(_report_line(run, site_of(run), question) for question in unanswered(run))
     return found
 
 
@@ -44,7 +46,7 @@ def join_host(run: RunData, host: HostRun, more: Iterable[Finding] = ()) -> Iter
 def _unanswered(run: RunData, host: HostRun, groups: Iterable[tuple[str, Subject]]) -> list[str]:
     """The controls that nothing was said about; all of the host's own where it gave no answer."""
     answered = {control for control, _ in groups}
-    return [control for control in run.controls if control not in answered]
+    return [control for control, entry in run.controls.items() if control not in answered and not is_question(entry)]
 
 
 def _missing(run: RunData, host: HostRun, control: str) -> JoinedFinding:

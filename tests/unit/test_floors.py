@@ -22,8 +22,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # The first part of a module's name below mtaudit, by floor: docs/architecture.md.
 FLOORS = {
-    4: {"audit", "join", "truth", "attribution", "proof", "seen", "run_directory", "service_targets", "report", "transaction",
-        "respond"},
+    4: {"audit", "join", "truth", "attribution", "proof", "questions", "seen", "run_directory", "service_targets", "report",
+        "transaction", "respond"},
     3: {"components", "controls", "detect"},
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
         "services", "catalogue", "selection", "waivers"},

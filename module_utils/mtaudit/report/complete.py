@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..finding import Status
 from ..joined import SEVERITIES, JoinedFinding
+from ..questions import site_of
 from ..waivers import Answer, Waiver, apply_answers, apply_waivers
 from .clean import clean_finding
 from .run import HostRun, Problem, RunData
@@ -26,7 +27,7 @@ def complete(run: RunData, joined: Iterable[JoinedFinding]) -> tuple[list[Joined
     by_host: dict[str, list[JoinedFinding]] = {}
     for finding in joined:
         by_host.setdefault(finding.host, []).append(finding)
-    hosts = {host.name: host for host in run.hosts}
+    hosts = {host.name: host for host in (*run.hosts, site_of(run))}
     today = run_date(run)
     problems: list[Problem] = []
     found: list[JoinedFinding] = []

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..finding import Evidence, Status
 from ..joined import FIXED, NEW, SEVERITIES, STILL_OPEN, UNDECIDED, JoinedFinding
+from ..questions import is_question
 from . import advice, svg
 from .verdict import HostAnswer, Report, Step, proof
 
@@ -185,7 +186,7 @@ def _index(report: Report) -> dict[str, Any]:
         "columns": trend.columns,
         "trend_top": trend.top,
         "undecided_top": trend.undecided_top,
-        "matrix": svg.matrix(report.hosts, report.controls),
+        "matrix": svg.matrix(report.servers, [c for c in report.controls if not is_question(c)]),
         "cell": svg.CELL,
         "changes": changes,
         "waived": [f for f in findings if f.status is Status.WAIVED],

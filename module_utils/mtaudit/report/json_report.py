@@ -15,7 +15,7 @@ def chunks(report: Report) -> Iterator[str]:
     """The file in pieces."""
     head = json.dumps(_head(report), ensure_ascii=False)
     yield f'{head[:-1]},\n"hosts": ['
-    yield from _lines(_host(host) for host in report.hosts)
+    yield from _lines(_host(host) for host in report.servers)
     yield '],\n"findings": ['
     yield from _lines(finding.to_dict() for finding in report.findings)
     yield "]}\n"

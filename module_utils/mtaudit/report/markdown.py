@@ -50,7 +50,7 @@ def text(value: str) -> str:
 
 
 def _host(host: HostAnswer) -> str:
-    answer = f"{host.answer}, proven" if host.proven else host.answer
+    answer = "" if host.is_site else f"{host.answer}, proven" if host.proven else host.answer
     return f"| {text(host.name)} | {answer} | " + " | ".join(str(host.counts.get(s.value, 0)) for s in _COLUMNS) + " |\n"
 
 

@@ -24,7 +24,7 @@ def chunks(report: Report) -> Iterator[str]:
     if started is not None:
         yield _family("mtaudit_run_started_timestamp_seconds", "When the run started.", [({}, started)], unit="seconds")
     yield _family("mtaudit_hosts", "Hosts by whether they can be used to send spam.",
-                  [({"answer": a}, sum(h.answer == a for h in report.hosts)) for a in _ANSWERS])
+                  [({"answer": a}, sum(h.answer == a for h in report.servers)) for a in _ANSWERS])
     yield _family("mtaudit_findings", "Findings by status.",
                   [({"status": s.value}, report.counts.get(s.value, 0)) for s in Status])
     yield _family("mtaudit_failing", "Failures by severity.", [({"severity": s}, report.failing.get(s, 0)) for s in SEVERITIES])
@@ -35,7 +35,7 @@ def chunks(report: Report) -> Iterator[str]:
     yield _family("mtaudit_controls_answered", "Controls that got an answer, counted host by host.", [({}, report.gate.answered)])
     yield _family("mtaudit_gate_failed", "1 when the run failed its gate.", [({}, int(report.gate.met))])
     yield _family("mtaudit_host_answer", "1 for the host's answer: can it be used to send spam?",
-                  [({"host": h.name, "answer": a}, int(h.answer == a)) for h in report.hosts for a in _ANSWERS])
+                  [({"host": h.name, "answer": a}, int(h.answer == a)) for h in report.servers for a in _ANSWERS])
     yield _family("mtaudit_host_findings", "A host's findings by status.",
                   [({"host": h.name, "status": s.value}, h.counts.get(s.value, 0)) for h in report.hosts for s in Status])
     yield "# EOF\n"

@@ -149,8 +149,9 @@ def _stats(report: Report, path: str) -> dict[str, Any]:
         "profile": run.profile,
         "answer": report.answer,
         "headline": report.headline,
-        "hosts": {answer: sum(h.answer == answer for h in report.hosts) for answer in (verdict.YES, verdict.UNKNOWN, verdict.NO)},
-        "unreachable": sum(host.status == "unreachable" for host in report.hosts),
+        "hosts": {answer: sum(h.answer == answer for h in report.servers)
+                  for answer in (verdict.YES, verdict.UNKNOWN, verdict.NO)},
+        "unreachable": sum(host.status == "unreachable" for host in report.servers),
         "counts": dict(report.counts),
         "failing": dict(report.failing),
         "worst": report.gate.worst,

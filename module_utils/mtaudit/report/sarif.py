@@ -64,7 +64,7 @@ def _rule(control: ControlEntry) -> dict[str, Any]:
 def _invocation(report: Report, index: dict[str, int]) -> dict[str, Any]:
     notes = [_notification(f, index[f.control]) for f in report.findings if f.status in UNDECIDED]
     notes.extend({"level": "error", "message": {"text": f"{p.file}: {p.reason}"}} for p in report.problems)
-    invocation: dict[str, Any] = {"executionSuccessful": bool(report.hosts) and not report.problems,
+    invocation: dict[str, Any] = {"executionSuccessful": bool(report.servers) and not report.problems,
                                   "toolExecutionNotifications": notes}
     if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", report.run.started):
         invocation["startTimeUtc"] = report.run.started

@@ -78,7 +78,7 @@ def _numbers(counts: Mapping[str, int]) -> str:
 
 
 def _word(host: HostAnswer) -> str:
-    return "PROVEN" if host.proven else {YES: "YES", UNKNOWN: "?", NO: "no"}[host.answer]
+    return "" if host.is_site else "PROVEN" if host.proven else {YES: "YES", UNKNOWN: "?", NO: "no"}[host.answer]
 
 
 def _findings(report: Report) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Optional
 from ..attribution import CAUSES
 from ..finding import Status
 from ..joined import DISAGREE, UNDECIDED, JoinedFinding
+from ..questions import SITE
 from ..truth import DISCARDS
 from .clean import clean_host, clean_problem, line
 from .complete import worst_first
@@ -54,6 +55,11 @@ class HostAnswer:
         return first if first and first.status in (Status.FAIL, *UNDECIDED) else None
 
     @property
+    def is_site(self) -> bool:
+        """Not a host: what was asked of people."""
+        return self.name == SITE
+
+    @property
     def idle(self) -> bool:
         """No control applies: neither a good host nor a bad one."""
         return all(finding.status is Status.NOTAPPLICABLE for finding in self.findings)
@@ -77,7 +83,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the formats show, cleaned and sorted; they only escape and lay out."""
+    """Everything that the formats show, cleaned and sorted; they only escape and lay out. The last of `hosts` may be the site."""
 
     title: str
     run: RunData
@@ -95,6 +101,11 @@ class Report:
     expired_waivers: int = 0
 
     @property
+    def servers(self) -> tuple[HostAnswer, ...]:
+        """The hosts without the site."""
+        return tuple(host for host in self.hosts if not host.is_site)
+
+    @property
     def findings(self) -> Iterable[JoinedFinding]:
         """Host by host, worst first within each."""
         return (finding for host in self.hosts for finding in host.findings)
@@ -102,13 +113,14 @@ class Report:
 
 def build(title: str, run: RunData, findings: Sequence[JoinedFinding], gate: Gate, trend: tuple[Point, ...]) -> Report:
     """The report of a run from its completed, compared findings."""
-    hosts = _hosts(run, findings)
+    listed = _hosts(run, findings)
+    hosts = [host for host in listed if not host.is_site]
     problems = tuple(clean_problem(p) for p in run.problems)
     answer = _answer(hosts, problems)
     return Report(
         title=title,
         run=run,
-        hosts=hosts,
+        hosts=listed,
         counts={status.value: number for status, number in _count(findings).items()},
         failing=Counter(f.severity for f in findings if f.status is Status.FAIL),
         answer=answer,
@@ -172,9 +184,9 @@ def _numbered(hosts: Iterable[HostAnswer]) -> Iterable[HostAnswer]:
         yield HostAnswer(host.name, host.kind, host.status, host.reason, host.answer, host.counts, host.findings, number)
 
 
-def _attention(host: HostAnswer) -> tuple[int, int, int, str]:
+def _attention(host: HostAnswer) -> tuple[bool, int, int, int, str]:
     order = (YES, UNKNOWN, NO).index(host.answer)
-    return (order, 0 if host.proven else 1, -host.counts.get(Status.FAIL.value, 0), host.name)
+    return (host.is_site, order, 0 if host.proven else 1, -host.counts.get(Status.FAIL.value, 0), host.name)
 
 
 def host_answer(status: str, findings: Sequence[JoinedFinding]) -> str:
