@@ -17,8 +17,8 @@ from audited_copy import Copy, Run, throw_away_copy
 
 pytestmark = pytest.mark.lab
 
-HASHED = ("/etc/", "/var/lib/postfix/", "/var/spool/", "/root/", "/home/")
-WATCHED = ("/etc", "/var/spool", "/var/lib/postfix", "/root", "/home", "/tmp", "/var/tmp")
+HASHED = ("/etc/", "/var/lib/postfix/", "/var/lib/sendmail/", "/var/spool/", "/root/", "/home/")
+WATCHED = ("/etc", "/var/spool", "/var/lib/postfix", "/var/lib/sendmail", "/run/sendmail", "/root", "/home", "/tmp", "/var/tmp")
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt", "bounce", "defer", "trace", "flush", "saved")
 
 # What ssh and the host's own services write; nothing else may.
@@ -106,7 +106,7 @@ for tool in 'iptables-save' 'ip6tables-save' 'nft list ruleset'; do
 echo '== services'; systemctl list-units --type=service,timer,socket --all --plain --no-legend | awk '{print $1, $2, $3, $4}' \
     | grep -v -e 'user@' -e 'user-runtime-dir@' -e '^session' -e 'systemd-logind' -e '^ssh@' | sort
 echo '== enabled'; systemctl list-unit-files --plain --no-legend | awk '{print $1, $2}' | sort
-echo '== daemons'; for name in master smtpd dovecot cron rsyslogd; do pgrep -x "$name" | while read -r pid; do
+echo '== daemons'; for name in master sendmail-mta smtpd dovecot cron rsyslogd; do pgrep -x "$name" | while read -r pid; do
     echo "$name $pid $(awk '{print $22}' /proc/$pid/stat)"; done; done
 echo '== crontabs'; ls -lR /var/spool/cron /etc/cron* 2>/dev/null
 echo '== listening'; cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == "0A" {print $2}' | sort
@@ -115,6 +115,27 @@ echo '== queue'; postqueue -p; postqueue -j; smtpctl show queue
 echo '== configuration'; postconf -n; postconf -M; postconf -P
 echo '== mounts'; cat /proc/self/mounts
 """
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is the program's own: configuration, daemon, refusal, queues, and how a message gets into one of them."""
+
+    configuration: str
+    daemon: str
+    refusal: str
+    queues: tuple[str, ...]
+    queue_one: str
+
+
+POSTFIX = Program(
+    "/etc/postfix/main.cf", "master", "Relay access denied", tuple(f"/var/spool/postfix/{queue}/" for queue in QUEUES),
+    "postsuper -h ALL; echo 'Subject: test' | sendmail -f alice alice; sleep 1",
+)  # fmt: skip
+SENDMAIL = Program(
+    "/etc/mail/sendmail.cf", "sendmail-mta", "Relaying denied", ("/var/spool/mqueue/", "/var/spool/mqueue-client/"),
+    "echo 'Subject: test' | sendmail -odq -f alice alice; sleep 1",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -161,16 +182,20 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return sorted(path for path in paths if not allowed(path, WRITTEN_BY_THE_HOST))
 
 
+def program_of(copy: Copy) -> Program:
+    return SENDMAIL if copy.lab.host(copy.name).image.startswith("sendmail") else POSTFIX
+
+
 def rest(copy: Copy) -> None:
-    """Bring the copy to where a mail server is after its first mail: Postfix's daemons ran and made their lock files."""
+    """Bring the copy to where a mail server is after its first mail: its daemons ran and made their lock files."""
     address = copy.lab.host(copy.name).ipv4
     said = copy.lab.execute("neighbour", "swaks", "--server", address, "--from", "a@stranger.test", "--to", "b@canary.test",
                             "--quit-after", "RCPT", "--timeout", "20").stdout
-    assert "Relay access denied" in said, said
+    assert program_of(copy).refusal in said, said
     copy.audit()  # also what the first login of root makes
 
 
-@pytest.fixture(scope="module", params=["mx-d12", "full-d13"])
+@pytest.fixture(scope="module", params=["mx-d12", "full-d13", "sendmail-d12"])
 def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     with throw_away_copy(request.param, "ro", tmp_path_factory.mktemp("ro")) as made:
         rest(made)
@@ -197,8 +222,8 @@ def test_the_audit_was_a_whole_one(watched: Watched) -> None:
     assert {"config", "simulation"} <= {finding["method"] for finding in answer["findings"]}
 
 
-def test_no_file_came_went_or_changed(watched: Watched) -> None:
-    assert "/etc/postfix/main.cf" in watched.before
+def test_no_file_came_went_or_changed(copy: Copy, watched: Watched) -> None:
+    assert program_of(copy).configuration in watched.before
     assert changes(watched.before, watched.after) == []
 
 
@@ -208,17 +233,20 @@ def test_nothing_was_written_meanwhile(watched: Watched) -> None:
     assert [(what, path) for what, path in watched.meanwhile if not allowed(path, *lists)] == []
 
 
-def test_no_queue_file_at_any_moment(watched: Watched) -> None:
-    queues = tuple(f"/var/spool/postfix/{queue}/" for queue in QUEUES)
-    assert [seen for seen in watched.meanwhile if seen[1].startswith(queues)] == []
+def test_no_queue_file_at_any_moment(copy: Copy, watched: Watched) -> None:
+    assert [seen for seen in watched.meanwhile if seen[1].startswith(program_of(copy).queues)] == []
 
 
-def test_services_firewall_schedules_and_configuration_are_as_before(watched: Watched) -> None:
-    assert "== services\n" in watched.state_before and "master " in watched.state_before
+def test_services_firewall_schedules_and_configuration_are_as_before(copy: Copy, watched: Watched) -> None:
+    assert "== services\n" in watched.state_before and f"{program_of(copy).daemon} " in watched.state_before
     assert watched.state_after == watched.state_before
 
 
-def test_the_log_shows_the_simulation_under_our_name_and_no_mail(watched: Watched) -> None:
+def test_the_log_shows_the_simulation_under_our_name_and_no_mail(copy: Copy, watched: Watched) -> None:
+    if program_of(copy) is SENDMAIL:
+        # Test mode logs nothing at all.
+        assert not re.findall(r"^.* (?:sm-mta|sendmail\S*)\[.*$", watched.log, re.MULTILINE)
+        return
     mail = [line for line in watched.log.splitlines() if re.search(r"(postfix|mtaudit)/\w+\[|(postfix|mtaudit)/\w+/\w+\[", line)]
     assert [line for line in mail if "mtaudit/smtpd" in line]
     other = [line for line in mail if "mtaudit/" not in line]
@@ -243,13 +271,15 @@ def test_the_witnesses_see_changes(copy: Copy) -> None:
     before = snapshot(copy)
     start_watching(copy)
     copy.shell("touch /etc/gone; rm /etc/gone")
-    copy.shell("cp -p /etc/postfix/main.cf /etc/postfix/other; mv /etc/postfix/other /etc/postfix/main.cf")
-    copy.shell("postsuper -h ALL; echo 'Subject: test' | sendmail -f alice alice; sleep 1")
+    program = program_of(copy)
+    copy.shell(f"cp -p {program.configuration} /etc/other; mv /etc/other {program.configuration}")
+    copy.shell(program.queue_one)
     meanwhile, after = end_watching(copy), snapshot(copy)
     assert ("create", "/etc/gone") in meanwhile and ("delete", "/etc/gone") in meanwhile
-    assert [path for _, path in meanwhile if path.startswith("/var/spool/postfix/maildrop/")]
-    assert [path for _, path in meanwhile if path.startswith("/var/spool/postfix/incoming/")]
-    assert "/etc/postfix/main.cf" in changes(before, after)
+    seen = [queue for queue in program.queues if any(path.startswith(queue) for _, path in meanwhile)]
+    expected = ["/var/spool/postfix/maildrop/", "/var/spool/postfix/incoming/"] if program is POSTFIX else [program.queues[1]]
+    assert set(expected) <= set(seen)
+    assert program.configuration in changes(before, after)
 
 
 # OpenSMTPD, which is asked by two commands and by reading its files

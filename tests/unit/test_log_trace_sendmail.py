@@ -18,6 +18,7 @@ LOGS = Path(__file__).resolve().parents[1] / "fixtures" / "sendmail-log"
 # A recipient refused, a local sender refused, a message to two (and one who is unknown), a session that was broken off, a sender
 # and a Message-ID that go on as a log line, a message of a login.
 D13 = (LOGS / "journal-8.18.log").read_bytes()
+D12 = (LOGS / "rsyslog-8.17.log").read_bytes()  # the same sessions, in syslog's file
 SINK = "sink.canary.test[2001:db8:51::20]"
 STRANGER4 = LoggedClient("198.19.0.66", "mail.stranger.test")
 STRANGER6 = LoggedClient("2001:db8:19::66", "mail.stranger.test")
@@ -27,13 +28,14 @@ def one(text: str, token: str = "toksys") -> Trace:
     return trace("".join(f"Nov 22 05:14:35 mx sm-mta[7]: {line}\n" for line in text.splitlines()).encode(), [token])[0]
 
 
-def test_refused_delivered_and_imitated() -> None:
-    found, missing = trace(D13, ["toksys", "toknotthere"])
+@pytest.mark.parametrize(("log", "domain"), [(D13, "sendmail-d13.test"), (D12, "sendmail-d12.test")])
+def test_refused_delivered_and_imitated(log: bytes, domain: str) -> None:
+    found, missing = trace(log, ["toksys", "toknotthere"])
     # The third session's sender holds ", relay=evil.test [203.0.113.9]".
     assert found.clients == (LoggedClient("2001:db8:19::66", "mail.stranger.test", 0, True), STRANGER4)
     assert len(found.queue_ids) == 3
     assert found.deliveries == (
-        Delivery("alice@sendmail-d13.test", "sent", "none", "2.0.0", "Sent"),
+        Delivery(f"alice@{domain}", "sent", "none", "2.0.0", "Sent"),
         Delivery("canary@canary.test", "sent", SINK, "2.0.0", "Sent (Ok: kept)"),
     )
     assert "Relaying denied" in found.lines[0] and missing == Trace("toknotthere")
@@ -54,11 +56,12 @@ def test_a_message_id_names_the_message_and_no_client() -> None:
     assert found.clients == (STRANGER4,) and [d.relay for d in found.deliveries] == [SINK]
 
 
-def test_a_login_is_joined_by_its_process() -> None:
-    (found,) = trace(D13, ["toklogin"])
+@pytest.mark.parametrize("log", [D13, D12])
+def test_a_login_is_joined_by_its_process(log: bytes) -> None:
+    (found,) = trace(log, ["toklogin"])
     assert found.clients == (STRANGER6,)
     assert "authid=alice" in found.lines[0] and "AUTH=server" in found.lines[0]
-    assert "authid" not in "".join(trace(D13, ["toksys"])[0].lines)
+    assert "authid" not in "".join(trace(log, ["toksys"])[0].lines)
 
 
 def test_a_login_of_an_earlier_process_of_that_number_is_not_ours() -> None:
