@@ -10,6 +10,7 @@ from . import drift
 from . import files
 from . import info
 from . import info_exim
+from . import patches
 from . import privileges
 from . import recipients
 from . import recipients_exim

@@ -13,8 +13,9 @@ from typing import Any, Callable, Optional
 
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from . import accounts
+from . import accounts, packages
 from .accounts import Accounts
+from .packages import Packages
 from .uses import SECRET, Around, Daemon, Process, UsedFile, Uses, failed
 
 Programs = Sequence[tuple[str, Optional[Callable[[Around, Any], Uses]], Sequence[Any]]]
@@ -32,6 +33,7 @@ _LIBRARIES = tuple(f"/usr/lib/*-linux-gnu/{name}.so.*" for name in ("libc", "lib
 _FILES = {"FILE-01"}
 _DRIFT = {"DRIFT-01"}
 _PRIVILEGES = {"CHROOT-01"}
+_PACKAGES = {"PATCH-01"}
 
 @dataclass(frozen=True)
 class Seen:
@@ -62,6 +64,7 @@ class Host:
     stats: dict[str, Optional[FileStat]] = field(default_factory=dict)
     images: dict[int, Image] = field(default_factory=dict)
     running: list[tuple[Process, str, str]] = field(default_factory=list)  # those that talk with strangers, program, account
+    packages: Packages = field(default_factory=Packages)
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -77,6 +80,8 @@ def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
     if wanted & _PRIVILEGES:
         host.accounts = accounts.read(runner)
         host.running = list(_running(around, host))
+    if wanted & _PACKAGES:
+        host.packages, host.now = packages.read(runner), runner.now()
     if wanted & _DRIFT:
         host.now = runner.now()
         for uses in host.programs:
