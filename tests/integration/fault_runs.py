@@ -190,4 +190,5 @@ def _audit(lab: Lab, hosts: dict[str, Host], outcomes: dict[str, Outcome], direc
         for outcome in outcomes.values():
             outcome.problem = f"the audit ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}"
     for finding in json.loads(found[-1].read_text(encoding="utf-8"))["findings"] if found else []:
-        outcomes[by_host[finding["host"]]].findings.append(finding)
+        if finding["host"] in by_host:  # the questions for people are about the site
+            outcomes[by_host[finding["host"]]].findings.append(finding)
