@@ -8,6 +8,7 @@ from . import auth_exim
 from . import auth_postfix
 from . import drift
 from . import files
+from . import filters
 from . import info
 from . import info_exim
 from . import patches
