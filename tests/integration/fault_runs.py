@@ -55,11 +55,18 @@ class Outcome:
 def run(lab: Lab, faults: Sequence[Fault], directory: Path, base: str = "") -> dict[str, Outcome]:
     """Every fault, planted in a copy of its base, or of `base`; by name."""
     outcomes: dict[str, Outcome] = {}
-    for start in range(0, len(faults), BATCH):
-        batch = faults[start : start + BATCH]
-        print(f"faults {start + 1} to {start + len(batch)} of {len(faults)}", file=sys.stderr, flush=True)
-        outcomes.update(_batch(lab, batch, directory / str(start), base))
+    for number, batch in enumerate(_batches(faults)):
+        print(f"faults {len(outcomes) + 1} to {len(outcomes) + len(batch)} of {len(faults)}", file=sys.stderr, flush=True)
+        outcomes.update(_batch(lab, batch, directory / str(number), base))
     return outcomes
+
+
+def _batches(faults: Sequence[Fault]) -> list[list[Fault]]:
+    """At most BATCH at a time, and one of those behind the gateway, which publishes one host."""
+    behind = [fault for fault in faults if fault.lan]
+    others = [fault for fault in faults if not fault.lan]
+    number = max(-(-len(others) // (BATCH - 1)), len(behind))
+    return [behind[n : n + 1] + others[n::number] for n in range(number)]
 
 
 def _batch(lab: Lab, faults: Sequence[Fault], directory: Path, base: str) -> dict[str, Outcome]:
