@@ -23,6 +23,7 @@ from ..readers.exim_tables import WRITTEN_KINDS
 from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
 from .exim_walk import Answer, Outcome, Walk
 from .way import Path as AnyPath
+from .way import remembered
 
 # Tables that POP-before-SMTP daemons write; and lookups whose tables a program can write while Exim runs.
 _POP_BEFORE_SMTP = re.compile(r"(?i)pop[-_]?(?:before|b4|relay|auth|ip)|\bdrac\b|relay-?ctrl|whoson|imap[-_]?before|relayhosts")
@@ -39,11 +40,7 @@ Path = AnyPath[Outcome]
 
 def paths(exim: Exim, listener: Listener, site: Site) -> list[Path]:
     """The ways of one port, with RELAY-06 as the owner of those that the first port of the default one does not have."""
-    key = ("paths", listener, site.trusted_networks, site.proxies, site.gateways, site.local_domains)
-    if key not in exim.memo:
-        exim.memo[key] = list(_relaxed(exim, listener, site))
-    found: list[Path] = exim.memo[key]
-    return found
+    return remembered(exim.memo, listener, site, _relaxed(exim, listener, site))
 
 
 def _relaxed(exim: Exim, listener: Listener, site: Site) -> Iterator[Path]:

@@ -22,6 +22,7 @@ from ..readers.opensmtpd_tables import Doubt, network_of
 from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS, examples
 from .opensmtpd_walk import Answer, Outcome, Session, Walk
 from .way import Path as AnyPath
+from .way import remembered
 
 _CANDIDATES_LIMIT = 100
 _OWNERS = {"from": "RELAY-01", "for": "RELAY-04"}
@@ -44,11 +45,7 @@ Path = AnyPath[Opening]
 
 def paths(smtpd: OpenSmtpd, listener: Listener, site: Site) -> list[Path]:
     """The ways of one listener, with RELAY-06 as the owner of those that the usual one does not have."""
-    key = ("paths", listener, site.trusted_networks, site.proxies, site.gateways, site.local_domains)
-    if key not in smtpd.memo:
-        smtpd.memo[key] = list(_relaxed(smtpd, listener, site))
-    found: list[Path] = smtpd.memo[key]
-    return found
+    return remembered(smtpd.memo, listener, site, _relaxed(smtpd, listener, site))
 
 
 def _relaxed(smtpd: OpenSmtpd, listener: Listener, site: Site) -> Iterator[Path]:

@@ -22,6 +22,7 @@ from ..readers.sendmail_model import Table
 from ..readers.sendmail_questions import FOREIGN, ISSUER, Questions
 from .sendmail_ports import Because, answer
 from .way import Path as Way
+from .way import remembered
 
 Path = Way[Because]
 
@@ -32,11 +33,7 @@ _SHOWN = 3
 
 def paths(sendmail: Sendmail, listener: Listener, site: Site) -> list[Path]:
     """The ways of one port; RELAY-06 owns those that the first port of the default configuration does not have."""
-    key = ("paths", listener, site.trusted_networks, site.proxies, site.gateways, site.local_domains)
-    if key not in sendmail.memo:
-        sendmail.memo[key] = list(_relaxed(sendmail, listener, site))
-    found: list[Path] = sendmail.memo[key]
-    return found
+    return remembered(sendmail.memo, listener, site, _relaxed(sendmail, listener, site))
 
 
 def _relaxed(sendmail: Sendmail, listener: Listener, site: Site) -> Iterator[Path]:

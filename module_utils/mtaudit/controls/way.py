@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from ..control import Site
+from ..listeners import Listener
 
 R = TypeVar("R")
 
@@ -26,3 +30,12 @@ class Path(Generic[R]):
     def key(self) -> tuple[object, ...]:
         """What makes two ways of different ports the same."""
         return self.control, str(self.rule), self.networks, self.conditions, bool(self.doubt)
+
+
+def remembered(memo: dict[Any, Any], listener: Listener, site: Site, found: Iterable[Path[R]]) -> list[Path[R]]:
+    """The ways of one port, looked for once: `found` is gone through only when the program's memo does not hold them yet."""
+    key = ("paths", listener, site.trusted_networks, site.proxies, site.gateways, site.local_domains)
+    if key not in memo:
+        memo[key] = list(found)
+    ways: list[Path[R]] = memo[key]
+    return ways
