@@ -34,7 +34,7 @@ ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 from ansible.module_utils.mtaudit import controls  # noqa: E402, F401 - registers every control
 from ansible.module_utils.mtaudit.address import parse_network  # noqa: E402
-from ansible.module_utils.mtaudit.components import read_all, servers  # noqa: E402
+from ansible.module_utils.mtaudit.components import RSPAMD_CONTROLS, read_all, scanner, servers  # noqa: E402
 from ansible.module_utils.mtaudit.control import REGISTRY, Site  # noqa: E402
 from ansible.module_utils.mtaudit.finding import Finding  # noqa: E402
 from ansible.module_utils.mtaudit.readers.sendmail_ask import MARK  # noqa: E402
@@ -243,7 +243,7 @@ def evaluate(programs: list[str], recording: dict[str, Any], site: Site) -> list
     replay = Replay(recording)
     ids = recording.get("ids", ())
     readings = read_all(replay, programs, ids)
-    site = replace(site, servers=servers(readings))
+    site = replace(site, servers=servers(readings), rspamd=scanner(readings))
     for reading in readings:
         own = reading.component.name
         wanted = [c for (i, component), c in sorted(REGISTRY.items()) if component == own and (own != "os" or i in ids)]
@@ -286,6 +286,8 @@ def main() -> int:
     arguments = parser.parse_args()
     site = json.loads(arguments.site)
     of_the_host = [i for i, component in sorted(REGISTRY) if component == "os" and arguments.control in (i, None)]
+    if arguments.control in (*RSPAMD_CONTROLS, None):
+        of_the_host += [i for i in sorted(RSPAMD_CONTROLS) if arguments.control in (i, None) and i not in of_the_host]
     try:
         programs, recording = record(shlex.split(arguments.via), of_the_host)
     except CaptureError as exc:

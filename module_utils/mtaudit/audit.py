@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from . import controls  # noqa: F401 - registers every control
 from .address import LOOPBACK, Network, contains, parse_network
-from .components import COMPONENTS, Reading, digest, read_all, servers
+from .components import COMPONENTS, Reading, digest, read_all, scanner, servers
 from .control import Site, controls_for
 from .finding import HOST, Finding, notapplicable, stamped
 from .finding import error as error_finding
@@ -101,6 +101,7 @@ def audit(runner: Runner, request: Request) -> Answer:
         proxies=request.proxies,
         gateways=tuple(str(g) for g in links.gateways) if links else (),
         servers=servers(readings, strange),
+        rspamd=scanner(readings),
     )
     answer.findings.extend(_evaluated(request, site, readings, strange))
     answer.spawns = runner.spawns

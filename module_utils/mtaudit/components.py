@@ -110,6 +110,17 @@ def _sendmail() -> Component:
     return Component("sendmail", "Sendmail", sendmail.read, sendmail.describe, sendmail.digest, simulate)
 
 
+def _rspamd() -> Component:
+    def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
+        from .readers import rspamd
+
+        wanted = RSPAMD_CONTROLS & set(ids) and any(r.component.program for r in readings)
+        found = rspamd.read(runner) if wanted else None
+        return [found] if found else []
+
+    return Component("rspamd", "rspamd", transfers=False, survey=survey)
+
+
 def _os() -> Component:
     def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
         from .readers import system
@@ -121,6 +132,9 @@ def _os() -> Component:
     return Component("os", "the host", transfers=False, survey=survey)
 
 
+# These look at the content scanner behind a mail program: for them it is read.
+RSPAMD_CONTROLS = frozenset({"INB-01", "INB-02", "INB-03", "INB-04", "OUT-01", "OUT-02", "RATE-01"})
+
 # `os` is the last: it is about what the programs before it were found to use.
 COMPONENTS: Mapping[str, Callable[[], Component]] = {
     "postfix": _postfix,
@@ -128,6 +142,7 @@ COMPONENTS: Mapping[str, Callable[[], Component]] = {
     "sendmail": _sendmail,
     "opensmtpd": _opensmtpd,
     "dovecot": _dovecot,
+    "rspamd": _rspamd,
     "os": _os,
 }
 
@@ -168,6 +183,11 @@ def servers(readings: Sequence[Reading], strange: Sequence[Listener] = ()) -> di
     """What controls may know of the host's other programs: see Site.servers."""
     found = {reading.component.name: tuple(reading.servers) for reading in readings}
     return {**found, "": (Server("", "", tuple(strange)),)} if strange else found
+
+
+def scanner(readings: Sequence[Reading]) -> Any:
+    """The reading of rspamd; None where there is none."""
+    return next((r.instances[0] for r in readings if r.component.name == "rspamd" and r.instances), None)
 
 
 def digest(readings: Sequence[Reading]) -> str:

@@ -19,7 +19,8 @@ class Site:
 
     `tunables` maps a tunable's name to its value, already of the type that the catalogue gives it. `gateways` are the next
     hops of the host's default routes. `servers` is what every program of the host tells of itself, by its name in the
-    catalogue; under an empty name stand the SMTP ports that listen and that no program told of.
+    catalogue; under an empty name stand the SMTP ports that listen and that no program told of. `rspamd` is what
+    readers/rspamd.py read, None where rspamd is not installed or no selected control needs it.
     """
 
     kind: str = ""
@@ -29,6 +30,7 @@ class Site:
     gateways: tuple[str, ...] = ()
     servers: Mapping[str, tuple[Server, ...]] = field(default_factory=dict)
     tunables: Mapping[str, Any] = field(default_factory=dict)
+    rspamd: Any = None
 
 
 @dataclass(frozen=True)
