@@ -145,7 +145,7 @@ options:
       other_sender: {description: Another user's address at the same server., type: str, default: ""}
       cleartext: {description: Send the password even without TLS., type: bool, default: false}
   allow_foreign_senders:
-    description: Logins may send with senders that are not their own (control RELAY-14 is then only informed about).
+    description: Logins may send with foreign senders (control RELAY-14 is then only informed about).
     type: bool
     default: false
   helo:

@@ -13,7 +13,7 @@ from .join import Vantage, clients_of, seen_from
 from .listeners import listener_name
 from .logs.outcome import Delivery, Trace
 from .report.run import HostRun, RunData
-from .smtp.battery import CONTROLS, RELAYING, Hole
+from .smtp.battery import CONTROLS, RELAYING, WITH_LOGIN, Hole
 from .smtp.verdict import View, compare_views
 from .text import printable
 from .truth import ACCEPTS, DISCARDS, PROVEN_OPEN
@@ -134,7 +134,7 @@ def _by_log(
     found = [traces[token] for token in listener.get("tokens") or () if token in traces]
     sent = [d for trace in found for d in trace.deliveries if d.status == "sent" and d.recipient in recipients and _away(d, host)]
     classes = listener.get("classes") or {}
-    relaying = (*RELAYING, Hole.AUTHENTICATED)
+    relaying = (*RELAYING, *WITH_LOGIN)
     undecided = [hole for hole in relaying if classes.get(hole.value, {}).get("verdict") in (ACCEPTS, DISCARDS)]
     if sent and undecided:
         text = f"the server's own log says that a foreign message was delivered (seen from vantage {vantage.place})"

@@ -23,11 +23,13 @@ class Hole(str, Enum):
     ROUTING = "routing"
     IDENTITY = "identity"
     AUTHENTICATED = "authenticated"
+    OTHER_SENDER = "other_sender"
     LOCAL_RECIPIENT = "local_recipient"  # no relaying: a forged local sender to a local mailbox
 
 
-# How a stranger's mail gets to a foreign recipient. Messages are sent through these and `authenticated` only.
+# How a stranger's mail gets to a foreign recipient, and how that of a test login does. Messages are sent through these only.
 RELAYING = (Hole.PLAIN, Hole.LOCAL_SENDER, Hole.ROUTING, Hole.IDENTITY)
+WITH_LOGIN = (Hole.AUTHENTICATED, Hole.OTHER_SENDER)
 # The control that owns each class (docs/architecture.md, "Classes of hole").
 CONTROLS = {
     Hole.PLAIN: "RELAY-03",
@@ -35,6 +37,7 @@ CONTROLS = {
     Hole.ROUTING: "RELAY-10",
     Hole.IDENTITY: "RELAY-07",
     Hole.AUTHENTICATED: "RELAY-14",
+    Hole.OTHER_SENDER: "SENDER-01",
     Hole.LOCAL_RECIPIENT: "SENDER-03",
 }
 
@@ -197,5 +200,5 @@ def authenticated_forms(names: Names, other_sender: str) -> list[Form]:
     """What a test login may not do: send as a stranger, or as another user. `other_sender` holds no braces."""
     forms = [Form("authenticated_foreign", Hole.AUTHENTICATED, _FOREIGN, _CANARY, ("authenticated",))]
     if other_sender:
-        forms.append(Form("authenticated_other", Hole.AUTHENTICATED, other_sender, _CANARY, ("authenticated",)))
+        forms.append(Form("authenticated_other", Hole.OTHER_SENDER, other_sender, _CANARY, ("authenticated",)))
     return fill(forms, names)

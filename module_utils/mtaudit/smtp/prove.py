@@ -243,12 +243,12 @@ class Prover:
         """One login on this listener; after a failed one the account is left alone."""
         listener, login = self._listener, self._listener.target.login
         assert login is not None and listener.names is not None
+        self._seen.login_forms = forms = authenticated_forms(listener.names, login.other_sender)
         if self._logins.refused:
             self._seen.login_problem = "not tried: the test login was refused at another listener"
             return
-        first, *others = authenticated_forms(listener.names, login.other_sender)
         try:
-            async with self._session(first) as session:
+            async with self._session(forms[0]) as session:
                 if not session.secure:
                     await listener.upgrade(session)
                 if not session.auth_mechanisms():
@@ -256,7 +256,7 @@ class Prover:
                 if not session.secure and not login.cleartext:
                     self._seen.login_problem = "not tried: AUTH is offered, but TLS is not, and a password is not sent in clear"
                     return
-                await self._as_user(session, [first, *others])
+                await self._as_user(session, forms)
         except SessionEnded as end:
             self._seen.login_problem = self._seen.login_problem or f"the server {end}"
 
@@ -275,15 +275,14 @@ class Prover:
         for form in forms:
             await session.commands(["RSET"])
             self._seen.answers[form.name] = answer = await self._envelope(session, form)
-            if answer.meaning is not Meaning.ACCEPTED:
-                continue
-            if self._ask is not None:
+            if answer.meaning is Meaning.ACCEPTED and self._ask is not None:
                 token = self._new_token()
                 await session.commands(["RSET"])
-                delivery = await self._send(session, form, token)
+                try:
+                    delivery = await self._send(session, form, token)
+                except SessionEnded as end:
+                    self._seen.deliveries.append(Delivery(form, Outcome.PUT_OFF, f"the server {end}"))
+                    raise
                 if delivery.outcome is Outcome.UNASKED:
                     delivery = await self._await(delivery, token)
                 self._seen.deliveries.append(delivery)
-                if delivery.outcome in (Outcome.REFUSED, Outcome.MISSING):
-                    continue  # another user's sender may do what the foreign one does not
-            break

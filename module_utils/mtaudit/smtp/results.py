@@ -24,7 +24,8 @@ _WHAT = {
     Hole.LOCAL_SENDER: "mail with a local sender to a foreign recipient",
     Hole.ROUTING: "mail whose recipient hides the real one to a foreign recipient",
     Hole.IDENTITY: "mail from a client that claims another address to a foreign recipient",
-    Hole.AUTHENTICATED: "mail from a login with a sender that is not its own to a foreign recipient",
+    Hole.AUTHENTICATED: "mail from a login with a foreign sender to a foreign recipient",
+    Hole.OTHER_SENDER: "mail from a login with another user's sender to a foreign recipient",
     Hole.LOCAL_RECIPIENT: "mail with a local sender to a local recipient",
 }
 

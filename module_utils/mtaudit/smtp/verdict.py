@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Optional
 
-from .battery import RELAYING, Form, Hole
+from .battery import RELAYING, WITH_LOGIN, Form, Hole
 from .wording import Meaning
 
 
@@ -75,12 +75,13 @@ class Observations:
 
     `troubles` are the sessions that ended early, as sentences. `submission`: the listener is for clients that log in (port 465
     or 587, and it offers AUTH). `local_domains` are lower case. `identity_forms` are those that the listener gives an occasion
-    for. `canary` is the address that messages are sent to.
+    for, `login_forms` those that the test login is to try. `canary` is the address that messages are sent to.
     """
 
     answers: dict[str, Answer] = field(default_factory=dict)
     unanswered: list[Form] = field(default_factory=list)
     identity_forms: list[Form] = field(default_factory=list)
+    login_forms: list[Form] = field(default_factory=list)
     canary: str = ""
     positive: Optional[Answer] = None
     negative: Optional[Answer] = None
@@ -109,7 +110,8 @@ class Observations:
 
     def missing(self, hole: Hole) -> list[Form]:
         """The forms of a class that should have an answer and have none."""
-        open_ones = {form.name: form for form in (*self.unanswered, *self.identity_forms) if form.hole is hole}
+        listed = (*self.unanswered, *self.identity_forms, *self.login_forms)
+        open_ones = {form.name: form for form in listed if form.hole is hole}
         return [form for name, form in open_ones.items() if name not in self.answers]
 
 
@@ -138,8 +140,10 @@ def conclude(seen: Observations) -> dict[Hole, Conclusion]:
             result[hole] = Conclusion(Verdict.UNKNOWN, reason="relays for anybody, so tricks cannot be told apart")
         elif hole is Hole.IDENTITY and not _of(seen, hole) and not seen.missing(hole):
             result[hole] = _no_identity(plain)
-    if seen.login is not None or seen.login_problem or _of(seen, Hole.AUTHENTICATED):
-        result[Hole.AUTHENTICATED] = _authenticated(seen)
+    for hole in WITH_LOGIN:
+        tried = seen.login is not None or seen.login_problem
+        if _of(seen, hole) or tried and any(form.hole is hole for form in seen.login_forms):
+            result[hole] = _authenticated(seen, hole)
     if _of(seen, Hole.LOCAL_RECIPIENT) or seen.missing(Hole.LOCAL_RECIPIENT):
         result[Hole.LOCAL_RECIPIENT] = _to_local(seen, for_anybody)
     return result
@@ -300,14 +304,14 @@ def _no_identity(plain: Conclusion) -> Conclusion:
     return Conclusion(Verdict.CLOSED, reason="offers no XCLIENT and expects no PROXY header")
 
 
-def _authenticated(seen: Observations) -> Conclusion:
-    if seen.login_problem:
+def _authenticated(seen: Observations, hole: Hole) -> Conclusion:
+    if seen.login_problem and not _of(seen, hole):  # a session that ended later takes nothing back
         return Conclusion(Verdict.UNKNOWN, (), seen.login_problem)
     if seen.login is None or seen.login.meaning is not Meaning.ACCEPTED:
         why = seen.login.quote if seen.login else seen.trouble
         return Conclusion(Verdict.UNKNOWN, (), f"the test login may not send even as itself: {why}", seen.login)
     # Here the positive control is the login's own sender; that unknown mailboxes are accepted without a login says nothing.
-    return _class(replace(seen, positive=seen.login, negative=None), Hole.AUTHENTICATED)
+    return _class(replace(seen, positive=seen.login, negative=None), hole)
 
 
 @dataclass(frozen=True)
@@ -331,7 +335,7 @@ def with_place(listeners: Sequence[tuple[Place, Classes]]) -> list[dict[Hole, Co
 
 
 def _placed(place: Place, hole: Hole, found: Conclusion, places: Mapping[Place, Sequence[Classes]]) -> Conclusion:
-    if found.verdict in (Verdict.CLOSED, Verdict.UNKNOWN) or hole is Hole.AUTHENTICATED:
+    if found.verdict in (Verdict.CLOSED, Verdict.UNKNOWN) or hole in WITH_LOGIN:
         return found
 
     def closed(others: Iterable[Place]) -> bool:

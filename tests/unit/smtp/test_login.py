@@ -1,4 +1,4 @@
-"""The authenticated class: what a test login may send, and how little of it is shown."""
+"""The classes of a test login: what it may send, and how little of it is shown."""
 
 from __future__ import annotations
 
@@ -34,22 +34,52 @@ def authenticated(result: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     return listener["classes"]["authenticated"], finding
 
 
+def other_sender(result: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    (listener,) = result["listeners"]
+    (finding,) = [f for f in result["findings"] if f["control"] == "SENDER-01"]
+    return listener["classes"]["other_sender"], finding
+
+
 def test_login_bound_to_its_sender(probe_fakes: Probe, tls: ssl.SSLContext) -> None:
-    found, finding = authenticated(probe_fakes(server(tls, ("alice@good.test",)), login=ALICE))
-    assert found["verdict"] == "closed" and finding["status"] == "pass"
+    result = probe_fakes(server(tls, ("alice@good.test",)), login=ALICE)
+    for found, finding in (authenticated(result), other_sender(result)):
+        assert found["verdict"] == "closed" and finding["status"] == "pass"
 
 
 def test_login_with_any_sender(probe_fakes: Probe, tls: ssl.SSLContext) -> None:
     result = probe_fakes(server(tls, ("*",)), login=ALICE)
     found, finding = authenticated(result)
     assert (found["verdict"], found["conditions"], finding["status"]) == ("proven_open", ["authenticated"], "fail")
+    assert other_sender(result)[0]["verdict"] == "proven_open", "as any sender, so as anybody of the house"
     assert result["listeners"][0]["verdict"] == "closed", "not open for strangers"
 
 
 def test_login_with_another_users_sender(probe_fakes: Probe, tls: ssl.SSLContext) -> None:
-    found, finding = authenticated(probe_fakes(server(tls, ("alice@good.test", "bob@good.test")), login=ALICE))
-    assert found["verdict"] == "proven_open" and finding["status"] == "fail"
+    result = probe_fakes(server(tls, ("alice@good.test", "bob@good.test")), login=ALICE)
+    found, finding = other_sender(result)
+    assert (found["verdict"], found["conditions"], finding["status"]) == ("proven_open", ["authenticated"], "fail")
     assert "bob@good.test" in finding["evidence"][0]["text"]
+    assert authenticated(result)[0]["verdict"] == "closed", "a foreign sender is refused"
+
+
+def test_without_another_users_address_there_is_no_such_class(probe_fakes: Probe, tls: ssl.SSLContext) -> None:
+    result = probe_fakes(server(tls, ("*",)), login=Login("alice", PASSWORD, "alice@good.test"))
+    assert "other_sender" not in result["listeners"][0]["classes"]
+    assert not [f for f in result["findings"] if f["control"] == "SENDER-01"]
+
+
+def test_what_was_seen_before_a_session_ended_counts(probe_fakes: Probe, tls: ssl.SSLContext) -> None:
+    class Leaving(Fake):
+        async def _command(self, client: Client, line: str, reader: Any, writer: Any) -> bool:
+            if "bob@good.test" in line:
+                return True
+            return await super()._command(client, line, reader, writer)
+
+    fake = server(tls, ("*",))
+    fake.__class__ = Leaving
+    result = probe_fakes(fake, login=ALICE)
+    assert authenticated(result)[0]["verdict"] == "proven_open"
+    assert other_sender(result)[0]["verdict"] == "unknown" and other_sender(result)[1]["reason"]
 
 
 def test_foreign_senders_may_be_allowed(probe_fakes: Probe, tls: ssl.SSLContext) -> None:
@@ -69,6 +99,7 @@ def test_no_password_in_clear(probe_fakes: Probe) -> None:
     fake = server(None, ("*",))
     found, _finding = authenticated(probe_fakes(fake, login=ALICE))
     assert found["verdict"] == "unknown" and "clear" in found["reason"]
+    assert other_sender(probe_fakes(server(None, ("*",)), login=ALICE))[0] == found
     assert not [c for client in fake.dialogue for c in client.commands if c.startswith("AUTH")]
     allowed = Login("alice", PASSWORD, "alice@good.test", cleartext=True)
     assert authenticated(probe_fakes(server(None, ("*",)), login=allowed))[0]["verdict"] == "proven_open"
