@@ -30,7 +30,7 @@ audit:               ## audit your inventory, or the lab, and write the report
 	@$(if $(INVENTORY),,$(LAB) up && $(LAB) plant --shown --inventory $(PLANTED))
 	@mkdir -p .cache/logs && find .cache/logs -name 'audit*.log' -mtime +30 -delete && (umask 077 && : > $(AUDIT_LOG))
 	@ANSIBLE_CALLBACK_PLUGINS=$(CALLBACKS) ANSIBLE_LOG_PATH=$(AUDIT_LOG) ANSIBLE_INVENTORY_UNPARSED_FAILED=true ansible-playbook $(if $(INVENTORY),-i '$(INVENTORY)',-i inventories/lab -i $(PLANTED)) playbooks/audit.yml \
-	    $(if $(or $(LIMIT),$(if $(INVENTORY),,mail_servers)),--limit '$(or $(LIMIT),mail_servers)') $(if $(PROFILE),-e mta_audit_profile='$(PROFILE)') $(ARGS); \
+	    $(if $(or $(LIMIT),$(if $(INVENTORY),,mail_servers)),--limit '$(or $(LIMIT),mail_servers)') $(if $(PROFILE),-e mta_audit_profile='$(PROFILE)') -e '{mta_report_show_summary: false}' $(ARGS); \
 	    status=$$?; .venv/bin/python tools/show_report.py $(AUDIT_LOG) || status=$$((status ? status : 1)); exit $$status
 
 test:                ## everything that CI checks
