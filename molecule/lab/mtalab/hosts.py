@@ -135,6 +135,8 @@ class Hosts:
         if host.masquerades:
             words += ["--env", f"LAB_MASQUERADE={self.config.networks[host.masquerades].ipv4}"]
         words += ["--volume", f"{self.podman.state}/ssh_key.pub:/etc/ssh/lab_authorized_keys:ro"]
+        # --systemd mounts memory there; on a disk, as on a real host, the journal outlives a restart.
+        words += ["--volume", "/var/log/journal"]
         return [*words, self.images.reference(host.image), "/sbin/init"]
 
     def _network_words(self, address: Address, interface: str) -> str:
