@@ -110,7 +110,7 @@ def compact(recording: dict[str, Any]) -> dict[str, Any]:
         elif entry["argv"][-1] == "-bt":
             _compact_sendmail(entry, recording)
     for path, read in recording["read"].items():
-        if path.endswith(".cf") and "text" in read:
+        if path.endswith("sendmail.cf") and "text" in read:
             _as_difference(read, "text", f"sendmail-cf-{_sendmail_version(recording)}.txt")
     _only_mail_programs(recording)
     return recording

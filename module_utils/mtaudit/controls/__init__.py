@@ -20,6 +20,7 @@ from . import relay_dovecot
 from . import relay_exim
 from . import relay_opensmtpd
 from . import relay_sendmail
+from . import role_mail
 from . import sender_exim
 from . import sender_postfix
 from . import smuggling

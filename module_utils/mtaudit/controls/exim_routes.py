@@ -42,9 +42,10 @@ def route(exim: Exim, address: str) -> Route:
     session = Session("198.51.100.1", recipient=address)
     known = exim.known()
     lists: list[Lists] = []
-    expander = Expander(Known(known.variables, known.exists, known.lookup, lambda *asked: lists[0].by_name(*asked)), session)
-    lists.append(Lists(exim, session, expander))
     local_part = address.rpartition("@")[0]
+    variables = {**known.variables, **_of_account(exim, local_part)}
+    expander = Expander(Known(variables, known.exists, known.lookup, lambda *asked: lists[0].by_name(*asked)), session)
+    lists.append(Lists(exim, session, expander))
     for name, options in exim.config.routers.items():
         if not _concerned(exim, lists[0], expander, options, address):
             continue
@@ -77,6 +78,13 @@ def _concerned(exim: Exim, lists: Lists, expander: Expander, options: Mapping[st
         return "condition" not in options or truth(expander.expand(_unquoted(options["condition"])))
     except ForcedFailure:
         return False
+
+
+def _of_account(exim: Exim, name: str) -> dict[str, str]:
+    """What check_local_user sets, for a router with it; one without it does not ask for these."""
+    users = exim.local_users
+    number = users.numbers.get(name)
+    return {} if number is None else {"local_user_uid": str(number), "home": users.homes[name], "local_part_data": name}
 
 
 def _has_account(exim: Exim, name: str) -> bool:

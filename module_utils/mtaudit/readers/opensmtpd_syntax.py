@@ -47,12 +47,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Action:
-    """`kind` is relay for what goes to other servers, else the way of delivery. `virtual` maps recipients to users."""
+    """`kind` is relay for what goes to other servers, else the way of delivery. `virtual` maps recipients to users, `aliases`
+    users to others, and `userbase` knows the users that are none of the system's."""
 
     name: str
     kind: str
     where: str = ""
     virtual: Optional[Table] = None
+    aliases: Optional[Table] = None
+    userbase: Optional[Table] = None
 
     @property
     def relays(self) -> bool:
@@ -192,13 +195,14 @@ class _Statement:
 
     def _action(self) -> None:
         name, kind = self._string(), self._next().text
-        virtual = None
+        tables: dict[str, Table] = {}
         for index in range(self._position, len(self._tokens)):
-            if self._tokens[index].kind == "word" and self._tokens[index].text == "virtual" and kind in _LOCAL_ACTIONS:
+            word = self._tokens[index].text if self._tokens[index].kind == "word" else ""
+            if word in ("virtual", "alias", "userbase") and kind in _LOCAL_ACTIONS:
                 self._position = index + 1
-                virtual = self._table()
-                break
-        self._config.actions[name] = Action(name, kind, self.where, virtual)
+                tables[word] = self._table()
+        named = (tables.get("virtual"), tables.get("alias"), tables.get("userbase"))
+        self._config.actions[name] = Action(name, kind, self.where, *named)
 
     def _match(self) -> None:
         criteria: list[Criterion] = []

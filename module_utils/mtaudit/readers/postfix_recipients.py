@@ -19,8 +19,7 @@ def recipient_tables(runner: Runner, postfix: Postfix, services: Iterable[Servic
     """The tables by the names they have in the maps. The system's accounts are no table that a wildcard may stand in: `unix:` is
     left out."""
     specs = dict.fromkeys(spec for service in services for spec in _specs(service) if kind_of(spec) != "unix")
-    domains = [d for d in literal_domains(postfix.main, _OWN_DOMAINS) if not d.startswith(".")]
-    domains = list(dict.fromkeys((*domains, *words(postfix.main.value("myorigin")))))[:_DOMAINS_LIMIT]
+    domains = _asked_domains(postfix)
     found = {}
     for spec in specs:
         known = postfix.tables.get(spec)
@@ -31,6 +30,16 @@ def recipient_tables(runner: Runner, postfix: Postfix, services: Iterable[Servic
         else:
             found[spec] = sampled(runner, spec, postfix.config_directory, list(_keys(domains)))
     return found
+
+
+def was_asked(postfix: Postfix, key: str) -> bool:
+    """Whether a table that cannot be listed was asked for this key: what it would say to any other is not known."""
+    return key in _keys(_asked_domains(postfix))
+
+
+def _asked_domains(postfix: Postfix) -> list[str]:
+    domains = [d for d in literal_domains(postfix.main, _OWN_DOMAINS) if not d.startswith(".")]
+    return list(dict.fromkeys((*domains, *words(postfix.main.value("myorigin")))))[:_DOMAINS_LIMIT]
 
 
 def _specs(service: Service) -> Iterator[str]:

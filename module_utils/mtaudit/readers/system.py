@@ -13,9 +13,10 @@ from typing import Any, Callable, Optional
 
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from . import accounts, packages
+from . import accounts, packages, role_mail
 from .accounts import Accounts
 from .packages import Packages
+from .role_mail import RoleMail
 from .uses import SECRET, Around, Daemon, Process, UsedFile, Uses, failed
 
 Programs = Sequence[tuple[str, Optional[Callable[[Around, Any], Uses]], Sequence[Any]]]
@@ -34,6 +35,7 @@ _FILES = {"FILE-01"}
 _DRIFT = {"DRIFT-01"}
 _PRIVILEGES = {"CHROOT-01"}
 _PACKAGES = {"PATCH-01"}
+_ROLES = {"RCPT-02"}
 
 @dataclass(frozen=True)
 class Seen:
@@ -65,6 +67,7 @@ class Host:
     images: dict[int, Image] = field(default_factory=dict)
     running: list[tuple[Process, str, str]] = field(default_factory=list)  # those that talk with strangers, program, account
     packages: Packages = field(default_factory=Packages)
+    roles: RoleMail = RoleMail()
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -80,6 +83,8 @@ def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
     if wanted & _PRIVILEGES:
         host.accounts = accounts.read(runner)
         host.running = list(_running(around, host))
+    if wanted & _ROLES:
+        host.roles = role_mail.read(runner, programs)
     if wanted & _PACKAGES:
         host.packages, host.now = packages.read(runner), runner.now()
     if wanted & _DRIFT:
