@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ..text import printable
+from .text import printable
 
 _SEQUENCE, _OCTETS, _OID = 0x30, 0x04, 0x06
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18

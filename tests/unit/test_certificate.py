@@ -6,7 +6,7 @@ import datetime
 import random
 
 import pytest
-from ansible.module_utils.mtaudit.services.certificate import matches, parse
+from ansible.module_utils.mtaudit.certificate import matches, parse
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Callable, Optional
 
+from ..certificate import Certificate, matches
 from ..finding import Evidence, Finding, Method, Status, Subject
 from ..mechanisms import PLAIN, weak, why_weak
-from .certificate import Certificate, matches
 from .disclosed import disclosed_version
 from .seen import Attempt, BareLf, Said, Seen, Service, Target, Trial
 from .smtp_questions import MX_PORT

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Optional
 
-from .certificate import Certificate, parse
+from ..certificate import Certificate, parse
 
 _ANYTHING = "ALL:@SECLEVEL=0"
 _OLD = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1")
