@@ -27,8 +27,8 @@ FLOORS = {
     3: {"components", "controls", "detect"},
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
         "services", "catalogue", "selection", "waivers"},
-    1: {"finding", "joined", "control", "runner", "text", "redact", "address", "listeners", "mechanisms", "tunable", "certificate",
-        "located_yaml", "json_schema"},
+    1: {"finding", "joined", "control", "runner", "text", "redact", "address", "listeners", "mechanisms", "tunable",
+        "certificate", "located_yaml", "json_schema"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 
