@@ -45,8 +45,8 @@ def zones(config: Config) -> dict[str, str]:
                 '_dmarc TXT "v=DMARC1; p=reject"',
             ]
     for network in config.networks.values():
-        records[reverse_zone(network.ipv4)] = []
-        records[reverse_zone(network.ipv6)] = []
+        records.setdefault(reverse_zone(network.ipv4), [])
+        records.setdefault(reverse_zone(network.ipv6), [])
     for zone, lines in _address_records(config, tuple(records)).items():
         records[zone] += lines
     server = config.hosts[config.dns_server].fqdn
