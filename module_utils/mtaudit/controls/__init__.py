@@ -5,16 +5,19 @@ from __future__ import annotations
 
 from . import auth_dovecot
 from . import auth_exim
+from . import auth_opensmtpd
 from . import auth_postfix
 from . import drift
 from . import files
 from . import filters
+from . import filters_opensmtpd
 from . import info
 from . import info_exim
 from . import patches
 from . import privileges
 from . import recipients
 from . import recipients_exim
+from . import recipients_opensmtpd
 from . import relay
 from . import relay_dovecot
 from . import relay_exim

@@ -172,7 +172,7 @@ class Walk:
 
     def _filtered(self, decided: Outcome) -> Outcome:
         """The same after the listener's filters, which are asked before the rules."""
-        for found in self._filters():
+        for found in filters_of(self._smtpd, self._port):
             try:
                 refused = self._refuses(found)
             except Doubt as exc:
@@ -182,13 +182,6 @@ class Walk:
             if refused:
                 return Outcome(Answer.REJECT)
         return decided
-
-    def _filters(self) -> Iterator[Filter]:
-        known = self._smtpd.config.filters
-        for name in self._port.listen.filters:
-            for member in known[name].chain or (name,) if name in known else ():
-                if member in known:
-                    yield known[member]
 
     def _refuses(self, found: Filter) -> bool:
         """Whether a filter refuses this session. Raises Doubt for one that is a program, or that changes the session."""
@@ -214,6 +207,15 @@ class Walk:
         if criterion.name == "rdns":
             return self._in_table(criterion, table, "domain", session.name) is not criterion.negated
         return self._holds(criterion)
+
+
+def filters_of(smtpd: OpenSmtpd, port: Port) -> Iterator[Filter]:
+    """The filters that a listener's sessions pass, in their order."""
+    known = smtpd.config.filters
+    for name in port.listen.filters:
+        for member in known[name].chain or (name,) if name in known else ():
+            if member in known:
+                yield known[member]
 
 
 def owns(smtpd: OpenSmtpd, senders: Table, session: Session) -> bool:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Optional
 
 from ..control import Site, control
 from ..finding import Finding, fail, informational, notapplicable, passed, unknown
 from ..listeners import Listener
 from ..readers.opensmtpd import OpenSmtpd
-from ..readers.opensmtpd_model import Port
-from ..readers.opensmtpd_tables import Doubt, Table
+from ..readers.opensmtpd_tables import Doubt
 from ..text import printable
+from .opensmtpd_login import NO_LOGIN, logins, without_tls
 from .opensmtpd_paths import Finder, Path, paths
 from .opensmtpd_ports import PerListener, decided, each_listener, line, subject
 from .opensmtpd_walk import Answer
 from .relay_clients import listed_clients
 
-_NOBODY = "mtaudit-nobody"  # a login that owns no sender
-_LOGINS_LIMIT = 1000  # of a `senders` table
 
 def _failed(listener: Listener, path: Path, text: str) -> Finding:
     evidence = [line(path.rule.port), *decided(path.rule.outcome)]
@@ -112,16 +109,16 @@ def logins_use_senders_of_the_site(smtpd: OpenSmtpd, listener: Listener, site: S
     finder = Finder(smtpd, listener, site)
     ports = [(port, version) for port, version in finder.ports if port.listen.auth]
     if not ports:
-        yield notapplicable(subject(listener), "no login here", "the listen line has neither auth nor auth-optional")
+        yield notapplicable(subject(listener), "no login here", NO_LOGIN)
         return
     for port, version in ports:
         try:
-            logins = _logins(smtpd, port)
+            tried = logins(smtpd, port)
         except Doubt as exc:
             text = "which senders a login may use could not be evaluated"
             yield unknown(subject(listener), text, str(exc), line(port))
             return
-        for login in logins:
+        for login in tried:
             outcome = finder.outcome(port, finder.session(version, login=login, certificate=True))
             if outcome.answer is Answer.RELAY:
                 who = "a login" if port.listen.senders is None else f"the login {printable(login)}"
@@ -132,19 +129,7 @@ def logins_use_senders_of_the_site(smtpd: OpenSmtpd, listener: Listener, site: S
                 text = "which senders a login may use could not be evaluated"
                 yield unknown(subject(listener), text, outcome.doubt, line(port), *decided(outcome))
                 return
-    if smtpd.version.startswith("6.8."):
-        text = "nobody can log in: OpenSMTPD 6.8 as Debian 12 has it fails every TLS handshake"
-        yield informational(subject(listener), text, line(ports[0][0]))
-        return
-    yield passed(subject(listener), "a login with a foreign sender is refused")
-
-
-def _logins(smtpd: OpenSmtpd, port: Port) -> list[str]:
-    """Logins to try: those of the `senders` table, else those that rules name, else anybody's. Raises Doubt."""
-    if port.listen.senders is not None:
-        return port.listen.senders.keys[:_LOGINS_LIMIT]
-    tables: list[Optional[Table]] = [c.table for rule in smtpd.config.rules for c in rule.criteria if c.name == "auth"]
-    return [_NOBODY, *(key for table in tables if table and not table.problem for key in table.keys[:_LOGINS_LIMIT])]
+    yield without_tls(smtpd, listener, ports[0][0]) or passed(subject(listener), "a login with a foreign sender is refused")
 
 
 @control("SENDER-03", "opensmtpd")

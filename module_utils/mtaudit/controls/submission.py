@@ -9,11 +9,14 @@ from ..finding import HOST, Evidence, Finding, fail, notapplicable, passed, unkn
 from ..listeners import Listener
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt
+from ..readers.opensmtpd import OpenSmtpd
 from ..readers.postfix import Postfix, SmtpService
-from . import exim_ports, postfix_ports
+from . import exim_ports, opensmtpd_ports, opensmtpd_walk, postfix_ports
 from .exim_login import offers, usable
 from .exim_paths import Finder
 from .exim_walk import Answer as EximAnswer
+from .opensmtpd_login import NO_LOGIN, without_tls
+from .opensmtpd_paths import Finder as OpenSmtpdFinder
 from .postfix_login import no_login, takes_logins
 from .relay_paths import stranger
 from .relay_walk import Answer, Walk
@@ -101,3 +104,35 @@ def _exim_port(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
             yield unknown(about, text, outcome.doubt, *evidence)
             return
     yield passed(about, "only for those who log in")
+
+
+@control("AUTH-03", "opensmtpd")
+def submission_of_opensmtpd(smtpd: OpenSmtpd, site: Site) -> Iterator[Finding]:
+    if smtpd.problem or any(port.port in PORTS and not port.loopback_only for port in smtpd.listeners):
+        yield from opensmtpd_ports.each_listener(_opensmtpd_port)(smtpd, site)
+    else:
+        listens = ", ".join(listener.name for listener in smtpd.listeners) or "nothing"
+        yield _elsewhere(site, opensmtpd_ports.seen(smtpd.file, f"listens on {listens}"))
+
+
+def _opensmtpd_port(smtpd: OpenSmtpd, listener: Listener, site: Site) -> Iterator[Finding]:
+    about = opensmtpd_ports.subject(listener)
+    if listener.port not in PORTS:
+        return
+    finder, answers = OpenSmtpdFinder(smtpd, listener, site), opensmtpd_walk.Answer
+    for port, version in finder.ports:
+        shown = opensmtpd_ports.line(port)
+        if not port.listen.auth:
+            yield fail(about, f"nobody can log in on this port: {NO_LOGIN}", shown)
+            return
+        for domain in finder.local_domains[:_DOMAINS_LIMIT]:
+            outcome = finder.outcome(port, finder.session(version, recipient=f"postmaster@{domain}"))
+            evidence = (shown, *opensmtpd_ports.decided(outcome))
+            if outcome.answer in (answers.LOCAL, answers.RELAY):
+                yield fail(about, f"mail for {domain} is taken without a login, as on port 25", *evidence)
+                return
+            if outcome.answer is answers.UNKNOWN:
+                text = f"whether mail for {domain} is taken without a login could not be told"
+                yield unknown(about, text, outcome.doubt, *evidence)
+                return
+    yield without_tls(smtpd, listener, finder.ports[0][0]) or passed(about, "only for those who log in")

@@ -75,9 +75,9 @@ def digest(instances: Iterable[OpenSmtpd]) -> str:
             "hostname": smtpd.hostname,
             "rules": [str(rule) for rule in smtpd.config.rules],
             "listens": [[port.listen.text, port.addresses] for port in smtpd.ports],
-            "actions": [[a.name, a.kind, _content(a.virtual)] for a in smtpd.config.actions.values()],
+            "actions": [[a.name, a.kind, a.virtual.name if a.virtual else ""] for a in smtpd.config.actions.values()],
             "filters": [[f.name, f.kind, [str(c) for c in f.criteria], f.does, f.chain] for f in smtpd.config.filters.values()],
-            "tables": [_content(table) for _, table in sorted(smtpd.config.tables.items())],
+            "tables": [_content(table) for _, table in sorted(smtpd.config.tables.items()) if not _of_mailboxes(smtpd, table)],
             "lists": [[_content(c.table) for c in rule.criteria] for rule in smtpd.config.rules],
         }
         for smtpd in instances
@@ -152,16 +152,16 @@ class _Files:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._texts: dict[str, str] = {}
-        self._values: set[str] = set()
+        self._values: set[str] = set()  # tables of which the values count, too
         self._keys: set[str] = set()
         self._dumped = 0
 
     def config(self, file: str, macros: Mapping[str, str]) -> Config:
         """Tables of passwords stay unread: which ones are used for what shows when the whole configuration was seen once."""
         first = parse(file, self._text, macros, lambda table: table)
-        criteria = [c for rule in first.rules for c in rule.criteria] + [c for f in first.filters.values() for c in f.criteria]
-        self._keys = {c.table.name for c in criteria if c.table is not None}
+        self._keys = _deciding(first)
         self._values = {listen.senders.name for listen in first.listens if listen.senders is not None}
+        self._values |= {action.virtual.name for action in first.actions.values() if action.virtual is not None}
         return parse(file, self._text, macros, self._table)
 
     def _text(self, path: str) -> str:
@@ -197,6 +197,19 @@ class _Files:
         return [(key, "" if value == "<set>" else value) for key, _, value in found]
 
 
+def _deciding(config: Config) -> set[str]:
+    """The tables that rules, filters and listeners ask."""
+    criteria = [c for rule in config.rules for c in rule.criteria] + [c for f in config.filters.values() for c in f.criteria]
+    tables = [c.table for c in criteria] + [listen.senders for listen in config.listens]
+    return {table.name for table in tables if table is not None}
+
+
+def _of_mailboxes(smtpd: OpenSmtpd, table: Table) -> bool:
+    """Whether it only says which mailboxes there are: such a table changes every day, and smtpctl(8) has it read again."""
+    maps = {action.virtual.name for action in smtpd.config.actions.values() if action.virtual}
+    return table.name in maps - _deciding(smtpd.config)
+
+
 def _read_surroundings(runner: Runner, smtpd: OpenSmtpd) -> None:
     try:
         smtpd.addresses = network.read(runner).addresses
@@ -216,9 +229,10 @@ def _read_surroundings(runner: Runner, smtpd: OpenSmtpd) -> None:
 def _changed_since(runner: Runner, config: Config, started: float) -> str:
     """A file that the daemon read at its start and that was changed later; data bases it reads again by itself.
 
-    Tables that nothing here rests on do not count: aliases change every day.
+    Tables that nothing but mailboxes rests on do not count.
     """
-    files = [t for t in config.tables.values() if t.backend in ("file", "static") and t.path and t.problem != _NOT_READ]
+    deciding = _deciding(config)
+    files = [t for t in config.tables.values() if t.backend in ("file", "static") and t.path and t.name in deciding]
     tables = [table.path for table in files]
     for path in (*config.files, *tables):
         try:

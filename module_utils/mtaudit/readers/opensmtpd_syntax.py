@@ -64,7 +64,8 @@ class Action:
 
 @dataclass(frozen=True)
 class Filter:
-    """`kind` is phase, chain or proc. What a phase does: reject, disconnect, junk, bypass, rewrite or report."""
+    """`kind` is phase, chain or proc. What a phase does: reject, disconnect, junk, bypass, rewrite or report. `command` is the
+    program of a proc."""
 
     name: str
     kind: str
@@ -72,6 +73,7 @@ class Filter:
     criteria: tuple[Criterion, ...] = ()
     does: str = ""
     chain: tuple[str, ...] = ()
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Config:
     actions: dict[str, Action] = field(default_factory=dict)
     filters: dict[str, Filter] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
+    procs: dict[str, str] = field(default_factory=dict)
     delimiter: str = "+"
 
 
@@ -132,7 +135,7 @@ class _Statement:
     def read(self) -> None:
         keyword = self._next()
         reader = {"table": self._read_table, "listen": self._listen, "action": self._action, "match": self._match,
-                  "filter": self._filter}.get(keyword.text if keyword.kind == "word" else "")  # fmt: skip
+                  "filter": self._filter, "proc": self._proc}.get(keyword.text if keyword.kind == "word" else "")  # fmt: skip
         if reader is not None:
             reader()
         elif keyword.text == "smtp" and self._takes("sub-addr-delim"):
@@ -204,6 +207,10 @@ class _Statement:
         named = (tables.get("virtual"), tables.get("alias"), tables.get("userbase"))
         self._config.actions[name] = Action(name, kind, self.where, *named)
 
+    def _proc(self) -> None:
+        name = self._string()
+        self._config.procs[name] = self._string()
+
     def _match(self) -> None:
         criteria: list[Criterion] = []
         while not self._takes("reject"):
@@ -269,7 +276,9 @@ class _Statement:
                 criteria.append(self._with_table(self._next().text, "", negated, required=False))
             self._config.filters[name] = Filter(name, kind, self.where, tuple(criteria), does)
         else:
-            self._config.filters[name] = Filter(name, "proc", self.where)
+            program = self._string()
+            command = self._config.procs.get(program, "") if kind == "proc" else program
+            self._config.filters[name] = Filter(name, "proc", self.where, command=command)
 
     def _listen(self) -> None:
         self._next()

@@ -11,11 +11,13 @@ from .seen import BareLf, Mission, Said, Smuggled
 
 ENDINGS = {"LF . LF": b"\n.\n", "LF . CR LF": b"\n.\r\n", "CR LF . LF": b"\r\n.\n"}
 _LINE = b"The next line ends this message only where line ends are not checked."
+# What would hide there. A server may end a message at a bare LF and yet take nothing that comes with its end (OpenSMTPD).
+_HIDDEN = b"NOOP\r\n"
 WAIT_S = 2.0  # a server that took the message says so at once
 
 
 async def smuggle(session: Session, sender: str, mission: Mission, clean: Callable[[str], str]) -> Smuggled:
-    """Send one message to the canary, with each of the false ends in it, then the true one. Raises SessionEnded."""
+    """Send one message to the canary: each of the false ends with a command behind, then the true end. Raises SessionEnded."""
     session.delivering = True
     opened = await session.commands([f"MAIL FROM:<{sender}>", f"RCPT TO:<{mission.canary}>"])
     opened += await session.commands(["DATA"]) if all(reply.accepted for reply in opened) else []
@@ -24,7 +26,7 @@ async def smuggle(session: Session, sender: str, mission: Mission, clean: Callab
         return Smuggled(reason=f"the canary is not taken from the test login: {clean(str(told))}")
     await session.piece(_content(sender, mission), "(message)", 0)
     for name, ending in ENDINGS.items():
-        reply = await session.piece(_LINE + ending, name, WAIT_S)
+        reply = await session.piece(_LINE + ending + _HIDDEN, f"{name} NOOP", WAIT_S)
         if reply is not None:
             said = Said(name, clean(str(reply)), reply.code, reply.enhanced)
             return Smuggled(BareLf.TAKEN if reply.accepted else BareLf.REFUSED, name, said, "")

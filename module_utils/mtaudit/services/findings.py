@@ -301,7 +301,7 @@ def _smuggling(look: Look) -> Optional[Finding]:
     if smuggled.outcome is BareLf.UNKNOWN:
         return look.unknown("whether a message can end at a bare LF", look.cut("smuggle") or smuggled.reason)
     if smuggled.outcome is BareLf.REFUSED:
-        return look.passed("refuses a message whose lines end otherwise than in CR LF")
+        return look.passed("refuses a message with a false end and a command behind it")
     return look.passed("ends a message at CR LF . CR LF only")
 
 
