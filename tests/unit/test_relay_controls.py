@@ -26,6 +26,8 @@ ALSO = {fault.name: fault.also for fault in faults.load()}
 # The good hosts meet these only since they exist: what was recorded before fails them, whatever it was recorded for.
 SINCE = {"PATCH-02"}
 COMPLETE = ("postfix", "exim", "sendmail", "opensmtpd", "os")  # of these every control has a fixture of each verdict
+# OpenSMTPD stops with its filter program, so that none that is down lets mail pass; what the program itself does is unknown.
+NEVER = {("MILTER-01", "opensmtpd", "fail")}
 CONTROLS = sorted((control, component) for control, component in REGISTRY if component in COMPLETE)
 
 
@@ -93,7 +95,7 @@ def test_what_is_not_a_pass_says_why_and_where(directory: Path) -> None:
 @pytest.mark.parametrize("verdict", ["pass", "fail", "unknown"])
 def test_every_control_has_a_fixture_of_each_verdict(control: str, component: str, verdict: str) -> None:
     own = [d for d in SCENARIOS if d.parent.name == control and component_of(d) == component]
-    assert any(d.name.startswith(f"{verdict}-") for d in own)
+    assert (control, component, verdict) in NEVER or any(d.name.startswith(f"{verdict}-") for d in own)
 
 
 @pytest.mark.parametrize("directory", [d for d in SCENARIOS if component_of(d) == "os"], ids=lambda d: d.name)
