@@ -89,3 +89,9 @@ def test_who_catches_mail_for_nobody(action: str, status: str) -> None:
 def test_what_filters_mail(filters: str, status: str) -> None:
     used = ' filter "f"' if filters else ""
     assert answer("MILTER-01", f"{filters}\nlisten on 0.0.0.0{used}\n").status.value == status
+
+
+@pytest.mark.parametrize(("version", "status"), [("6.8.0p2", "pass"), ("7.6.0", "pass"), ("7.0.0", "pass"), ("7.60", "unknown"),
+                                                 ("8.0.0", "unknown"), ("", "unknown")])  # fmt: skip
+def test_what_holds_by_version(version: str, status: str) -> None:
+    assert answer("PATCH-02", "listen on 0.0.0.0\n", version).status.value == status

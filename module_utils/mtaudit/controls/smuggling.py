@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from typing import Optional
 
 from ..control import Site, control
-from ..finding import Finding, fail, notapplicable, passed, unknown
+from ..finding import HOST, Finding, error, fail, notapplicable, passed, unknown
 from ..listeners import Listener
 from ..readers.exim import Exim
+from ..readers.opensmtpd import OpenSmtpd
 from ..readers.postfix import Service, SmtpService
 from ..readers.postfix_samples import STRANGERS
 from ..readers.postfix_syntax import words
 from ..readers.postfix_tables import TableProblem
-from . import exim_ports
+from . import exim_ports, opensmtpd_ports
 from .postfix_ports import each_listener, listener, setting
 
 NEWLINE = "smtpd_forbid_bare_newline"
@@ -26,6 +27,9 @@ _FORBIDDING = ("yes", "normalize", "reject", "note")
 # Exim: the release that first asks for CR LF . CR LF, and the packages of older ones that Debian has corrected (DSA-5597-1).
 _EXIM_FIXED = (4, 97, 1)
 _DEBIAN_FIXED = {"4.96-15+deb12u": 4, "4.94.2-7+deb11u": 2}
+
+# Tried on OpenSMTPD 6.8 and 7.6; what counts stands in smtp_session.c since 2012.
+_OPENSMTPD_TRIED = re.compile(r"6\.8|7\.[0-6](?!\d)")
 
 
 @control("PATCH-02", "postfix")
@@ -108,3 +112,19 @@ def _exim_fixed(exim: Exim) -> Optional[bool]:
             found = re.match(r"\d+", exim.package[len(prefix):])
             return found is not None and int(found.group()) >= revision
     return None
+
+
+@control("PATCH-02", "opensmtpd")
+def nothing_comes_with_an_end(smtpd: OpenSmtpd, site: Site) -> Iterator[Finding]:
+    """A bare line feed ends a message here, too; but smtp_io() in smtp_session.c looks whether more has come before it takes the
+    message, and refuses it as pipelining. There is no setting."""
+    if smtpd.problem:
+        yield error(HOST, f"the configuration of OpenSMTPD ({smtpd.file}) could not be read", smtpd.problem)
+        return
+    for listener in smtpd.listeners:
+        subject, shown = opensmtpd_ports.subject(listener), opensmtpd_ports.seen("smtpd -h", smtpd.version)
+        if _OPENSMTPD_TRIED.match(smtpd.version):
+            yield passed(subject, "a message with anything behind its end is refused")
+        else:
+            reason = f"mtaudit does not know OpenSMTPD {smtpd.version}"
+            yield unknown(subject, "whether a message with something behind its end is refused", reason, shown)
