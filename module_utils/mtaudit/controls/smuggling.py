@@ -121,8 +121,8 @@ def nothing_comes_with_an_end(smtpd: OpenSmtpd, site: Site) -> Iterator[Finding]
     if smtpd.problem:
         yield error(HOST, f"the configuration of OpenSMTPD ({smtpd.file}) could not be read", smtpd.problem)
         return
-    for listener in smtpd.listeners:
-        subject, shown = opensmtpd_ports.subject(listener), opensmtpd_ports.seen("smtpd -h", smtpd.version)
+    for port in smtpd.listeners:
+        subject, shown = opensmtpd_ports.subject(port), opensmtpd_ports.seen("smtpd -h", smtpd.version)
         if _OPENSMTPD_TRIED.match(smtpd.version):
             yield passed(subject, "a message with anything behind its end is refused")
         else:
