@@ -23,7 +23,7 @@ from ..readers.exim_tables import WRITTEN_KINDS
 from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
 from .exim_walk import Answer, Outcome, Walk
 from .way import Path as AnyPath
-from .way import remembered
+from .way import relaxed, remembered, usual_of
 
 # Tables that POP-before-SMTP daemons write; and lookups whose tables a program can write while Exim runs.
 _POP_BEFORE_SMTP = re.compile(r"(?i)pop[-_]?(?:before|b4|relay|auth|ip)|\bdrac\b|relay-?ctrl|whoson|imap[-_]?before|relayhosts")
@@ -40,24 +40,15 @@ Path = AnyPath[Outcome]
 
 def paths(exim: Exim, listener: Listener, site: Site) -> list[Path]:
     """The ways of one port, with RELAY-06 as the owner of those that the first port of the default one does not have."""
-    return remembered(exim.memo, listener, site, _relaxed(exim, listener, site))
+    return remembered(exim.memo, listener, site, _of_port(exim, listener, site))
 
 
-def _relaxed(exim: Exim, listener: Listener, site: Site) -> Iterator[Path]:
+def _of_port(exim: Exim, listener: Listener, site: Site) -> Iterator[Path]:
     default = exim.primary or exim
-    usual = next((o for o in default.listeners if o.port == 25 and not o.loopback_only), None)
-    usual = usual or next((o for o in default.listeners if not o.loopback_only), listener)
-    own = Finder(exim, listener, site).all()
+    usual = usual_of(default.listeners, listener)
     same = exim.primary is None and listener.port == usual.port
-    shared = set() if same else {path.key for path in Finder(default, usual, site).all()}
-    for path in own:
-        if same or path.key in shared or path.control == "SENDER-03":
-            yield path
-            continue
-        if path.doubt:
-            yield path  # what the probe proves there is found under the control that a plain session belongs to
-        source = f"the daemon with {exim.file}" if exim.primary else f"port {listener.port}"
-        yield replace(path, control="RELAY-06", message=f"{source} relaxes the policy: {path.message}")
+    source = f"the daemon with {exim.file}" if exim.primary else f"port {listener.port}"
+    yield from relaxed(Finder(exim, listener, site).all(), None if same else Finder(default, usual, site).all(), source)
 
 
 def pop_before_smtp(exim: Exim) -> str:

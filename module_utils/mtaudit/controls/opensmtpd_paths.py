@@ -22,7 +22,7 @@ from ..readers.opensmtpd_tables import Doubt, network_of
 from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS, examples
 from .opensmtpd_walk import Answer, Outcome, Session, Walk
 from .way import Path as AnyPath
-from .way import remembered
+from .way import relaxed, remembered, usual_of
 
 _CANDIDATES_LIMIT = 100
 _OWNERS = {"from": "RELAY-01", "for": "RELAY-04"}
@@ -45,22 +45,13 @@ Path = AnyPath[Opening]
 
 def paths(smtpd: OpenSmtpd, listener: Listener, site: Site) -> list[Path]:
     """The ways of one listener, with RELAY-06 as the owner of those that the usual one does not have."""
-    return remembered(smtpd.memo, listener, site, _relaxed(smtpd, listener, site))
+    return remembered(smtpd.memo, listener, site, _of_port(smtpd, listener, site))
 
 
-def _relaxed(smtpd: OpenSmtpd, listener: Listener, site: Site) -> Iterator[Path]:
-    public = [o for o in smtpd.listeners if not o.loopback_only]
-    usual = next((o for o in public if o.port == 25), public[0] if public else listener)
-    own = Finder(smtpd, listener, site).all()
-    same = listener == usual
-    shared = set() if same else {path.key for path in Finder(smtpd, usual, site).all()}
-    for path in own:
-        if same or path.key in shared or path.control in ("SENDER-03", "RELAY-12"):
-            yield path
-            continue
-        if path.doubt:
-            yield path  # what the probe proves there is found under the control that a plain session belongs to
-        yield replace(path, control="RELAY-06", message=f"{listener.name} relaxes the policy: {path.message}")
+def _of_port(smtpd: OpenSmtpd, listener: Listener, site: Site) -> Iterator[Path]:
+    usual = usual_of(smtpd.listeners, listener)
+    measure = None if listener == usual else Finder(smtpd, usual, site).all()
+    yield from relaxed(Finder(smtpd, listener, site).all(), measure, listener.name, kept=("SENDER-03", "RELAY-12"))
 
 
 class Finder:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Optional
 
 from ..address import LOOPBACK, Address, Network, contains, routed_parts
@@ -22,7 +21,7 @@ from ..readers.sendmail_model import Table
 from ..readers.sendmail_questions import FOREIGN, ISSUER, Questions
 from .sendmail_ports import Because, answer
 from .way import Path as Way
-from .way import remembered
+from .way import relaxed, remembered, usual_of
 
 Path = Way[Because]
 
@@ -33,23 +32,15 @@ _SHOWN = 3
 
 def paths(sendmail: Sendmail, listener: Listener, site: Site) -> list[Path]:
     """The ways of one port; RELAY-06 owns those that the first port of the default configuration does not have."""
-    return remembered(sendmail.memo, listener, site, _relaxed(sendmail, listener, site))
+    return remembered(sendmail.memo, listener, site, _of_port(sendmail, listener, site))
 
 
-def _relaxed(sendmail: Sendmail, listener: Listener, site: Site) -> Iterator[Path]:
+def _of_port(sendmail: Sendmail, listener: Listener, site: Site) -> Iterator[Path]:
     default = sendmail.primary or sendmail
-    reachable = [o for o in default.listeners if not o.loopback_only]
-    usual = next((o for o in reachable if o.port == 25), next(iter(reachable), listener))
+    usual = usual_of(default.listeners, listener)
     same = sendmail.primary is None and listener.name == usual.name
-    shared = set() if same else {path.key for path in Finder(default, usual, site).all()}
-    for path in Finder(sendmail, listener, site).all():
-        if same or path.key in shared or path.control == "SENDER-03":
-            yield path
-            continue
-        if path.doubt:
-            yield path  # what the probe proves there is found under the control that a plain session belongs to
-        source = f"the daemon with {sendmail.file}" if sendmail.primary else f"port {listener.port}"
-        yield replace(path, control="RELAY-06", message=f"{source} relaxes the policy: {path.message}")
+    source = f"the daemon with {sendmail.file}" if sendmail.primary else f"port {listener.port}"
+    yield from relaxed(Finder(sendmail, listener, site).all(), None if same else Finder(default, usual, site).all(), source)
 
 
 class Finder:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Optional, TypeVar
 
 from ..control import Site
 from ..listeners import Listener
@@ -39,3 +39,26 @@ def remembered(memo: dict[Any, Any], listener: Listener, site: Site, found: Iter
         memo[key] = list(found)
     ways: list[Path[R]] = memo[key]
     return ways
+
+
+def usual_of(listeners: Iterable[Listener], otherwise: Listener) -> Listener:
+    """The port whose policy the others are measured by: 25, else the first that others than the host can reach."""
+    reachable = [listener for listener in listeners if not listener.loopback_only]
+    return next((listener for listener in reachable if listener.port == 25), next(iter(reachable), otherwise))
+
+
+def relaxed(
+    own: Iterable[Path[R]], usual: Optional[Sequence[Path[R]]], source: str, kept: Sequence[str] = ("SENDER-03",)
+) -> Iterator[Path[R]]:
+    """The ways of one port, RELAY-06 owning those that the usual one does not have; `usual` is None where it is that one.
+
+    `source` relaxes the policy then. Ways of the controls `kept` stay with them on every port: the probe tells those apart.
+    """
+    shared = {path.key for path in usual or ()}
+    for path in own:
+        if usual is None or path.key in shared or path.control in kept:
+            yield path
+            continue
+        if path.doubt:
+            yield path  # what the probe proves there is found under the control that a plain session belongs to
+        yield replace(path, control="RELAY-06", message=f"{source} relaxes the policy: {path.message}")
