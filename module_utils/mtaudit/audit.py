@@ -188,16 +188,17 @@ def _guarded(control_id: str, evaluate: Any, instance: Any, site: Site) -> list[
 def _simulated(
     reading: Reading, request: Request, site: Site, links: Optional[network_reader.HostNetwork]
 ) -> tuple[list[Finding], int]:
+    from .simulate.envelopes import Declared
+
     component = reading.component
     if component.simulate is None or not reading.instances:
         return [], 0
     wanted = {s.id for s in request.selection if component.name in s.components and (not site.kind or site.kind in s.kinds)}
     # Declared addresses are better than names that cannot exist: a check of the sender's domain would hide the answer.
-    declared = {"recipient": request.canary, "sender": request.probe_sender, "known_recipient": request.known_recipient}
-    given = {name: value for name, value in declared.items() if value}
-    result = component.simulate(
-        reading.instances, site, links, contact_policy_services=request.contact_policy_services, **given
-    )
+    names = {"recipient": request.canary, "sender": request.probe_sender, "known_recipient": request.known_recipient}
+    given = {name: value for name, value in names.items() if value}
+    declared = Declared(contact_policy_services=request.contact_policy_services, **given)
+    result = component.simulate(reading.instances, site, links, declared)
     return [f for f in result.findings if f.control in wanted], result.spawns
 
 

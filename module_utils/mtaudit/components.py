@@ -22,7 +22,7 @@ class Component:
     read      every instance that may run, as the controls want it; empty when the program is not installed. Raises ReadError.
     describe  an instance as the estate tells of it; None for what is no mail program.
     digest    a fingerprint of everything in the instances that decides what the controls find; None when that is not kept.
-    simulate  (instances, Site, HostNetwork or None, **settings) -> findings and spawns; None when the program cannot be asked.
+    simulate  (instances, Site, HostNetwork or None, Declared) -> findings and spawns; None when the program cannot be asked.
     transfers whether it passes mail on to other servers, so that a host with it and without SMTP listeners is a null client.
     uses      (Around, instance) -> Uses: the files, processes and accounts that an instance has on the host; None when unknown.
     survey    instead of read, for what is read after the programs: (runner, the readings so far, ids of the selected controls).
@@ -47,10 +47,10 @@ class Component:
 def _postfix() -> Component:
     from .readers import postfix
 
-    def simulate(*arguments: Any, **settings: Any) -> Any:
+    def simulate(*arguments: Any) -> Any:
         from .simulate.postfix import simulate_all
 
-        return simulate_all(*arguments, **settings)
+        return simulate_all(*arguments)
 
     def uses(*arguments: Any) -> Any:
         from .readers.postfix_uses import uses
@@ -74,10 +74,10 @@ def _dovecot() -> Component:
 def _exim() -> Component:
     from .readers import exim
 
-    def simulate(*arguments: Any, **settings: Any) -> Any:
+    def simulate(*arguments: Any) -> Any:
         from .simulate.exim import simulate_all
 
-        return simulate_all(*arguments, **settings)
+        return simulate_all(*arguments)
 
     def uses(*arguments: Any) -> Any:
         from .readers.exim_uses import uses
@@ -102,10 +102,10 @@ def _opensmtpd() -> Component:
 def _sendmail() -> Component:
     from .readers import sendmail
 
-    def simulate(*arguments: Any, **settings: Any) -> Any:
+    def simulate(*arguments: Any) -> Any:
         from .simulate.sendmail import simulate_all
 
-        return simulate_all(*arguments, **settings)
+        return simulate_all(*arguments)
 
     return Component("sendmail", "Sendmail", sendmail.read, sendmail.describe, sendmail.digest, simulate)
 

@@ -1,6 +1,6 @@
 """Runs on a lab host: simulate every Postfix service while the queue is watched, and say what was found and what was touched.
 
-Standard input is JSON: {"more": {...} for simulate_all, "patch": name of an entry of PATCHES, "trusted": networks,
+Standard input is JSON: {"more": {...} of Declared, "patch": name of an entry of PATCHES, "trusted": networks,
 "rewrite_hangs": bool, "not_root": bool, "timeout_s": seconds}. Standard output is JSON.
 """
 
@@ -26,6 +26,7 @@ from mtaudit.readers import network, postfix
 from mtaudit.runner import LocalRunner
 from mtaudit.simulate import postfix as simulation
 from mtaudit.simulate import smtpd
+from mtaudit.simulate.envelopes import Declared
 
 QUEUES = ("incoming", "active", "deferred", "defer", "hold", "maildrop", "corrupt", "bounce")
 CHANGES = 0x100 | 0x200 | 0x40 | 0x80 | 0x2  # IN_CREATE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, IN_MODIFY: inotify(7)
@@ -131,7 +132,7 @@ def main() -> None:
     if asked.get("not_root"):
         os.setresuid(65534, 65534, 65534)
     start = time.monotonic()
-    answer = simulation.simulate_all(instances, site, here, **asked.get("more", {}))
+    answer = simulation.simulate_all(instances, site, here, Declared(**asked.get("more", {})))
     took = time.monotonic() - start
     contacted = bool(select.select([server], [], [], 0)[0])
     if not asked.get("not_root"):

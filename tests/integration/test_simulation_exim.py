@@ -47,10 +47,12 @@ from mtaudit.control import Site
 from mtaudit.readers import exim, network
 from mtaudit.runner import LocalRunner
 from mtaudit.simulate import exim as simulation
+from mtaudit.simulate.envelopes import Declared
 if sys.argv[1:] == ["opposite"]:
     simulation.PROGRAMS = ("/run/mtaudit-sim/opposite",)
 runner = LocalRunner()
-answer = simulation.simulate_all(exim.read(runner), Site(), network.read(runner), "canary@canary.test", "probe@stranger.test")
+declared = Declared("canary@canary.test", "probe@stranger.test")
+answer = simulation.simulate_all(exim.read(runner), Site(), network.read(runner), declared)
 print(json.dumps({"spawns": answer.spawns, "findings": [f.to_dict() for f in answer.findings]}))
 """
 

@@ -17,6 +17,7 @@ from ansible.module_utils.mtaudit.readers.exim import Exim
 from ansible.module_utils.mtaudit.readers.network import HostNetwork
 from ansible.module_utils.mtaudit.runner import Replay
 from ansible.module_utils.mtaudit.simulate import exim as simulation
+from ansible.module_utils.mtaudit.simulate.envelopes import Declared
 from capture_fixture import restore
 
 HERE = Path(__file__).parent
@@ -51,13 +52,14 @@ def recorded(change: Callable[[str], str] = lambda text: text, ports: str = "25"
 
 @pytest.fixture
 def ask(program: Path) -> Ask:
-    """Simulate with a behaviour; `more` goes to simulate_all()."""
+    """Simulate with a behaviour; `more` is declared."""
 
     def run(behaviour: str = "", instances: list[Exim] | None = None, **more: Any) -> list[Finding]:
         (program / "behaviour").write_text(behaviour)
         (program / "calls").unlink(missing_ok=True)
         names = {"recipient": "canary@canary.test", "sender": "probe@stranger.test"}
-        found = simulation.simulate_all(instances or recorded(), Site(local_domains=("exim.test",)), NETWORK, **names, **more)
+        site = Site(local_domains=("exim.test",))
+        found = simulation.simulate_all(instances or recorded(), site, NETWORK, Declared(**names, **more))
         assert found.spawns >= len(calls(program))
         return list(found.findings)
 

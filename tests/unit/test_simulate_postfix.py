@@ -20,7 +20,7 @@ from ansible.module_utils.mtaudit.readers.postfix_syntax import master_cf
 from ansible.module_utils.mtaudit.readers.postfix_tables import Table, cidr_rules
 from ansible.module_utils.mtaudit.simulate import envelopes as envelopes_module
 from ansible.module_utils.mtaudit.simulate import smtpd
-from ansible.module_utils.mtaudit.simulate.envelopes import Client, clients, envelopes
+from ansible.module_utils.mtaudit.simulate.envelopes import Client, Declared, clients, envelopes
 from ansible.module_utils.mtaudit.simulate.postfix import _by_smtpd, _envelopes, from_services, simulate, simulate_all
 from ansible.module_utils.mtaudit.simulate.refusals import undecided, would_queue
 from ansible.module_utils.mtaudit.simulate.restrictions import Outside, deciders, rewritten
@@ -39,7 +39,7 @@ OWN = [address("198.51.100.11"), address("2001:db8:51::11")]
 LINKS = [network("198.51.100.0/24"), network("2001:db8:51::/64")]
 GATEWAYS = [address("198.51.100.254")]
 CLIENTS = clients(OWN, LINKS, GATEWAYS)
-ENVELOPES = envelopes("canary@canary.test", "probe@stranger.test", ["mx.test"])
+ENVELOPES = envelopes(Declared("canary@canary.test", "probe@stranger.test"), ["mx.test"])
 
 Ask = Callable[..., list[Finding]]
 
@@ -248,7 +248,8 @@ def test_conditions() -> None:
 
 
 def test_envelopes_only_go_to_the_canary_or_to_local_domains() -> None:
-    forms = envelopes("canary@canary.test", "probe@stranger.test", ["mx.test"], ["partner.test"], "alice@mx.test", to_local=True)
+    declared = Declared("canary@canary.test", "probe@stranger.test", "alice@mx.test")
+    forms = envelopes(declared, ["mx.test"], ["partner.test"], to_local=True)
     assert {e.recipient.rpartition("@")[2] for e in forms} == {"canary.test", "mx.test", "partner.test"}
     assert {e.condition for e in forms if e.at_local_domain} == {"percent", "bang", "quoted", "source_route"}
     assert all(e.sender == "alice@mx.test" for e in forms if e.hole.value == "local_sender")
@@ -274,13 +275,13 @@ def test_each_service_with_its_own_overrides() -> None:
 
 
 def test_what_cannot_be_asked_is_unknown_on_every_listener_that_others_reach() -> None:
-    result = simulate_all([read_postfix()], Site(), None)
+    result = simulate_all([read_postfix()], Site(), None, Declared())
     assert {(f.subject.name, f.status) for f in result.findings} == {("*:25", Status.UNKNOWN), ("*:2525", Status.UNKNOWN)}
     assert result.spawns == 0 and all(f.reason for f in result.findings)
 
 
 def test_tricks_are_tried_at_relay_domains() -> None:
-    found = _envelopes(read_postfix(relay_domains="partner.test"), Site(), "c@canary.test", "p@stranger.test", "")
+    found = _envelopes(read_postfix(relay_domains="partner.test"), Site(), Declared("c@canary.test", "p@stranger.test"))
     assert {"c%canary.test@mx.test", "c%canary.test@partner.test"} <= {e.recipient for e in found}
     assert not any(e.at_local_domain for e in found if e.recipient.endswith("@partner.test"))
 

@@ -17,6 +17,7 @@ from ansible.module_utils.mtaudit.readers.network import HostNetwork
 from ansible.module_utils.mtaudit.readers.sendmail import Sendmail
 from ansible.module_utils.mtaudit.runner import Replay
 from ansible.module_utils.mtaudit.simulate import sendmail as simulation
+from ansible.module_utils.mtaudit.simulate.envelopes import Declared
 from capture_fixture import restore
 
 HERE = Path(__file__).parent
@@ -47,13 +48,13 @@ def recorded(fixture: str = "RELAY-03/pass-sendmail-untouched") -> list[Sendmail
 
 @pytest.fixture
 def ask(program: Path) -> Ask:
-    """Simulate with a behaviour; `more` goes to simulate_all()."""
+    """Simulate with a behaviour; `more` is declared."""
 
     def run(behaviour: str = "", instances: list[Sendmail] | None = None, **more: Any) -> list[Finding]:
         (program / "behaviour").write_text(behaviour)
         (program / "calls").unlink(missing_ok=True)
         names = {"recipient": "canary@canary.test", "sender": "probe@stranger.test"}
-        found = simulation.simulate_all(instances or recorded(), Site(), NETWORK, **{**names, **more})
+        found = simulation.simulate_all(instances or recorded(), Site(), NETWORK, Declared(**{**names, **more}))
         calls = program / "calls"
         assert found.spawns == (len(calls.read_text().splitlines()) if calls.exists() else 0)
         assert all(f.method is Method.SIMULATION for f in found.findings)

@@ -20,6 +20,20 @@ FOREIGN_SENDER = "probe@mtaudit.invalid"
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What a site declares for its simulations.
+
+    `recipient` is the canary and `sender` the probe's; where it declares neither, names are used that cannot exist.
+    `known_recipient` is a mailbox of the host. Policy services are asked only where that is allowed.
+    """
+
+    recipient: str = FOREIGN_RECIPIENT
+    sender: str = FOREIGN_SENDER
+    known_recipient: str = ""
+    contact_policy_services: bool = False
+
+
+@dataclass(frozen=True)
 class Client:
     """A client that is not there: `vantage` is stranger, neighbour, gateway or local.
 
@@ -123,19 +137,15 @@ def _packed(number: int, version: int) -> bytes:
 
 
 def envelopes(
-    recipient: str,
-    sender: str,
-    local_domains: Sequence[str],
-    relay_domains: Sequence[str] = (),
-    known_recipient: str = "",
-    to_local: bool = False,
+    declared: Declared, local_domains: Sequence[str], relay_domains: Sequence[str] = (), to_local: bool = False
 ) -> list[Envelope]:
-    """The forms to try with a foreign `recipient` (the canary) and a foreign `sender` whose domain resolves.
+    """The forms to try with the declared recipient and sender, both foreign.
 
-    Routing tricks are tried at the first local domain and at the first domain that is relayed for. A spoofed sender is
-    `known_recipient` where the site declares one, else postmaster, whom RFC 5321 4.5.1 requires; with `to_local` it is also
-    tried towards `known_recipient`.
+    Routing tricks are tried at the first local domain and at the first domain that is relayed for. A spoofed sender is the known
+    recipient where the site declares one, else postmaster, whom RFC 5321 4.5.1 requires; with `to_local` it is also tried towards
+    the known recipient.
     """
+    recipient, sender, known_recipient = declared.recipient, declared.sender, declared.known_recipient
     helo = sender.rpartition("@")[2]
     found = [Envelope(Hole.PLAIN, "", helo, sender, recipient), Envelope(Hole.PLAIN, "null_sender", helo, "", recipient)]
     for domain in local_domains[:1]:

@@ -24,7 +24,7 @@ from ..readers.network import HostNetwork
 from ..redact import redact
 from ..smtp.reply import Reply
 from ..text import printable
-from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, Client, Envelope, clients, envelopes, for_client
+from .envelopes import Client, Declared, Envelope, clients, envelopes, for_client
 from .exim_session import EximSession
 from .session import Budget, Session, SessionEnded
 from .verdict import Answer, Simulated, findings, no_verdict
@@ -63,10 +63,7 @@ def simulate_all(
     instances: Sequence[Exim],
     site: Site,
     network: Optional[HostNetwork],
-    recipient: str = FOREIGN_RECIPIENT,
-    sender: str = FOREIGN_SENDER,
-    known_recipient: str = "",
-    contact_policy_services: bool = False,
+    declared: Declared,
 ) -> Simulated:
     """Every port of every configuration that others than the host itself can reach.
 
@@ -77,13 +74,11 @@ def simulate_all(
     found: list[Finding] = []
     for exim in (e for e in instances if not e.problem):
         ports = [listener for listener in exim.listeners if not listener.loopback_only]
-        tried = envelopes(
-            recipient, sender, [*exim.local_domains, *site.local_domains], exim.relayed_domains, known_recipient
-        )
+        tried = envelopes(declared, [*exim.local_domains, *site.local_domains], exim.relayed_domains)
         whom = _clients(exim, site, network)
         groups = [[port] for port in ports] if exim.by_port else [ports] if ports else []
         for group in groups:
-            answers, stopped = _ask_all(exim, group[0], whom, tried, run, contact_policy_services)
+            answers, stopped = _ask_all(exim, group[0], whom, tried, run, declared.contact_policy_services)
             for listener in group:
                 reachable = [a for a in answers if f"ipv{a.client.address.version}" in listener.families]
                 found += findings(listener.name, reachable, site.trusted_networks, stopped, program="Exim")

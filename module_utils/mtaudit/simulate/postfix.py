@@ -21,7 +21,7 @@ from ..readers.postfix_restrictions import names_client
 from ..redact import redact
 from ..smtp.reply import Reply
 from ..text import printable
-from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, Client, Envelope, clients, envelopes, for_client
+from .envelopes import Client, Declared, Envelope, clients, envelopes, for_client
 from .refusals import NO_POLICY, names_the_client, undecided, would_queue
 from .restrictions import CLASSES, Outside, deciders, names, rewritten
 from .session import Budget, Session, SessionEnded
@@ -39,15 +39,11 @@ def simulate_all(
     instances: Sequence[Postfix],
     site: Site,
     network: Optional[HostNetwork],
-    recipient: str = FOREIGN_RECIPIENT,
-    sender: str = FOREIGN_SENDER,
-    known_recipient: str = "",
-    contact_policy_services: bool = False,
+    declared: Declared,
 ) -> Simulated:
     """Every SMTP service of every instance that others than the host itself can reach.
 
-    `recipient` is the canary and `sender` the probe's; where a site declares neither, names are used that cannot exist. Bounded
-    by BUDGET processes and TOTAL_TIMEOUT_S seconds; what could not be asked is `unknown` with the reason.
+    Bounded by BUDGET processes and TOTAL_TIMEOUT_S seconds; what could not be asked is `unknown` with the reason.
     """
     budget = Budget(BUDGET)
     services = [ports for postfix in instances if not postfix.problem for ports in _by_smtpd(postfix)]
@@ -57,11 +53,11 @@ def simulate_all(
         found += simulate(
             from_services(ports),
             _clients(smtpd, site, network),
-            _envelopes(smtpd.postfix, site, recipient, sender, known_recipient),
+            _envelopes(smtpd.postfix, site, declared),
             budget,
             site.trusted_networks,
             min(DEFAULT_TIMEOUT_S, TOTAL_TIMEOUT_S / len(services)),
-            contact_policy_services,
+            declared.contact_policy_services,
         )
     return Simulated(tuple(found), budget.used)
 
@@ -99,10 +95,10 @@ def _clients(smtpd: Service, site: Site, network: Optional[HostNetwork]) -> list
     return clients(here.addresses, here.links, here.gateways, site.trusted_networks, mynetworks)
 
 
-def _envelopes(postfix: Postfix, site: Site, recipient: str, sender: str, known_recipient: str) -> list[Envelope]:
+def _envelopes(postfix: Postfix, site: Site, declared: Declared) -> list[Envelope]:
     relayed = _relayed(postfix)
     local = [domain for domain in [*postfix.local_domains, *site.local_domains] if domain not in relayed]
-    return envelopes(recipient, sender, local, relayed, known_recipient)
+    return envelopes(declared, local, relayed)
 
 
 def _relayed(postfix: Postfix) -> list[str]:

@@ -25,7 +25,7 @@ from ..readers.sendmail_model import Daemon, Sendmail, network_of
 from ..readers.sendmail_questions import reaching_out
 from ..smtp.reply import Reply
 from ..text import decode
-from .envelopes import FOREIGN_RECIPIENT, FOREIGN_SENDER, Client, Envelope, clients, envelopes, for_client
+from .envelopes import Client, Declared, Envelope, clients, envelopes, for_client
 from .session import PATH, Budget
 from .verdict import Answer, Simulated, findings, no_verdict
 
@@ -47,10 +47,7 @@ def simulate_all(
     instances: Sequence[Sendmail],
     site: Site,
     network: Optional[HostNetwork],
-    recipient: str = FOREIGN_RECIPIENT,
-    sender: str = FOREIGN_SENDER,
-    known_recipient: str = "",
-    contact_policy_services: bool = False,
+    declared: Declared,
 ) -> Simulated:
     """Every port of every configuration that others than the host itself can reach.
 
@@ -61,12 +58,10 @@ def simulate_all(
     found: list[Finding] = []
     for sendmail in (s for s in instances if not s.problem):
         ports = [listener for listener in sendmail.listeners if not listener.loopback_only]
-        tried = envelopes(
-            recipient, sender, [*sendmail.local_domains, *site.local_domains], sendmail.relayed_domains, known_recipient
-        )
+        tried = envelopes(declared, [*sendmail.local_domains, *site.local_domains], sendmail.relayed_domains)
         whom = _clients(sendmail, site, network)
         for group in _groups(sendmail, ports):
-            said, stopped = _ask_all(sendmail, group[0], whom, tried, budget, deadline, contact_policy_services)
+            said, stopped = _ask_all(sendmail, group[0], whom, tried, budget, deadline, declared.contact_policy_services)
             for listener in group:
                 reachable = [a for a in said if f"ipv{a.client.address.version}" in listener.families]
                 found += findings(listener.name, reachable, site.trusted_networks, stopped, program="Sendmail")
