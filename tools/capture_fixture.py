@@ -66,7 +66,8 @@ finally:
 
 
 _DAEMON = re.compile(
-    r"\d+ \((?:master|qmgr|exim4?|dovecot|sendmail\S*|smtpd?|lmtp|postscreen|tlsproxy|dnsblog|[a-z0-9]+-login)\) "
+    r"\d+ \((?:master|qmgr|exim4?|dovecot|sendmail\S*|smtpd?|lmtp|postscreen|tlsproxy|dnsblog|[a-z0-9]+-login"
+    r"|systemd(?:-journal)?|rsyslogd|cron|chronyd)\) "
 )
 
 
@@ -175,6 +176,13 @@ def _only_mail_programs(recording: dict[str, Any]) -> None:
         if not _DAEMON.match(recording["read"].get(path, {}).get("text", "")):
             recording["read"].pop(path, None)
     for path, read in recording["read"].items():
+        if path == "/proc/self/mountinfo" and "text" in read:  # where a file system is, and of which type
+            parts = [line.partition(" - ")[::2] for line in read["text"].splitlines()]
+            mounts = [f"0 0 0:0 / {before.split()[4]} - {behind.split()[0]}" for before, behind in parts]
+            read["text"] = "".join(f"{line}\n" for line in mounts if not re.search(r" /(?:proc|sys|dev)[/ ]", line))
+        if path.endswith("/cgroup") and "text" in read:
+            services = re.findall(r"(?m)/[^/\n]+\.service$", read["text"])
+            read["text"] = "".join(f"0::/system.slice{service}\n" for service in dict.fromkeys(services))
         if path.endswith("/maps") and "text" in read:
             read["text"] = "".join(line + "\n" for line in read["text"].splitlines() if line.endswith(" (deleted)"))
     if "/proc/[0-9]*/stat" in recording["glob"]:

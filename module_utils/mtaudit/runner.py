@@ -6,17 +6,18 @@ is replayed in tests (`Replay`). Every spawn is counted: on a busy mail host eac
 
 from __future__ import annotations
 
+import base64
 import glob
 import os
 import shutil
 import stat as stat_module
-import struct
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Optional, Protocol
 
+from .kernel import Clock, acl, clock
 from .text import decode, printable
 
 DEFAULT_TIMEOUT_S = 20.0
@@ -60,6 +61,14 @@ class FileStat:
     acl: tuple[tuple[str, int, int], ...] = ()
 
 
+@dataclass(frozen=True)
+class Space:
+    """A file system's size, and what it has left for those who are not root."""
+
+    size_bytes: int
+    free_bytes: int
+
+
 class Runner(Protocol):
     """What readers are given."""
 
@@ -90,6 +99,15 @@ class Runner(Protocol):
 
     def now(self) -> float:
         """The clock: seconds since the epoch."""
+
+    def piece(self, path: str, offset: int, size_bytes: int) -> bytes:
+        """A part of a file, shorter where the file ends. Raises ReadError."""
+
+    def space(self, path: str) -> Space:
+        """Of the file system that holds a path. Raises ReadError."""
+
+    def clock(self) -> Clock:
+        """What the kernel says of its clock. Raises ReadError."""
 
 
 class LocalRunner:
@@ -145,7 +163,7 @@ class LocalRunner:
         kinds = {stat_module.S_IFREG: "file", stat_module.S_IFDIR: "directory", stat_module.S_IFSOCK: "socket",
                  stat_module.S_IFIFO: "fifo"}
         return FileStat(found.st_uid, found.st_gid, stat_module.S_IMODE(found.st_mode), found.st_size, found.st_mtime_ns,
-                        kinds.get(stat_module.S_IFMT(found.st_mode), "other"), found.st_ctime_ns, _acl(path))
+                        kinds.get(stat_module.S_IFMT(found.st_mode), "other"), found.st_ctime_ns, acl(path))
 
     def glob(self, pattern: str) -> list[str]:
         return sorted(glob.glob(pattern))
@@ -176,17 +194,28 @@ class LocalRunner:
     def now(self) -> float:
         return time.time()
 
+    def piece(self, path: str, offset: int, size_bytes: int) -> bytes:
+        try:
+            if not stat_module.S_ISREG(os.stat(path).st_mode):
+                raise ReadError(f"Could not read {printable(path)}: not a regular file")
+            with open(path, "rb") as file:
+                file.seek(offset)
+                return file.read(size_bytes)
+        except (OSError, ValueError) as exc:
+            raise ReadError(f"Could not read {printable(path)}: {getattr(exc, 'strerror', exc)}") from exc
 
-def _acl(path: str) -> tuple[tuple[str, int, int], ...]:
-    """The named users and groups of a POSIX access control list, cut by its mask (acl(5); linux/posix_acl_xattr.h)."""
-    try:
-        data = os.getxattr(path, "system.posix_acl_access")
-    except OSError:
-        return ()  # none, or the file system has no such lists
-    entries = [struct.unpack_from("<HHI", data, offset) for offset in range(4, len(data) - 7, 8)]
-    mask = next((rights for tag, rights, _ in entries if tag == 0x10), 7)
-    kinds = {0x02: "user", 0x08: "group"}
-    return tuple((kinds[tag], number, rights & mask) for tag, rights, number in entries if tag in kinds)
+    def space(self, path: str) -> Space:
+        try:
+            found = os.statvfs(path)
+        except OSError as exc:
+            raise ReadError(f"Could not see how much space {printable(path)} has: {exc.strerror}") from exc
+        return Space(found.f_frsize * found.f_blocks, found.f_frsize * found.f_bavail)
+
+    def clock(self) -> Clock:
+        try:
+            return clock()
+        except OSError as exc:
+            raise ReadError(f"Could not ask for the clock's state: {exc.strerror}") from exc
 
 
 class Recorder:
@@ -194,7 +223,8 @@ class Recorder:
 
     def __init__(self, inner: Runner) -> None:
         self._inner = inner
-        self.recording: dict[str, Any] = {"run": [], "read": {}, "stat": {}, "glob": {}, "which": {}, "resolve": {}, "tail": {}}
+        self.recording: dict[str, Any] = {"run": [], "read": {}, "stat": {}, "glob": {}, "which": {}, "resolve": {}, "tail": {},
+                                          "piece": {}, "space": {}}
 
     @property
     def spawns(self) -> int:
@@ -262,6 +292,34 @@ class Recorder:
         found: float = self.recording.setdefault("now", self._inner.now())
         return found
 
+    def piece(self, path: str, offset: int, size_bytes: int) -> bytes:
+        entry = self.recording["piece"].setdefault(path, {})
+        try:
+            data = self._inner.piece(path, offset, size_bytes)
+        except ReadError as exc:
+            entry["error"] = str(exc)
+            raise
+        entry[f"{offset}+{size_bytes}"] = base64.b64encode(data).decode()
+        return data
+
+    def space(self, path: str) -> Space:
+        try:
+            found = self._inner.space(path)
+        except ReadError as exc:
+            self.recording["space"][path] = {"error": str(exc)}
+            raise
+        self.recording["space"][path] = asdict(found)
+        return found
+
+    def clock(self) -> Clock:
+        try:
+            found = self._inner.clock()
+        except ReadError as exc:
+            self.recording["clock"] = {"error": str(exc)}
+            raise
+        self.recording["clock"] = asdict(found)
+        return found
+
 
 class Replay:
     """Answers from a recording. What was never recorded raises LookupError: a test must not answer by accident."""
@@ -317,3 +375,21 @@ class Replay:
 
     def now(self) -> float:
         return float(self._recording["now"])
+
+    def piece(self, path: str, offset: int, size_bytes: int) -> bytes:
+        entry = self._recording["piece"][path]
+        if "error" in entry:
+            raise ReadError(entry["error"])
+        return base64.b64decode(entry[f"{offset}+{size_bytes}"])
+
+    def space(self, path: str) -> Space:
+        entry = self._recording["space"][path]
+        if "error" in entry:
+            raise ReadError(entry["error"])
+        return Space(**entry)
+
+    def clock(self) -> Clock:
+        entry = self._recording["clock"]
+        if "error" in entry:
+            raise ReadError(entry["error"])
+        return Clock(**entry)

@@ -22,12 +22,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # The first part of a module's name below mtaudit, by floor: docs/architecture.md.
 FLOORS = {
-    4: {"audit", "join", "truth", "attribution", "proof", "questions", "seen", "run_directory", "service_targets", "report",
-        "transaction", "respond"},
+    4: {"audit", "join", "truth", "attribution", "proof", "questions", "seen", "run_directory", "service_targets",
+        "report", "transaction", "respond"},
     3: {"components", "controls", "detect"},
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
         "services", "catalogue", "selection", "waivers"},
-    1: {"finding", "joined", "control", "runner", "text", "redact", "address", "listeners", "mechanisms", "tunable",
+    1: {"finding", "joined", "control", "kernel", "runner", "text", "redact", "address", "listeners", "mechanisms", "tunable",
         "certificate", "located_yaml", "json_schema"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}

@@ -13,6 +13,9 @@ from . import filters
 from . import filters_opensmtpd
 from . import info
 from . import info_exim
+from . import log_access
+from . import log_retention
+from . import logs
 from . import patches
 from . import privileges
 from . import recipients

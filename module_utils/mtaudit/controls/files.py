@@ -19,7 +19,7 @@ _STICKY = 0o1000
 @control("FILE-01", "os")
 def only_those_who_must_read_secrets_and_write_settings(host: Host, site: Site) -> Iterator[Finding]:
     administrators = frozenset(str(name) for name in site.tunables.get("administrators", ()))
-    wrong = [evidence for seen in host.files for evidence in _wrong(seen, host.accounts, administrators)]
+    wrong = [evidence for seen in host.files for evidence in wrongly_open(seen, host.accounts, administrators)]
     unseen = [*host.problems, *(f"{uses.title}: {uses.problem}" for uses in host.programs if uses.problem)]
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -31,7 +31,7 @@ def only_those_who_must_read_secrets_and_write_settings(host: Host, site: Site) 
         yield passed(HOST, f"{len(host.files)} files, {secrets} of them secret, and the directories above them: modes are tight")
 
 
-def _wrong(seen: Seen, accounts: Accounts, administrators: Collection[str]) -> Iterator[Evidence]:
+def wrongly_open(seen: Seen, accounts: Accounts, administrators: Collection[str]) -> Iterator[Evidence]:
     said = dict.fromkeys(_said(seen, accounts, administrators))
     if said:
         stat = seen.stat

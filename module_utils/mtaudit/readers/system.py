@@ -13,8 +13,9 @@ from typing import Any, Callable, Optional
 
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from . import accounts, packages, role_mail
+from . import accounts, log_keeping, packages, role_mail
 from .accounts import Accounts
+from .log_keeping import Logs
 from .packages import Packages
 from .role_mail import RoleMail
 from .uses import SECRET, Around, Daemon, Process, UsedFile, Uses, failed
@@ -36,6 +37,8 @@ _DRIFT = {"DRIFT-01"}
 _PRIVILEGES = {"CHROOT-01"}
 _PACKAGES = {"PATCH-01"}
 _ROLES = {"RCPT-02"}
+_LOGS = {"LOG-03", "LOG-04", "LOG-05"}
+_LOG_ACCESS = {"LOG-05"}
 
 @dataclass(frozen=True)
 class Seen:
@@ -68,6 +71,8 @@ class Host:
     running: list[tuple[Process, str, str]] = field(default_factory=list)  # those that talk with strangers, program, account
     packages: Packages = field(default_factory=Packages)
     roles: RoleMail = RoleMail()
+    logs: Logs = field(default_factory=Logs)
+    log_files: list[Seen] = field(default_factory=list)  # those that hold logs of mail programs, with the journal's
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -87,6 +92,11 @@ def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
         host.roles = role_mail.read(runner, programs)
     if wanted & _PACKAGES:
         host.packages, host.now = packages.read(runner), runner.now()
+    if wanted & _LOGS:
+        host.logs = log_keeping.read(around, programs)
+    if wanted & _LOG_ACCESS:
+        host.accounts = accounts.read(runner)
+        _read_log_files(runner, host)
     if wanted & _DRIFT:
         host.now = runner.now()
         for uses in host.programs:
@@ -155,15 +165,28 @@ def _read_files(runner: Runner, host: Host) -> None:
     for file in list(wanted.values()):
         for copy in _copies(runner, file) if file.role == SECRET else ():
             wanted.setdefault(copy.path, copy)
-    for file in wanted.values():
+    host.files += _seen(runner, host, wanted.values(), host.problems)
+
+
+def _seen(runner: Runner, host: Host, files: Iterable[UsedFile], problems: list[str]) -> Iterator[Seen]:
+    for file in files:
         stat = _stat(runner, host, file.path)
         if stat is not None and stat.kind == "file":
             try:
                 path = runner.resolve(file.path)
             except ReadError as exc:
-                host.problems.append(printable(str(exc)))
+                problems.append(printable(str(exc)))
                 continue
-            host.files.append(Seen(file, path, stat, tuple(_above(runner, host, (file.path, path)))))
+            yield Seen(file, path, stat, tuple(_above(runner, host, (file.path, path))))
+
+
+def _read_log_files(runner: Runner, host: Host) -> None:
+    logs = host.logs
+    files = [UsedFile(path, SECRET, "a mail log") for path in logs.files]
+    files += [UsedFile(copy.path, SECRET, "a mail log, rotated") for file in logs.files.values() for copy in file.copies]
+    files += [UsedFile(path, SECRET, "the journal") for path in logs.journal.files]
+    host.log_files = list(_seen(runner, host, files, logs.problems))
+
 
 def _common(runner: Runner) -> list[UsedFile]:
     found = [(path, where) for pattern, where in _COMMON for path in runner.glob(pattern)]
