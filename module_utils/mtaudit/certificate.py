@@ -1,4 +1,4 @@
-"""Read a certificate: DER bytes in, the names that it is for and the time that it is good for out (RFC 5280, 4.1).
+"""Read a certificate: DER bytes or PEM text in, the names that it is for and the time that it is good for out (RFC 5280, 4.1).
 
 `ssl` shows a certificate only after it was verified; those that are not trusted are the ones to look at. No more is read than the
 names and dates; whether the chain is trusted is OpenSSL's answer, not ours.
@@ -6,10 +6,11 @@ names and dates; whether the chain is trusted is OpenSSL's answer, not ours.
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from .text import printable
 
@@ -21,6 +22,8 @@ _COMMON_NAME = bytes.fromhex("550403")
 _SUBJECT_ALT_NAME = bytes.fromhex("551d11")
 NAMES_LIMIT = 100
 CERTIFICATE_LIMIT_BYTES = 64 * 1024
+_CHAIN_LIMIT = 10
+_PEM = re.compile(r"-----BEGIN (?:X509 )?CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,37 @@ def parse(der: bytes) -> Certificate:
         raise ValueError("a certificate without dates")
     names = list(_alternative_names(fields[6:])) or list(_common_names(subject))
     return Certificate(tuple(printable(name, 255) for name in names[:NAMES_LIMIT]), dates[0], dates[1], issuer == subject)
+
+
+def chain(pem: str) -> list[Certificate]:
+    """The certificates of a file in the order that they stand in, the server's own first (RFC 7468, 5.1); a private key may stand
+    among them. Raises ValueError."""
+    blocks = [base64.b64decode(text) for text in _PEM.findall(pem)[:_CHAIN_LIMIT]]
+    return [parse(block) for block in blocks]
+
+
+def date_problem(certificate: Certificate, now: datetime, days_left: int) -> str:
+    """Why a certificate is not good today and for some days more; empty when it is."""
+    if certificate.not_after < now:
+        return f"expired on {certificate.not_after:%Y-%m-%d}"
+    if certificate.not_before > now:
+        return f"is not good before {certificate.not_before:%Y-%m-%d}"
+    if certificate.not_after < now + timedelta(days=days_left):
+        return f"expires on {certificate.not_after:%Y-%m-%d}, within {days_left} days"
+    return ""
+
+
+def name_problem(certificate: Certificate, names: Iterable[str], domains: Iterable[str]) -> str:
+    """Why clients cannot know the server by this certificate: it carries none of the server's names, and none in a domain that it
+    serves. Empty when it does, or when nothing is known to compare with."""
+    known = [name for name in names if "." in name]
+    served = [domain.lower() for domain in domains]
+    if any(matches(name, own) for name in certificate.names for own in known):
+        return ""
+    if any(name.lower() == domain or name.lower().endswith(f".{domain}") for name in certificate.names for domain in served):
+        return ""
+    wanted = [*known, *served]
+    return f"is for {', '.join(certificate.names[:4]) or 'nobody'}, not for {wanted[0]}" if wanted else ""
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -107,7 +107,12 @@ def _sendmail() -> Component:
 
         return simulate_all(*arguments)
 
-    return Component("sendmail", "Sendmail", sendmail.read, sendmail.describe, sendmail.digest, simulate)
+    def uses(*arguments: Any) -> Any:
+        from .readers.sendmail_uses import uses
+
+        return uses(*arguments)
+
+    return Component("sendmail", "Sendmail", sendmail.read, sendmail.describe, sendmail.digest, simulate, uses=uses)
 
 
 def _rspamd() -> Component:

@@ -9,6 +9,12 @@ from typing import Any
 from .address import Network
 
 SMTP_PORTS = (25, 465, 587, 2525)
+SUBMISSION_PORTS = (465, 587)  # RFC 8314, 3.3; RFC 6409, 3.1
+
+
+def for_people(protocol: str, port: int) -> bool:
+    """Whether people log in at a port, rather than other servers, which come to the other ports of SMTP."""
+    return protocol not in ("smtp", "lmtp") or port in SUBMISSION_PORTS
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ FLOORS = {
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
         "services", "catalogue", "selection", "waivers"},
     1: {"finding", "joined", "control", "kernel", "runner", "text", "redact", "address", "listeners", "mechanisms", "tunable",
-        "certificate", "located_yaml", "json_schema"},
+        "certificate", "tls_versions", "located_yaml", "json_schema"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 

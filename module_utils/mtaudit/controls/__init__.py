@@ -7,6 +7,7 @@ from . import auth_dovecot
 from . import auth_exim
 from . import auth_opensmtpd
 from . import auth_postfix
+from . import certificates
 from . import drift
 from . import files
 from . import filters
@@ -31,3 +32,4 @@ from . import sender_exim
 from . import sender_postfix
 from . import smuggling
 from . import submission
+from . import tls

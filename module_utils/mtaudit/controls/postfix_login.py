@@ -50,17 +50,12 @@ def only_in_tls(smtp: SmtpService) -> str:
         return "smtpd_tls_wrappermode"
     if service.on("smtpd_tls_auth_only"):
         return "smtpd_tls_auth_only"  # with TLS switched off, nobody can log in (tried: 503)
-    return level_parameter(service) if tls_level(service) in _ENFORCED else ""
+    return level_parameter(service) if service.tls_level in _ENFORCED else ""
 
 
-def tls_level(service: Service) -> str:
-    """smtpd_tls_security_level, or what the two older parameters make of it."""
-    level = service.value("smtpd_tls_security_level").lower()
-    if level:
-        return level
-    if service.on("smtpd_enforce_tls"):
-        return "encrypt"
-    return "may" if service.on("smtpd_use_tls") else "none"
+def encrypts(smtp: SmtpService) -> bool:
+    """Whether nothing but STARTTLS is taken before TLS, or TLS comes first."""
+    return smtp.tls_wrapper or smtp.smtpd.tls_level in _ENFORCED
 
 
 def level_parameter(service: Service) -> str:

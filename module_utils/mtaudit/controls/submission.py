@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from ..control import Site, control
 from ..finding import HOST, Evidence, Finding, fail, notapplicable, passed, unknown
+from ..listeners import SUBMISSION_PORTS as PORTS
 from ..listeners import Listener
+from ..readers.dovecot_model import Dovecot, Port
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt
 from ..readers.opensmtpd import OpenSmtpd
 from ..readers.postfix import Postfix, SmtpService
-from . import exim_ports, opensmtpd_ports, opensmtpd_walk, postfix_ports
+from . import dovecot_ports, exim_ports, opensmtpd_ports, opensmtpd_walk, postfix_ports
 from .exim_login import offers, usable
 from .exim_paths import Finder
 from .exim_walk import Answer as EximAnswer
@@ -21,7 +23,6 @@ from .postfix_login import no_login, takes_logins
 from .relay_paths import stranger
 from .relay_walk import Answer, Walk
 
-PORTS = (465, 587)  # RFC 8314, 3.3; RFC 6409, 3.1
 _DOMAINS_LIMIT = 3
 
 
@@ -136,3 +137,23 @@ def _opensmtpd_port(smtpd: OpenSmtpd, listener: Listener, site: Site) -> Iterato
                 yield unknown(about, text, outcome.doubt, *evidence)
                 return
     yield without_tls(smtpd, listener, finder.ports[0][0]) or passed(about, "only for those who log in")
+
+
+@control("AUTH-03", "dovecot")
+def submission_of_dovecot(dovecot: Dovecot, site: Site) -> Iterator[Finding]:
+    ports = [port for port in dovecot.ports() if port.protocol == "submission"]
+    if not ports and not set(site.servers) - {"", "dovecot"}:  # else the other programs answer
+        yield notapplicable(HOST, "no mail is taken here", f"protocols = {dovecot.value('protocols')}, and no other mail program")
+    for port in ports:
+        if not port.listener.loopback_only:
+            yield _dovecot_port(dovecot, port)
+
+
+def _dovecot_port(dovecot: Dovecot, port: Port) -> Finding:
+    """Its login comes first, always; then it is a proxy for submission_relay_host, and no server by itself (tried on 2.3.19 and
+    2.4.1: after a good login every command gets 451 4.3.5)."""
+    about, name = dovecot_ports.subject(port), "submission_relay_host"
+    if all(scope.value(name) for scope in dovecot.scopes(port.protocol)):
+        return passed(about, "only for those who log in")
+    shown = [dovecot_ports.setting(scope, name) for scope in dovecot.scopes(port.protocol) if not scope.value(name)]
+    return fail(about, "takes logins and then no mail: it passes mail on to nobody", *shown)

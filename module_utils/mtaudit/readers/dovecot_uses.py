@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from .dovecot_model import Dovecot, Section
-from .uses import CONFIG, SECRET, Around, Daemon, UsedFile, Uses, Worker, modified_at
+from .uses import CONFIG, SECRET, Around, Daemon, Shown, UsedFile, Uses, Worker, modified_at
 
 _INCLUDE = re.compile(r"(?m)^\s*!include(?:_try)?\s+(\S+)")
 # doveconf hides where 2.3 takes a key from: `ssl_key = </etc/ssl/private/mail.key`.
@@ -15,6 +15,7 @@ _KEY = re.compile(r"(?m)^[ \t]*(ssl_key|ssl_alt_key|ssl_server_key_file|ssl_clie
 _FILE = re.compile(r"(?<![^\s=])(/[^\s=]+)")
 _FACING = ("imap-login", "pop3-login", "submission-login", "managesieve-login", "imap-urlauth-login")
 _FILES_LIMIT = 200
+_CERTIFICATES = ("ssl_cert", "ssl_alt_cert", "ssl_server_cert_file", "ssl_server_alt_cert_file")
 
 
 def uses(around: Around, dovecot: Dovecot) -> Uses:
@@ -25,6 +26,7 @@ def uses(around: Around, dovecot: Dovecot) -> Uses:
         found.files.append(UsedFile(path, around.role_of(path), "configuration"))
         found.files += [UsedFile(key, SECRET, f"{name} in {path}") for name, key in _KEY.findall(text)]
     found.workers, found.processes = list(_workers(dovecot)), _FACING
+    found.certificates = list(_certificates(dovecot))
     for path in dict.fromkeys(_passwords(dovecot.root)):
         # A file of passwords, or one that says how to ask a data base for them.
         settings = path.endswith((".ext", ".conf"))
@@ -55,6 +57,22 @@ def _passwords(section: Section) -> Iterator[str]:
             yield from _FILE.findall(each.settings.get(name, ""))
     for inner in section.sections:
         yield from _passwords(inner)
+
+
+def _certificates(dovecot: Dovecot) -> Iterator[Shown]:
+    """`ssl_cert = </path` up to 2.3, the path alone since 2.4, there as a section too. Filters (local_name) are left out."""
+    sections = [section.settings for section in dovecot.root.of_kind("ssl_server")]
+    for port in dovecot.ports():
+        settings = dovecot.scopes(port.protocol)[0]
+        if settings.value("ssl") == "no" and not port.listener.tls_wrapper:
+            continue
+        values = [(name, settings.value(name)) for name in _CERTIFICATES]
+        values += [(f"ssl_server {name}", each.get(name, "")) for each in sections for name in ("cert_file", "alt_cert_file")]
+        shown = [(name, value.lstrip("<").strip()) for name, value in values if value]
+        for name, path in shown or [("ssl", "")]:
+            known = path.startswith("/")
+            doubt = "" if known else f"{name} names no file" if path else "no certificate is set, and without one nobody gets TLS"
+            yield Shown(port.listener, path if known else "", f"doveconf {name}", doubt)
 
 
 def _workers(dovecot: Dovecot) -> Iterator[Worker]:

@@ -132,6 +132,11 @@ class Exim:
         """The items of `relay_from_hosts`."""
         return self.named("hostlist", "relay_from_hosts")
 
+    @property
+    def offers_tls(self) -> bool:
+        """Whether STARTTLS is offered to anybody."""
+        return self.options.get("tls_advertise_hosts", "*").strip() not in ("", ":")
+
     def origin(self, name: str) -> str:
         """Where a named list or an option was written."""
         return self.sources.get(name, f"{self.file} {name}")

@@ -10,7 +10,8 @@ from typing import Optional
 from ..runner import ReadError
 from .exim import DEBIAN, NAMES, other_daemon_options
 from .exim_model import Exim
-from .uses import CONFIG, DATA, SECRET, Around, Daemon, Made, Process, UsedFile, Uses
+from .exim_syntax import items
+from .uses import CONFIG, DATA, SECRET, Around, Daemon, Made, Process, Shown, UsedFile, Uses
 
 _PATH = re.compile(r"(?<![\w.}$])(/[\w.+@-]+(?:/[\w.+@-]+)+)")
 _SERVERS = ("mysql_servers", "pgsql_servers", "redis_servers", "oracle_servers", "ldap_default_servers")
@@ -43,6 +44,7 @@ def uses(around: Around, exim: Exim) -> Uses:
         # `/etc/exim4/dkim/${dkim_domain}.key`: the keys of every domain.
         expanded = around.runner.glob(_EXPANDED.sub("*", value.strip())) if "$" in value else _PATH.findall(value)
         found.files += [UsedFile(path, SECRET, name) for path in expanded]
+    found.certificates = None if exim.problem else list(_certificates(exim))
     found.files += [UsedFile(path, DATA, "a list or a table of the configuration") for path in exim.tables]
     for name, options in exim.config.routers.items():
         for path in dict.fromkeys(path for value in options.values() for path in _PATH.findall(value)):
@@ -54,6 +56,19 @@ def uses(around: Around, exim: Exim) -> Uses:
     _generated(around, exim, found)
     found.daemons = list(_daemons(around, exim, (exim.file, *includes))) if around.daemons else []
     return found
+
+
+def _certificates(exim: Exim) -> Iterator[Shown]:
+    """tls_certificate may be a list, one for each kind of key; without it Exim makes one at its start (specification,
+    tls_certificate)."""
+    name, value = "tls_certificate", exim.options.get("tls_certificate", "").strip()
+    for listener in exim.listeners:
+        if not listener.tls_wrapper and not exim.offers_tls:
+            continue
+        if "$" in value:
+            yield Shown(listener, "", exim.origin(name), f"{name} is another one from client to client: {value}")
+        else:
+            yield from (Shown(listener, path, exim.origin(name)) for path in items(value) or [""])
 
 
 def _generated(around: Around, exim: Exim, found: Uses) -> None:

@@ -69,6 +69,16 @@ class Service:
         """mynetworks_style where an override sets it and mynetworks is left to it: postconf computes only main.cf's."""
         return self.value("mynetworks_style") if "mynetworks_style" in self.overrides and not self.explicit("mynetworks") else ""
 
+    @property
+    def tls_level(self) -> str:
+        """smtpd_tls_security_level, or what the two older parameters make of it."""
+        level = self.value("smtpd_tls_security_level").lower()
+        if level:
+            return level
+        if self.on("smtpd_enforce_tls"):
+            return "encrypt"
+        return "may" if self.on("smtpd_use_tls") else "none"
+
     def knows(self, name: str) -> bool:
         """Whether this version of Postfix has the parameter: without it, a line in main.cf or master.cf has no effect."""
         return name in self.postfix.known

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from .postfix import describe
 from .postfix_model import Postfix
 from .postfix_syntax import words
-from .uses import DATA, SECRET, Around, Daemon, Made, UsedFile, Uses, Worker
+from .uses import DATA, SECRET, Around, Daemon, Made, Shown, UsedFile, Uses, Worker
 
 _SUFFIX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
 _TEXT = ("texthash", "regexp", "pcre", "cidr")
@@ -17,6 +18,8 @@ _KEYS = re.compile(r"_(?:key_file|dkey_file|eckey_file|chain_files)\Z")
 _PASSWORDS = ("smtp_sasl_password_maps", "lmtp_sasl_password_maps")
 _ALIASES = ("alias_maps", "alias_database")
 _INCLUDE = re.compile(r"(?<![^\s,:\"]):include:\s*(/[^\s,\"]+)")
+_CHAIN = ("smtpd_tls_chain_files",)
+_ONE_FOR_EACH_KEY = ("smtpd_tls_cert_file", "smtpd_tls_eccert_file", "smtpd_tls_dcert_file")
 _FACING = ("smtpd", "postscreen", "tlsproxy", "qmqpd", "smtp", "lmtp", "dnsblog")
 _TABLES_LIMIT = 200
 
@@ -30,6 +33,7 @@ def uses(around: Around, postfix: Postfix) -> Uses:
     if postfix.problem:
         return found
     found.workers, found.processes = list(_workers(postfix)), _FACING
+    found.certificates = list(_certificates(postfix))
     found.files += [UsedFile(path, DATA, "a list in main.cf") for path in (*postfix.files, *postfix.file_problems)]
     for name, value in dict.fromkeys(_values(postfix)):
         _parameter(around, found, name, value)
@@ -66,6 +70,20 @@ def _parameter(around: Around, found: Uses, name: str, value: str) -> None:
             found.made.append(Made(path + _SUFFIX[kind], (path,), command))
         if name in _ALIASES:
             found.files += [UsedFile(listed, DATA, f":include: in {path}") for listed in _INCLUDE.findall(around.text(path))]
+
+
+def _certificates(postfix: Postfix) -> Iterator[Shown]:
+    """smtpd_tls_chain_files, else one file for each kind of key; without any nobody gets TLS (postconf(5))."""
+    for smtp, listener in zip(postfix.smtp_services(), describe(postfix).listeners):
+        service = smtp.smtpd
+        if service.tls_level == "none" and not smtp.tls_wrapper:
+            continue
+        names = _CHAIN if service.value(_CHAIN[0]) else _ONE_FOR_EACH_KEY
+        shown = [(each, path) for each in names for path in words(service.value(each)) if path.startswith("/")]
+        yield from (Shown(listener, path, service.origin(each)) for each, path in shown)
+        if not shown and (smtp.tls_wrapper or service.tls_level == "encrypt"):
+            doubt = f"{names[0]} names no file, and without a certificate nobody gets TLS"
+            yield Shown(listener, "", service.origin(names[0]), doubt)
 
 
 def _workers(postfix: Postfix) -> Iterator[Worker]:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
+from ..certificate import Certificate, chain
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
 from . import accounts, log_keeping, packages, role_mail
@@ -39,6 +40,7 @@ _PACKAGES = {"PATCH-01"}
 _ROLES = {"RCPT-02"}
 _LOGS = {"LOG-03", "LOG-04", "LOG-05"}
 _LOG_ACCESS = {"LOG-05"}
+_CERTIFICATES = {"TLS-01"}
 
 @dataclass(frozen=True)
 class Seen:
@@ -73,6 +75,8 @@ class Host:
     roles: RoleMail = RoleMail()
     logs: Logs = field(default_factory=Logs)
     log_files: list[Seen] = field(default_factory=list)  # those that hold logs of mail programs, with the journal's
+    certificates: dict[str, list[Certificate]] = field(default_factory=dict)  # by the file that holds them
+    certificate_problems: dict[str, str] = field(default_factory=dict)
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -80,7 +84,7 @@ def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
     """No spawn. Raises ReadError when nothing at all can be told."""
     host, wanted = Host(), set(ids)
     around = Around(runner, bool(wanted & _DRIFT))
-    if wanted & (_FILES | _DRIFT | _PRIVILEGES):
+    if wanted & (_FILES | _DRIFT | _PRIVILEGES | _CERTIFICATES):
         host.programs = _used(around, programs)
     if wanted & _FILES:
         host.accounts = accounts.read(runner)
@@ -97,6 +101,10 @@ def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
     if wanted & _LOG_ACCESS:
         host.accounts = accounts.read(runner)
         _read_log_files(runner, host)
+    if wanted & _CERTIFICATES:
+        host.now = runner.now()
+        for path in sorted({shown.path for uses in host.programs for shown in uses.certificates or () if shown.path}):
+            _read_certificate(runner, host, path)
     if wanted & _DRIFT:
         host.now = runner.now()
         for uses in host.programs:
@@ -107,6 +115,13 @@ def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
                 for path in daemon.files:
                     _stat(runner, host, path)
     return host
+
+
+def _read_certificate(runner: Runner, host: Host, path: str) -> None:
+    try:
+        host.certificates[path] = chain(runner.read(path))
+    except (ReadError, ValueError) as exc:
+        host.certificate_problems[path] = printable(str(exc))
 
 
 def _running(around: Around, host: Host) -> Iterator[tuple[Process, str, str]]:

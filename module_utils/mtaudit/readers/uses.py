@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Optional
 
+from ..listeners import Listener
 from ..runner import ReadError, Runner
 from ..text import printable
 
@@ -73,10 +74,23 @@ class Worker:
     chroot: bool
 
 
+@dataclass(frozen=True)
+class Shown:
+    """The file of a certificate that a listener shows, and what names it. Without a path the program makes one by itself; `doubt`
+    says why it is not known which one is shown. `greeting` is the name that the server gives itself there, where that is another
+    than everywhere."""
+
+    listener: Listener
+    path: str
+    where: str
+    doubt: str = ""
+    greeting: str = ""
+
+
 @dataclass
 class Uses:
     """What one instance of a program uses. `problem` says why it could not be found out. `processes` are names of those that talk
-    with strangers, with one of `options` where there are any."""
+    with strangers, with one of `options` where there are any. `certificates` is None where they are not known."""
 
     title: str
     files: list[UsedFile] = field(default_factory=list)
@@ -85,6 +99,7 @@ class Uses:
     workers: list[Worker] = field(default_factory=list)
     processes: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    certificates: Optional[list[Shown]] = None
     problem: str = ""
 
 

@@ -11,7 +11,7 @@ _NAMED = re.compile(
     r"\b(postfix|exim|sendmail|opensmtpd|dovecot|pigeonhole|cyrus|courier|microsoft|icewarp|kerio|haraka|qmail)\b", re.I
 )
 _ENHANCED = re.compile(r"^[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
-_PROTOCOL = re.compile(r"\b(?:IMAP4?(?:rev\d)?|E?SMTPS?|POP3?|HTTP|TLS|SSL|ManageSieve)[ /]?v?\d[\d.]*", re.I)
+_PROTOCOL = re.compile(r"\b(?:(?:IMAP4?(?:rev\d)?|POP3?|HTTP|TLS|SSL|ManageSieve)[ /]?|E?SMTPS?)v?\d[\d.]*", re.I)
 _ADDRESS_LITERAL = re.compile(r"\[[^\[\]]{2,60}\]")
 TEXT_LIMIT = 2000
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Callable, Optional
 
-from ..certificate import Certificate, matches
+from ..certificate import Certificate, date_problem, name_problem
 from ..finding import Evidence, Finding, Method, Status, Subject
+from ..listeners import for_people
 from ..mechanisms import PLAIN, weak, why_weak
 from .disclosed import disclosed_version
 from .seen import Attempt, BareLf, Said, Seen, Service, Target, Trial
@@ -155,26 +156,26 @@ def _weak_mechanisms(look: Look) -> Optional[Finding]:
 def _tls(look: Look) -> Optional[Finding]:
     """TLS-01: the worst of version, dates, names and trust.
 
-    Other servers, which come to port 25, check neither and would take no encryption instead (RFC 7435): there, old versions and
-    trust are told, and do not fail.
+    Other servers check neither and would take no encryption instead (RFC 7435): at their ports old versions and trust are told,
+    and do not fail.
     """
     tls, certificate = look.seen.tls, look.seen.tls.certificate
     if look.seen.secure is None and not look.tls_is_unknown:
         return look.finding(Status.NOTAPPLICABLE, "offers no TLS", reason="what goes over it in clear is AUTH-01's")
-    for_servers = look.is_smtp and look.service.port == MX_PORT
+    people = for_people(look.service.protocol, look.service.port)
     bad: list[str] = []
     told: list[str] = []
     doubts: list[str] = []
     if tls.old == "taken":
-        (told if for_servers else bad).append(f"takes {tls.old_version}")
+        (bad if people else told).append(f"takes {tls.old_version}")
     elif tls.old == "unknown":
         doubts.append(f"whether it takes TLS 1.1 or older: {tls.old_reason}")
     if certificate is None:
         doubts.append(f"its certificate: {tls.certificate_problem or look.why_no_tls() or 'none was seen'}")
     else:
-        bad += _dates(look, certificate) + _names(look, certificate)
+        bad += _certificate_problems(look, certificate)
     if tls.trust == "untrusted":
-        fails = look.target.untrusted_fails and not for_servers
+        fails = look.target.untrusted_fails and people
         (bad if fails else told).append(f"its certificate is not trusted: {tls.distrust}")
     evidence = [_certificate_line(certificate)] if certificate else []
     if bad:
@@ -192,28 +193,15 @@ def _certificate_line(certificate: Certificate) -> str:
     return f"certificate for {', '.join(certificate.names[:8]) or 'nobody'}, good until {certificate.not_after:%Y-%m-%d}"
 
 
-def _dates(look: Look, certificate: Certificate) -> list[str]:
-    if certificate.not_after < look.now:
-        return [f"its certificate expired on {certificate.not_after:%Y-%m-%d}"]
-    if certificate.not_before > look.now:
-        return [f"its certificate is not good before {certificate.not_before:%Y-%m-%d}"]
-    if certificate.not_after < look.now + timedelta(days=look.target.expiry_days):
-        return [f"its certificate expires on {certificate.not_after:%Y-%m-%d}, within {look.target.expiry_days} days"]
-    return []
-
-
-def _names(look: Look, certificate: Certificate) -> list[str]:
+def _certificate_problems(look: Look, certificate: Certificate) -> list[str]:
     """The names that clients may know the server by: its own, those declared, and any in a domain that it serves."""
     said = look.seen.banner.split(" ")[0] if look.is_smtp else ""
-    known = [n for n in (look.target.helo_name, said, *look.target.names) if "." in n]
-    if any(matches(name, own) for name in certificate.names for own in known):
-        return []
-    domains = [domain.lower() for domain in look.target.local_domains]
-    if any(name.lower() == domain or name.lower().endswith("." + domain) for name in certificate.names for domain in domains):
-        return []
-    if not known and not domains:
-        return []
-    return [f"its certificate is for {', '.join(certificate.names[:4]) or 'nobody'}, not for {known[0] if known else domains[0]}"]
+    names = (look.target.helo_name, said, *look.target.names)
+    problems = (
+        date_problem(certificate, look.now, look.target.expiry_days),
+        name_problem(certificate, names, look.target.local_domains),
+    )
+    return [f"its certificate {problem}" for problem in problems if problem]
 
 
 def _accounts(look: Look) -> Optional[Finding]:

@@ -135,7 +135,9 @@ def published_address(lab: Lab, fault: Fault, host: Host, family: int) -> str:
 def variables(lab: Lab, fault: Fault, host: Host) -> dict[str, Any]:
     """The inventory variables of a copy in which the fault was planted."""
     addresses = [published_address(lab, fault, host, family) for family in (4, 6)]
-    return {**host_variables(lab.config, host), **fault.variables(), "mta_audit_addresses": [a for a in addresses if a]}
+    usual, own = host_variables(lab.config, host), fault.variables()
+    tunables = {**usual.get("mta_audit_tunables", {}), **own.get("mta_audit_tunables", {})}
+    return {**usual, **own, "mta_audit_tunables": tunables, "mta_audit_addresses": [a for a in addresses if a]}
 
 
 def plant_all(lab: Lab, faults: Sequence[Fault], base: str = "", at_a_time: int = 3) -> dict[str, Host]:

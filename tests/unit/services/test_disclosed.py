@@ -13,6 +13,7 @@ from ansible.module_utils.mtaudit.services.disclosed import disclosed_version
         ("mx.test ESMTP Exim 4.98.2 Sun, 22 Nov 2026 04:10:00 +0000", "Exim 4.98.2"),
         ("mx.test ESMTP Exim 4.99-RC1 Sun, 22 Nov 2026 04:10:00 +0000", "Exim 4.99-RC1"),
         ("mx.test ESMTP Sendmail 8.17.1.9/8.17.1.9/Debian-2+deb12u2; Sun, 22 Nov 2026 04:10:00 GMT", "Sendmail 8.17.1.9"),
+        ("mx-d12.corp.test ESMTP 3.7.11", "3.7.11"),
         ("mx.test ESMTP 8.18.1/8.18.1; Sun, 22 Nov 2026 04:10:00 GMT", "8.18.1"),
         ("mx.test Microsoft ESMTP MAIL Service, Version: 10.0.14393.2608 ready", "Microsoft 10.0.14393.2608"),
         ("2.0.0 This is sendmail version 8.17.1.9", "sendmail 8.17.1.9"),
