@@ -140,6 +140,11 @@ def _os() -> Component:
 # These look at the content scanner behind a mail program: for them it is read.
 RSPAMD_CONTROLS = frozenset({"INB-01", "INB-02", "INB-03", "INB-04", "OUT-01", "OUT-02", "RATE-01"})
 
+def _icewarp() -> Component:
+    # Nothing of ours runs there: exported.py reads what its administrator exported.
+    return Component("icewarp", "IceWarp")
+
+
 # `os` is the last: it is about what the programs before it were found to use.
 COMPONENTS: Mapping[str, Callable[[], Component]] = {
     "postfix": _postfix,
@@ -148,6 +153,7 @@ COMPONENTS: Mapping[str, Callable[[], Component]] = {
     "opensmtpd": _opensmtpd,
     "dovecot": _dovecot,
     "rspamd": _rspamd,
+    "icewarp": _icewarp,
     "os": _os,
 }
 

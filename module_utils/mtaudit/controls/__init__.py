@@ -12,6 +12,7 @@ from . import drift
 from . import files
 from . import filters
 from . import filters_opensmtpd
+from . import icewarp
 from . import info
 from . import info_exim
 from . import log_access
