@@ -265,7 +265,7 @@ class OfOpenSmtpd:
         return domain in self._smtpd.local_domains or domain in self._smtpd.local_names
 
     def step(self, address: str) -> Step:
-        port = next((p for p in sorted(self._smtpd.ports, key=lambda p: p.number) if not p.listen.auth), None)
+        port = next((p for p in sorted(self._smtpd.ports, key=lambda p: p.number) if p.listen.auth != "auth"), None)
         if port is None:
             raise Unclear("no port takes mail from strangers")
         found = SmtpdWalk(self._smtpd, port, Session(_STRANGER, "", "mail.stranger.test", "", address)).outcome()
