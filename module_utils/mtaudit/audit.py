@@ -10,10 +10,11 @@ from . import controls  # noqa: F401 - registers every control
 from .address import LOOPBACK, Network, contains, parse_network
 from .components import COMPONENTS, Reading, digest, read_all, scanner, servers
 from .control import Site, controls_for
-from .finding import HOST, Finding, notapplicable, stamped
+from .finding import HOST, Finding, Method, notapplicable, stamped
 from .finding import error as error_finding
 from .finding import unknown as unknown_finding
 from .listeners import SMTP_PORTS, Listener
+from .logs.survey import ACCOUNTS, PASSWORDS, survey
 from .readers import network as network_reader
 from .runner import ReadError, Runner
 from .tunable import typed
@@ -104,6 +105,7 @@ def audit(runner: Runner, request: Request) -> Answer:
         rspamd=scanner(readings),
     )
     answer.findings.extend(_evaluated(request, site, readings, strange))
+    answer.findings.extend(_logged(runner, request, site, readings))
     answer.spawns = runner.spawns
     if request.simulate:
         for reading in readings:
@@ -183,6 +185,19 @@ def _guarded(control_id: str, evaluate: Any, instance: Any, site: Site) -> list[
     except Exception as exc:  # a defect of ours must not hide the other findings
         text = f"{type(exc).__name__}: {exc} (a defect of mtaudit: please report it)"
         return [stamped(error_finding(HOST, "the check itself failed", text), control_id)]
+
+
+def _logged(runner: Runner, request: Request, site: Site, readings: Sequence[Reading]) -> list[Finding]:
+    """What the programs' own log of the last days says."""
+    instances = {reading.component.name: reading.instances for reading in readings}
+    concerned = [s for s in request.selection if set(s.components) & set(instances)]
+    wanted = {s.id for s in concerned if not site.kind or not s.kinds or site.kind in s.kinds}
+    try:
+        return survey(runner, instances, wanted)
+    except Exception as exc:  # a defect of ours must not hide the other findings
+        text = f"{type(exc).__name__}: {exc} (a defect of mtaudit: please report it)"
+        ids = sorted(wanted & {ACCOUNTS, PASSWORDS})
+        return [stamped(error_finding(HOST, "the check of the log itself failed", text), i, Method.LOG) for i in ids]
 
 
 def _simulated(

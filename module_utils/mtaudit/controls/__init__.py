@@ -17,6 +17,8 @@ from . import info
 from . import info_exim
 from . import log_access
 from . import log_retention
+from . import logged_accounts
+from . import logged_passwords
 from . import logs
 from . import patches
 from . import privileges

@@ -14,7 +14,7 @@ from typing import Optional
 
 from ..redact import redact
 from ..text import printable
-from .outcome import Delivery, LoggedClient, Trace, any_of, evidence, lines_with
+from .outcome import Delivery, LoggedClient, Sent, Trace, any_of, evidence, lines_with
 
 _QUOTED = r'"(?:\\.|[^"\\])*"'
 _MAILBOX = rf'(?:{_QUOTED}|[^\s"<>])*'
@@ -39,6 +39,7 @@ _ASKED = re.compile(
     rf"| incomplete transaction \(\w+\) from <(?P<unfinished>{_MAILBOX})>)?"
 )
 _CONNECTED = re.compile(rf"(?:no MAIL in )?SMTP connection (?:Ci=\d+ )?from {_CLIENT}(?P<said>)")
+_LOGIN = re.compile(r" A=(?P<name>[^\s:]+)(?::(?P<account>\S+))?")  # authenticator, account, and with smtp_mailauth a sender
 _MESSAGE_ID = re.compile(r" id\*?=(?P<id>\S+)")
 
 _STATUS = {"=>": "sent", "->": "sent", ">>": "sent", "*>": "suppressed", "==": "deferred", "**": "bounced"}
@@ -173,3 +174,12 @@ def _fields(text: str, position: int) -> tuple[dict[str, str], int]:
         elif last == "H" and match["value"].startswith("["):
             fields["H"] += f" {match['value']}"
         last, position = match["key"] or "", match.end()
+
+
+def authenticated(log: bytes, cut: bool = False) -> Iterator[Sent]:
+    """The messages of people who had logged in: authenticator and, where server_set_id is set, account (chapter "Log files")."""
+    for line in _lines_with(log, re.compile(rb" <= [^\n]* A=")):
+        accepted = _ACCEPTED.match(line.text)
+        login = _LOGIN.search(accepted["said"]) if accepted else None
+        if login:
+            yield Sent(line.whole, login["account"] or "")

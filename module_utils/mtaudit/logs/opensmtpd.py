@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from ..redact import redact
 from ..text import printable
-from .outcome import Delivery, LoggedClient, Trace, any_of, evidence, lines_with
+from .outcome import Delivery, LoggedClient, Sent, Trace, any_of, evidence, lines_with
 
 _ID = r"[0-9a-f]{16}"
 _SYSLOG = r"(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8}|\d{4}-\S+T\S+) \S+ smtpd(?:\[\d+\])?: "
 _LINE = re.compile(rf"{_SYSLOG}(?P<id>{_ID}) (?P<text>.*)$")
 
 _CONNECTED = re.compile(r"smtp connected address=\[?(?P<address>[0-9A-Fa-f:.]+)\]? host=(?P<name>\S+)$")
+_LOGIN = re.compile(r"smtp authentication user=(?P<account>\S*) result=ok$")
 _ENVELOPE = re.compile(rf"smtp envelope evpid=(?P<evpid>{_ID}) from=<(?P<sender>[^\s>]*)> to=")
 _REFUSED = re.compile(
     r'smtp failed-command command="(?P<verb>(?i:MAIL FROM|RCPT TO)): *<?(?P<mailbox>[^\s>"]*)>?.*" result="(?P<reply>[45].*)"$'
@@ -113,3 +114,16 @@ def _delivery(match: re.Match[str]) -> Delivery:
     dsn = _DSN.match(reply)
     status = _STATUS.get(match["result"], match["result"].lower())
     return Delivery(recipient, status, printable(where), dsn["dsn"] if dsn else "", printable(redact(reply)))
+
+
+def authenticated(log: bytes, cut: bool = False) -> Iterator[Sent]:
+    """The messages of sessions in which somebody logged in; a session's lines begin with its id."""
+    accounts: dict[str, str] = {}
+    for line in _lines_with(log, re.compile(rb" smtp (?:authentication user=|message msgid=|disconnected )")):
+        login = _LOGIN.match(line.text)
+        if login:
+            accounts[line.id] = login["account"]
+        elif line.text.startswith("smtp disconnected "):
+            accounts.pop(line.id, None)
+        elif line.id in accounts and line.text.startswith("smtp message "):
+            yield Sent(line.whole, accounts[line.id])

@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Optional
 
 from ..redact import redact
 from ..text import decode, printable
@@ -34,6 +35,14 @@ class Delivery:
     relay: str
     dsn: str
     text: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message of somebody who had logged in: the line that says so, and the account that the log names; empty for none."""
+
+    line: str
+    account: str
 
 
 @dataclass(frozen=True)
@@ -114,3 +123,15 @@ def lines_with(log: bytes, pattern: re.Pattern[bytes]) -> Iterator[str]:
 def evidence(lines: Iterable[str]) -> tuple[str, ...]:
     """The first lines, each once, fit for a report."""
     return tuple(printable(redact(line.rstrip()), _LINE_LIMIT) for line in list(dict.fromkeys(lines))[:_LINES_KEPT])
+
+
+def stamp(line: str) -> Optional[float]:
+    """When a line was written, in seconds since an epoch of its own: good for differences. None for a form that is not known."""
+    try:
+        return datetime.fromisoformat(line[:19]).timestamp()
+    except ValueError:
+        pass
+    try:  # BSD's stamp has no year; a leap year has every day
+        return datetime.strptime(f"2024 {line[:15]}", "%Y %b %d %H:%M:%S").timestamp()
+    except ValueError:
+        return None

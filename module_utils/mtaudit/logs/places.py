@@ -58,16 +58,25 @@ def _exim(runner: Runner, instance: str, syslog_files: Sequence[str]) -> Log:
     name = next((name for name in NAMES if runner.which(name)), NAMES[0])
     command = [name, *(["-C", instance] if instance else [])]
     try:
-        paths = _log_file_path(runner, command)
+        value, spool = _log_file_path(runner, command)
     except ReadError as exc:
         return Log((*_EXIM_FILES, *syslog_files), True, exim.trace, f"Could not ask Exim where it logs: {exc}")
-    files = [file for path in paths if path != "syslog" for file in _existing(runner, path)]
-    syslog = "syslog" in paths
+    files, syslog = exim_files(runner, value, spool)
     return Log((*files, *(syslog_files if syslog else ())), syslog, exim.trace)
 
 
-def _log_file_path(runner: Runner, command: Sequence[str]) -> list[str]:
-    """The items of log_file_path; an empty one stands for the place that Exim was built with, below the spool directory."""
+def exim_files(runner: Runner, log_file_path: str, spool_directory: str) -> tuple[list[str], bool]:
+    """The files that Exim's main log is in, and whether syslog gets it, too. An empty item of log_file_path stands for the place
+    that Exim was built with, below the spool directory; where the value is to be expanded, for the usual places."""
+    if "$" in log_file_path:
+        return list(_EXIM_FILES), "syslog" in log_file_path
+    built_in = f"{spool_directory}/log/%slog"
+    paths = [item.strip() or built_in for item in items(log_file_path)] or [built_in]
+    return [file for path in paths if path != "syslog" for file in _existing(runner, path)], "syslog" in paths
+
+
+def _log_file_path(runner: Runner, command: Sequence[str]) -> tuple[str, str]:
+    """log_file_path, expanded, and spool_directory."""
     done = runner.run([*command, "-bP", "log_file_path", "spool_directory"])
     if done.returncode:
         raise ReadError((done.stderr.strip() or "no message").splitlines()[-1])
@@ -75,8 +84,7 @@ def _log_file_path(runner: Runner, command: Sequence[str]) -> list[str]:
     value = options.get("log_file_path", "").strip()
     if "$" in value:
         value = runner.run([*command, "-be", value]).stdout.strip()
-    built_in = f"{options.get('spool_directory', '').strip()}/log/%slog"
-    return [item.strip() or built_in for item in items(value)] or [built_in]
+    return value, options.get("spool_directory", "").strip()
 
 
 def _existing(runner: Runner, path: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Optional
 
 from ..redact import redact
 from ..text import printable
-from .outcome import Delivery, LoggedClient, Trace, any_of, evidence, lines_with
+from .outcome import Delivery, LoggedClient, Sent, Trace, any_of, evidence, lines_with
 
 _TAGGED = re.compile(r"\s(?P<tag>[^\s\[]+)\[(?P<pid>\d+)\]: (?P<text>.*)$")
 _QUEUE_ID = re.compile(r"(?P<id>[0-9A-F]{6,}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,}): ")  # short and long form, postconf(5)
@@ -23,6 +23,10 @@ _DELIVERY = re.compile(
 )
 _PASSED_ON = re.compile(rb"\]: NOQUEUE: client=")
 _REINJECTED = re.compile(r"queued as (?P<id>[0-9A-Za-z]{6,})")
+
+
+_LOGIN = re.compile(r"(?:(?:NOQUEUE|[0-9A-Za-z]{6,}): )client=\S+, sasl_method=[^\s,]*(?P<rest>.*)")
+_ACCOUNT = re.compile(r", sasl_username=(?P<account>[^\s,]+)")
 
 
 @dataclass(frozen=True)
@@ -132,3 +136,12 @@ def _deliveries(text: str) -> Iterator[Delivery]:
     if match:
         said = printable(redact(match["text"]))
         yield Delivery(match["recipient"], match["status"], printable(match["relay"]), match["dsn"], said)
+
+
+def authenticated(log: bytes, cut: bool = False) -> Iterator[Sent]:
+    """The messages of people who had logged in: their client's line names method and account."""
+    for line in _lines_with(log, re.compile(rb", sasl_method=")):
+        match = _LOGIN.match(line.text)
+        if match:
+            account = _ACCOUNT.match(match["rest"])
+            yield Sent(line.whole, account["account"] if account else "")

@@ -15,7 +15,7 @@ from typing import Optional
 
 from ..redact import redact
 from ..text import printable
-from .outcome import Delivery, LoggedClient, Trace, any_of, evidence, lines_with
+from .outcome import Delivery, LoggedClient, Sent, Trace, any_of, evidence, lines_with, stamp
 
 _LINE = re.compile(r"\s(?P<tag>[^\s\[:]+)\[(?P<pid>\d+)\]: (?:(?P<id>[0-9A-Za-z]{8}\d{6,}): )?(?P<text>.*)$")
 _RELAY = r"relay=(?:(?P<name>[^\s\[\]]+) )?\[(?P<address>[^\[\]\s]+)\](?: \(may be forged\))?"
@@ -28,6 +28,14 @@ _DELIVERY = re.compile(
 )
 _NEXT_SERVER = re.compile(r"(?P<name>\S*?)\.? ?\[(?P<address>[^\]]+)\]")
 _HANDED_ON = re.compile(r"Sent \((?P<id>[0-9A-Za-z]{8}\d{6,}) Message accepted for delivery\)")
+
+
+_ACCOUNT = re.compile(r", authid=(?P<account>[^\s,]+)")
+_OF_PROCESSES = re.compile(rb"\]: ")
+_LOGINS_AND_MESSAGES = re.compile(rb"\]: AUTH=server, |, proto=E?SMTPS?A, ")
+_AUTHENTICATED = re.compile(rf"from=.*, proto=E?SMTPS?A, (?:daemon=\S+, )?{_RELAY}$")  # RFC 3848: A is AUTH
+# Nobody may be silent for longer within a session (Timeout.command): who is heard of later began later.
+_SILENCE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -129,3 +137,31 @@ def _delivery(text: str) -> Optional[Delivery]:
     later = stat.startswith(("Deferred", "queued")) or dsn.startswith("4")
     status = "sent" if stat.startswith("Sent") else "deferred" if later else "bounced"
     return Delivery(match["to"].strip("<>"), status, printable(relay), dsn, printable(redact(stat)))
+
+
+def authenticated(log: bytes, cut: bool = False) -> Iterator[Sent]:
+    """The messages of people who had logged in, with the account of the login's line, which is joined by process and client.
+
+    `cut`: something in front of this log is missing. Then a login may stand there, and a message whose process is heard of in
+    the first hour is left out when it has none here, unless the daemon itself was started before.
+    """
+    logins: dict[str, tuple[str, str]] = {}  # process: client, account
+    early: set[str] = set()
+    begun: Optional[float] = None
+    for line in _lines_with(log, _OF_PROCESSES if cut else _LOGINS_AND_MESSAGES):
+        if cut:
+            at = stamp(line.whole)
+            begun = at if begun is None else begun
+            if line.text.startswith("starting daemon ("):
+                cut = False
+            elif at is None or begun is None or at - begun <= _SILENCE_S:
+                early.add(line.pid)
+        login, sent = _LOGIN.match(line.text), _AUTHENTICATED.match(line.text)
+        if login:
+            account = _ACCOUNT.search(line.text)
+            logins[line.pid] = (login["address"], account["account"] if account else "")
+        elif sent:
+            client, account_name = logins.get(line.pid, ("", ""))
+            found = account_name if client == sent["address"] else ""
+            if found or line.pid not in early:
+                yield Sent(line.whole, found)

@@ -23,6 +23,7 @@ _OPERATORS: Mapping[str, Callable[[str], str]] = {
     "local_part": lambda text: text.rpartition("@")[0] if "@" in text else text,
     "address": lambda text: text.strip("<> "),
     "quote": lambda text: text,
+    "quote_local_part": lambda text: text,
     "strlen": lambda text: str(len(text)),
     "md5": lambda text: hashlib.new("md5", text.encode(), usedforsecurity=False).hexdigest(),
     "sha1": lambda text: hashlib.new("sha1", text.encode(), usedforsecurity=False).hexdigest().upper(),

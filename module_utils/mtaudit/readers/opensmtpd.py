@@ -40,7 +40,7 @@ def read(runner: Runner) -> list[OpenSmtpd]:
         return []  # Python and others have an smtpd, too
     started, command = _daemon(runner)
     file, options, macros = _told(command)
-    smtpd = OpenSmtpd(file, running=bool(command))
+    smtpd = OpenSmtpd(file, command=tuple(command[1:]), running=bool(command))
     try:
         smtpd.version = _version(runner)
         smtpd.config = _Files(runner).config(file, macros)

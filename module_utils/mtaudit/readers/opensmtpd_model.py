@@ -34,7 +34,8 @@ class Port:
 class OpenSmtpd:
     """One configuration in use. `hostname` is what the host calls itself in mail; `running`: a daemon was started with `file`.
 
-    `stale` names a file that was changed after the daemon that reads it only once had been started.
+    `command` holds the options of that daemon; `stale` names a file that was changed after it, which reads files only once, had
+    been started.
     """
 
     file: str
@@ -44,6 +45,7 @@ class OpenSmtpd:
     addresses: tuple[Address, ...] = ()
     interfaces: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
     listening: tuple[tuple[Address, int], ...] = ()
+    command: tuple[str, ...] = ()
     running: bool = False
     stale: str = ""
     problem: str = ""

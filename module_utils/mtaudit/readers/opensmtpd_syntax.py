@@ -10,6 +10,7 @@ from .opensmtpd_lexer import Lexer, SyntaxProblem, Token
 from .opensmtpd_tables import Table
 
 _LOCAL_ACTIONS = ("mbox", "maildir", "lmtp", "mda", "forward-only", "expand-only")
+_SWITCHES = {"proxy-v2": "proxy", "mask-src": "mask_src", "received-auth": "received_auth"}
 _WITH_VALUE = ("port", "tag", "hostname", "pki", "ca", "ciphers", "protocols")
 
 
@@ -94,6 +95,7 @@ class Listen:
     senders: Optional[Table] = None
     proxy: bool = False
     mask_src: bool = False
+    received_auth: bool = False
     filters: tuple[str, ...] = ()
     text: str = ""
 
@@ -307,8 +309,8 @@ class _Statement:
             self._table()
         elif option == "filter":
             found["filters"] = tuple(k for k, _ in self._entries()) if self._takes("{") else (self._string(),)
-        elif option in ("proxy-v2", "mask-src"):
-            found["proxy" if option == "proxy-v2" else "mask_src"] = True
+        elif option in _SWITCHES:
+            found[_SWITCHES[option]] = True
 
 
 # The words of parse.y that are never a name without quotes.

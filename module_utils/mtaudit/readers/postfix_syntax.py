@@ -16,6 +16,7 @@ SEPARATORS = ", \t\r\n"
 _DEPTH_LIMIT = 100
 # `-o`, also behind flags without a value (`-vo name=value`): getopt(3) with the options of Postfix's servers (single_server.c).
 _WITH_OPTION = re.compile(r"-[cdDlSuvVz]*o")
+_LETTERS = re.compile(r"-[A-Za-z]+")
 
 Lookup = Callable[[str], Optional[str]]
 
@@ -31,7 +32,7 @@ class Line:
 @dataclass(frozen=True)
 class MasterEntry:
     """A service as master.cf has it. `overrides` holds its `-o` options, the last of each name; `lines` where each stands;
-    `unprivileged` and `chroot` are the columns, where `-` stands for the default."""
+    `unprivileged` and `chroot` are the columns, where `-` stands for the default; `verbose` how many -v it is run with."""
 
     name: str
     type: str
@@ -41,6 +42,7 @@ class MasterEntry:
     lines: tuple[tuple[str, int], ...]
     unprivileged: str = "-"
     chroot: str = "-"
+    verbose: int = 0
 
 
 def physical_lines(text: str) -> list[str]:
@@ -128,9 +130,11 @@ def _master_entry(group: list[Line]) -> Optional[MasterEntry]:
     if len(tokens) < 8:
         return None
     overrides: dict[str, str] = {}
+    verbose = 0
     rest = tokens[8:]
     while rest:
         option = rest.pop(0)
+        verbose += option.partition("o")[0].count("v") if _LETTERS.match(option) else 0
         if _WITH_OPTION.fullmatch(option) and rest:
             option = rest.pop(0)
         else:
@@ -144,7 +148,7 @@ def _master_entry(group: list[Line]) -> Optional[MasterEntry]:
             overrides[name.strip()] = value.strip()
     lines = {name: _line_of(name, group) for name in overrides}
     named = (tokens[0], tokens[1], tokens[7], group[0].number)
-    return MasterEntry(*named, tuple(overrides.items()), tuple(lines.items()), tokens[3], tokens[4])
+    return MasterEntry(*named, tuple(overrides.items()), tuple(lines.items()), tokens[3], tokens[4], verbose)
 
 
 def _line_of(name: str, group: list[Line]) -> int:
