@@ -91,19 +91,16 @@ def test_without_a_limit_the_journal_has_every_line(lab: Lab, host: str) -> None
     assert 0 < arrived.file <= LINES
 
 
-def test_with_debians_limit_both_places_lose_lines_and_journald_says_so(lab: Lab, host: str) -> None:
-    done = lab.execute(
-        host, "sh", "-c", "rm /etc/systemd/journald.conf.d/lab.conf && systemctl restart systemd-journald rsyslog && sleep 1"
-    )
+def test_with_a_limit_both_places_lose_lines_and_that_is_a_failure(lab: Lab, host: str) -> None:
+    """A tenth of Debian's, so that a slow machine shows it too."""
+    limit = "printf '[Journal]\\nRateLimitIntervalSec=30s\\nRateLimitBurst=1000\\n' > /etc/systemd/journald.conf.d/lab.conf"
+    done = lab.execute(host, "sh", "-c", f"{limit} && systemctl restart systemd-journald rsyslog && sleep 1")
     assert done.returncode == 0, done.stderr
-    status, _ = verdict(lab, host)
-    assert status == "fail"
     arrived = burst(lab, host, "limited")
-    assert 10_000 <= arrived.journal < LINES
+    assert 1000 <= arrived.journal < LINES
     # journald tells of what it dropped when the service logs again after the interval, if it does.
-    assert arrived.dropped in (0, LINES - arrived.journal)
+    assert arrived.dropped <= LINES - arrived.journal
     assert 0 < arrived.file <= LINES
     status, shown = verdict(lab, host)
     assert status == "fail"
-    assert "10000 lines in 30 s" in shown
-    assert not arrived.dropped or f"Suppressed {arrived.dropped} messages from {UNIT}" in shown
+    assert "1000 lines in 30 s" in shown
