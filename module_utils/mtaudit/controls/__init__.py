@@ -13,6 +13,8 @@ from . import files
 from . import filters
 from . import filters_opensmtpd
 from . import icewarp
+from . import inbound_exim
+from . import inbound_postfix
 from . import info
 from . import info_exim
 from . import log_access

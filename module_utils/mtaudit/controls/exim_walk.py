@@ -81,6 +81,7 @@ class Walk:
         known = exim.known()
         self._expander = Expander(Known(known.variables, known.exists, known.lookup, self._by_name), session)
         self._lists = Lists(exim, session, self._expander, without)
+        self.reached: list[tuple[Statement, Condition]] = []  # the conditions that were asked
 
     def outcome(self) -> Outcome:
         """What Exim does with the recipient. Never raises Doubt."""
@@ -158,6 +159,7 @@ class Walk:
             if condition.name == "endpass":
                 endpass = True
                 continue
+            self.reached.append((statement, condition))
             try:
                 holds = self._holds(condition, statement.verb, trail, depth)
             except ForcedFailure:
@@ -237,6 +239,8 @@ class Walk:
             return self._verifies(value)
         if name == "acl":
             return self._nested(value, trail, depth)
+        if name == "dnslists" and value in session.blocked:
+            return True
         if name in _AVOIDED and verb != "accept" and not condition.negated:
             return False
         raise Doubt(f"{name} is not evaluated")

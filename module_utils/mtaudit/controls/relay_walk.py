@@ -76,6 +76,7 @@ class Envelope:
     certificate: bool = False  # a client certificate from a trusted authority
     mx_backup: bool = False  # the recipient's domain names this host as a lower MX
     listed: bool = False  # on the DNS allowlists that the server asks
+    blocked: frozenset[tuple[str, str]] = frozenset()  # restrictions that ask a blocklist, with their lists, that find it there
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ class Walk:
     def _restriction(self, name: str, word: str, argument: str, envelope: Envelope,
                      state: _State) -> tuple[Answer, Optional[Rule]]:
         rule = Rule(f"{word} {argument}".strip(), state.parameter, self.service.origin(state.parameter))
+        if (name, argument) in envelope.blocked:
+            return Answer.REJECT, rule
         try:
             if name.startswith("check_") and name.endswith("_access"):
                 return self._access(name, argument, envelope, state, rule)

@@ -45,6 +45,7 @@ class Session:
 
     `name` is its host name by DNS, forward and reverse. `login` needs `method`, the authenticator's name. `unknown_mailbox`: the
     recipient is nobody's mailbox, at a domain of this host (`here`) or of another that it passes mail on to (`elsewhere`).
+    `blocked` are the texts of `dnslists` conditions that find it on their lists.
     """
 
     address: str
@@ -59,6 +60,7 @@ class Session:
     certificate: bool = False
     mx_backup: bool = False  # the recipient's domain names this host as an MX
     unknown_mailbox: str = ""
+    blocked: frozenset[str] = frozenset()
 
     @property
     def variables(self) -> dict[str, str]:

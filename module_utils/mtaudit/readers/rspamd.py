@@ -19,8 +19,8 @@ from ..text import printable
 from . import network
 
 # One spawn, 0.4 s of CPU on Debian 12 and 13. It also looks up the names of fuzzy servers, which takes its time without DNS.
-SECTIONS = ("actions", "worker", "options", "rbl", "surbl", "dmarc", "spf", "dkim", "ratelimit", "redis", "settings", "force_actions",
-            "metadata_exporter", "milter_headers")  # fmt: skip
+SECTIONS = ("actions", "worker", "options", "rbl", "surbl", "dmarc", "spf", "dkim", "ratelimit", "redis", "settings",
+            "force_actions", "metadata_exporter", "milter_headers")  # fmt: skip
 _TIMEOUT_S = 40.0
 # rspamadm writes compiled patterns to the cache of the daemon (3.4, measured). Without this capability it cannot, and goes on;
 # what only root may read, it reads all the same (capabilities(7), CAP_DAC_READ_SEARCH).
