@@ -66,6 +66,10 @@ class Images:
             "REPO": f"http://{self.config.hosts['repo'].fqdn}/{self.release(image.name)}",
             "LOGINS": " ".join(f"{name}:{password}" for name, password in self.config.logins.items()),
         }
+        # One behind a gateway arrives with the gateway's address.
+        hosts = [host for host in self.config.hosts.values() if host.image == "vantage" or host.masquerades]
+        vantages = [address for host in hosts for address in host.addresses]
+        known["VANTAGES"] = " ".join(address for vantage in vantages for address in (vantage.ipv4, vantage.ipv6))
         host = next((host for host in self.config.hosts.values() if host.image == image.name), None)
         if host:
             known |= {"FQDN": host.fqdn, "MAIL_DOMAIN": host.mail_domain or ""}
