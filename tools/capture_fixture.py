@@ -67,8 +67,13 @@ finally:
 
 _DAEMON = re.compile(
     r"\d+ \((?:master|qmgr|exim4?|dovecot|sendmail\S*|smtpd?|lmtp|postscreen|tlsproxy|dnsblog|[a-z0-9]+-login"
-    r"|systemd(?:-journal)?|rsyslogd|cron|chronyd)\) "
+    r"|systemd(?:-journal)?|rsyslogd|cron|chronyd"
+    r"|fail2ban-server|syslog-ng|syslogd|crowdsec|sshguard|wforce|clamd|clamav-milter|amavisd\S*)\) "
 )
+
+
+# Files of settings that are mostly comments.
+_COMMENTED = ("/etc/fail2ban/", "/etc/php/", "/etc/clamav/")
 
 
 class CaptureError(Exception):
@@ -113,6 +118,9 @@ def compact(recording: dict[str, Any]) -> dict[str, Any]:
     for path, read in recording["read"].items():
         if path.endswith("sendmail.cf") and "text" in read:
             _as_difference(read, "text", f"sendmail-cf-{_sendmail_version(recording)}.txt")
+    for path, read in recording["read"].items():
+        if path.startswith(_COMMENTED) and "text" in read:
+            read["text"] = "".join(f"{line}\n" for line in read["text"].splitlines() if line and line[0] not in "#;")
     _only_mail_programs(recording)
     return recording
 

@@ -42,7 +42,8 @@ class Server:
     """What the estate tells of one instance of a mail program.
 
     `instance` is the path of its configuration, `trusted` the networks whose clients may relay, `helo` the name that it
-    greets other servers with, `mechanisms` those of SASL that it offers to programs that leave logins to it.
+    greets other servers with, `mechanisms` those of SASL that it offers to programs that leave logins to it, `logins` the ports
+    where others may try passwords.
     """
 
     version: str
@@ -52,6 +53,7 @@ class Server:
     trusted: tuple[Network, ...] = ()
     helo: str = ""
     mechanisms: tuple[str, ...] = ()
+    logins: tuple[int, ...] = ()
 
     @property
     def smtp(self) -> tuple[Listener, ...]:

@@ -12,6 +12,8 @@ from . import drift
 from . import files
 from . import filters
 from . import filters_opensmtpd
+from . import guessing
+from . import guessing_session
 from . import icewarp
 from . import inbound_exim
 from . import inbound_postfix

@@ -10,7 +10,7 @@ from ..listeners import Listener
 from ..mechanisms import PLAIN, weak, why_weak
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt
-from .exim_login import Offer, offers, server_side, usable
+from .exim_login import Offer, offers, usable
 from .exim_ports import each_listener, option, seen, subject
 
 _Wanted = Callable[[Offer], bool]
@@ -29,10 +29,6 @@ def _shown(exim: Exim, offer: Offer) -> list[Evidence]:
     options = exim.config.authenticators[offer.name]
     text = f"{offer.mechanism}, server_advertise_condition = {options.get('server_advertise_condition', '(unset)')}"
     return [option(exim, "auth_advertise_hosts"), seen(f"{exim.file} authenticator {offer.name}", text)]
-
-
-def _takes_logins(exim: Exim) -> bool:
-    return any(server_side(options) for options in exim.config.authenticators.values())
 
 
 @control("AUTH-01", "exim")
@@ -80,7 +76,7 @@ def _port_25(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
 @control("AUTH-05", "exim")
 @each_listener
 def only_good_mechanisms(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
-    if not _takes_logins(exim):
+    if not exim.takes_logins:
         yield notapplicable(subject(port), "no login here", "no authenticator has a server side")
         return
     states = (True,) if port.tls_wrapper else (False, True)

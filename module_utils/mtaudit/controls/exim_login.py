@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..address import LOOPBACK, contains
@@ -12,10 +11,10 @@ from ..listeners import Listener
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt, Expander, ForcedFailure, Known, Session
 from ..readers.exim_lists import Lists, network_of
+from ..readers.exim_model import server_side
 from .exim_paths import Finder
 from .exim_walk import Answer, Walk
 
-_OPTION = re.compile(r"server_(?!advertise_condition|debug_print|mail_auth_condition)")
 _CLIENTS_LIMIT = 20
 
 
@@ -27,13 +26,6 @@ class Offer:
     mechanism: str
     session: Session
     clients: tuple[str, ...] = ()
-
-
-def server_side(options: Mapping[str, str]) -> bool:
-    """Whether an authenticator takes logins (specification, "Generic options for authenticators")."""
-    if options.get("driver") == "plaintext":
-        return "server_condition" in options
-    return any(_OPTION.match(name) for name in options)
 
 
 def offers(exim: Exim, listener: Listener, site: Site, tls: bool) -> list[Offer]:

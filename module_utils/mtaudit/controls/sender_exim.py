@@ -11,7 +11,7 @@ from ..finding import Evidence, Finding, fail, notapplicable, passed, unknown
 from ..listeners import Listener
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt
-from .exim_login import offers, server_side, usable
+from .exim_login import offers, usable
 from .exim_paths import Finder
 from .exim_ports import decided, each_listener, option, seen, subject
 from .exim_walk import Answer
@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+")
 @each_listener
 def logins_use_their_own_sender(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
     about = subject(port)
-    if not any(server_side(options) for options in exim.config.authenticators.values()):
+    if not exim.takes_logins:
         yield notapplicable(about, "no login here", "no authenticator has a server side")
         return
     try:

@@ -56,7 +56,8 @@ def parse(text: str) -> Dovecot:
 def describe(dovecot: Dovecot) -> Server:
     """Dovecot as the estate tells of it."""
     listeners = tuple(port.listener for port in dovecot.ports())
-    return Server(dovecot.version, dovecot.config_file, listeners, mechanisms=dovecot.mechanisms)
+    logins = tuple(listener.port for listener in listeners if not listener.loopback_only and listener.protocol != "lmtp")
+    return Server(dovecot.version, dovecot.config_file, listeners, mechanisms=dovecot.mechanisms, logins=logins)
 
 
 def digest(instances: Iterable[Dovecot]) -> str:

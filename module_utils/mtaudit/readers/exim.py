@@ -74,6 +74,7 @@ def describe(exim: Exim) -> Server:
         local_domains=tuple(exim.local_domains),
         trusted=tuple(n for item in exim.relaying_hosts for n in [network_of(item)] if n is not None),
         helo=exim.helo_name,
+        logins=tuple(port.port for port in exim.listeners if not port.loopback_only and exim.takes_logins),
     )
 
 

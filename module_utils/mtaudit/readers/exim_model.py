@@ -20,6 +20,9 @@ PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "urd": 465, "submission":
 # What tells the daemon's ports apart for an ACL.
 _BY_PORT = re.compile(r"\b(?:received_port|interface_port|interface_address|received_ip_address|tls_in_\w+|tls_cipher)\b")
 
+# Those that have no server side of their own.
+_LOGIN_OPTION = re.compile(r"server_(?!advertise_condition|debug_print|mail_auth_condition)")
+
 
 @dataclass(eq=False)
 class Exim:
@@ -75,6 +78,10 @@ class Exim:
             self.memo["listeners"] = tuple(_listeners(self))
         found: tuple[Listener, ...] = self.memo["listeners"]
         return found
+
+    @property
+    def takes_logins(self) -> bool:
+        return any(server_side(options) for options in self.config.authenticators.values())
 
     @property
     def other_options(self) -> list[str]:
@@ -209,3 +216,10 @@ def _interface(item: str) -> tuple[str, int]:
 def _address(text: str) -> str:
     network = network_of(text)
     return str(network.network_address) if network else text
+
+
+def server_side(options: Mapping[str, str]) -> bool:
+    """Whether an authenticator takes logins (specification, "Generic options for authenticators")."""
+    if options.get("driver") == "plaintext":
+        return "server_condition" in options
+    return any(_LOGIN_OPTION.match(name) for name in options)

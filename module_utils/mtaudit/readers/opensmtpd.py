@@ -62,6 +62,8 @@ def describe(smtpd: OpenSmtpd) -> Server:
         local_domains=tuple(smtpd.local_domains),
         trusted=tuple(smtpd.trusted),
         helo=smtpd.hostname,
+        logins=tuple(listener.port for listener in smtpd.listeners if not listener.loopback_only
+                     and any(port.listen.auth for port, _ in smtpd.ports_of(listener))),
     )
 
 

@@ -53,6 +53,7 @@ def describe(postfix: Postfix) -> Server:
         local_domains=tuple(postfix.local_domains),
         trusted=tuple(network for network, _ in postfix.main.match_list("mynetworks").trusted().networks),
         helo=postfix.helo_name,
+        logins=tuple(s.port for s in postfix.smtp_services() if not s.loopback_only and s.smtpd.on("smtpd_sasl_auth_enable")),
     )
 
 

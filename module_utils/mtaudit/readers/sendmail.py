@@ -64,6 +64,8 @@ def describe(sendmail: Sendmail) -> Server:
         local_domains=tuple(sendmail.local_domains),
         trusted=tuple(n for n in listed if n is not None),
         helo=sendmail.host_name,
+        logins=tuple(listener.port for listener in sendmail.listeners if not listener.loopback_only
+                     and sendmail.mechanisms and sendmail.daemon_of(listener).login_offered),
     )
 
 

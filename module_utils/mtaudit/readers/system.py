@@ -14,8 +14,9 @@ from typing import Any, Callable, Optional
 from ..certificate import Certificate, chain
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from . import accounts, log_keeping, packages, role_mail
+from . import accounts, fail2ban, log_keeping, packages, role_mail
 from .accounts import Accounts
+from .fail2ban import Fail2ban
 from .log_keeping import Logs
 from .packages import Packages
 from .role_mail import RoleMail
@@ -41,6 +42,7 @@ _ROLES = {"RCPT-02"}
 _LOGS = {"LOG-03", "LOG-04", "LOG-05"}
 _LOG_ACCESS = {"LOG-05"}
 _CERTIFICATES = {"TLS-01"}
+_GUARD = {"AUTH-06"}
 
 @dataclass(frozen=True)
 class Seen:
@@ -77,6 +79,7 @@ class Host:
     log_files: list[Seen] = field(default_factory=list)  # those that hold logs of mail programs, with the journal's
     certificates: dict[str, list[Certificate]] = field(default_factory=dict)  # by the file that holds them
     certificate_problems: dict[str, str] = field(default_factory=dict)
+    guard: Fail2ban = field(default_factory=Fail2ban)
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -94,6 +97,8 @@ def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
         host.running = list(_running(around, host))
     if wanted & _ROLES:
         host.roles = role_mail.read(runner, programs)
+    if wanted & _GUARD:
+        host.guard = fail2ban.read(around)
     if wanted & _PACKAGES:
         host.packages, host.now = packages.read(runner), runner.now()
     if wanted & _LOGS:
