@@ -10,9 +10,9 @@ from ..finding import HOST, Evidence, Finding, error, fail, notapplicable, passe
 from ..readers.dovecot_model import Dovecot
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt, Expander, ForcedFailure, Known, Session
+from ..readers.exim_model import server_side
 from ..readers.sendmail import Sendmail
 from . import dovecot_ports, exim_ports, sendmail_ports
-from .exim_login import server_side
 
 LOGIN, SECRET = "mtaudit-login", "mtaudit-secret"  # what stands in the place of a name and a password
 _LOGS_LOGINS = 9  # Sendmail's "AUTH=server" is written from this level on (tried on 8.17 and 8.18: not at 8)

@@ -10,13 +10,13 @@ from ..finding import HOST, Evidence, Finding, Method, error, fail, informationa
 from ..readers.dovecot_model import Dovecot
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt
+from ..readers.exim_model import server_side
 from ..readers.opensmtpd import OpenSmtpd
 from ..readers.postfix import Postfix, Service
 from ..readers.postfix_syntax import words
 from ..readers.sendmail import Sendmail
 from ..text import printable
 from . import dovecot_ports, exim_ports, opensmtpd_ports, postfix_ports, sendmail_ports
-from .exim_login import server_side
 from .logged_accounts import SECRET, log_level, set_id, shown_set_id
 
 _LOGS_COMMANDS = 15  # from this level on Sendmail logs "<-- AUTH PLAIN ..." (tried on 8.17 and 8.18: not at 14)
