@@ -41,7 +41,8 @@ from ansible.module_utils.mtaudit.readers.sendmail_ask import MARK  # noqa: E402
 from ansible.module_utils.mtaudit.runner import Replay  # noqa: E402
 
 _SENDMAIL_NEEDED = re.compile(
-    rf"{MARK}|^(?:> )*(?:check_mail|Local_check_mail|check_rcpt|parse) +(?:returns|input):|returns: *(?:\$# *)?RELAY"
+    rf"{MARK}|^(?:> )*(?:check_(?:mail|rcpt|vrfy|expn)|Local_check_mail|parse|srv_features) +(?:returns|input):"
+    r"|returns: *(?:\$# *)?RELAY"
 )
 _SENDMAIL_LOOKED_UP = re.compile(r"^(?:> )*[ADEFU] +input:")
 
@@ -217,10 +218,13 @@ def restore(recording: dict[str, Any]) -> dict[str, Any]:
     """A recording as `Replay` wants it. What readers ask since it was made, it takes from the untouched host of its release
     (tests/fixtures/asked-since.json): the faults of that time changed nothing of it."""
     for base, since in json.loads((FIXTURES / "asked-since.json").read_text()).items():
-        if any(base in (entry.get("stdout_of"), entry.get("version")) for entry in recording["run"]):
+        named = [name for entry in recording["run"] for name in (entry.get("stdout_of"), entry.get("version"))]
+        named += [read.get("text_of_file") for read in recording["read"].values()]
+        if base in named:
             recording["run"] += since["run"]  # Replay takes the first that fits
-            recording["read"] = {**since["read"], **recording["read"]}
-            recording["stat"] = {**since["stat"], **recording["stat"]}
+            for kind in ("read", "stat", "glob"):
+                recording[kind] = {**since.get(kind, {}), **recording[kind]}
+            recording["asked_later"] = since.get("asked_later", []) if _asked_once(recording) else []
     for entry in (*recording["run"], *recording["read"].values()):
         _whole_again(entry)
         if "stdout_of" not in entry:
@@ -235,6 +239,12 @@ def restore(recording: dict[str, Any]) -> dict[str, Any]:
             usual = [line for line in usual if line not in without] + entry.pop("with")
         entry["stdout"] = "\n".join(usual) + "\n"
     return recording
+
+
+def _asked_once(recording: dict[str, Any]) -> bool:
+    """Whether Sendmail was only asked about relaying, as it was before other controls had questions."""
+    asked = [entry for entry in recording["run"] if entry["argv"][-1] == "-bt" and "-d0.1" not in entry["argv"]]
+    return len(asked) <= len({tuple(entry["argv"]) for entry in asked})
 
 
 def _lists_parameters(entry: dict[str, Any]) -> bool:

@@ -340,6 +340,8 @@ class Replay:
                     raise self._errors[name](text)
                 self.spawns += 1
                 return Completed(entry["returncode"], entry["stdout"], entry["stderr"])
+        if argv[-1] in self._recording.get("asked_later", ()):
+            raise ReadError("it was not asked when this was recorded")
         raise LookupError(f"not in the recording: {list(argv)} with stdin {stdin!r}")
 
     def read(self, path: str) -> str:

@@ -7,16 +7,17 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Optional
 
 from ..listeners import Server
 from ..runner import ReadError, Runner
 from ..text import printable
-from . import network
+from . import network, sasl
 from .sendmail_ask import BOUNDED, answers, script
 from .sendmail_cf import Cf, Map, given_options, parse_cf
 from .sendmail_model import Sendmail, Table, network_of, parse_table
-from .sendmail_questions import questions, reaching_out
+from .sendmail_questions import questions, reaching_out, service_questions
 
 __all__ = ["NAMES", "Sendmail", "describe", "digest", "program", "read"]
 
@@ -31,6 +32,7 @@ _MARK = "mtaudit-class-"
 # Tables that POP-before-SMTP daemons write.
 POP_BEFORE_SMTP = re.compile(r"(?i)pop[-_]?(?:before|b4|relay|auth|ip)|\bdrac|relay-?ctrl|whoson|imap[-_]?before|relayhosts")
 _MAPS_LIMIT = 5
+_REPAIRED = (8, 18)  # the first release that ends a message only where it should (RELEASE_NOTES)
 
 
 def program(runner: Runner) -> str:
@@ -41,12 +43,13 @@ def program(runner: Runner) -> str:
 def read(runner: Runner) -> list[Sendmail]:
     """The default configuration, and one more for each daemon that runs with another; empty without Sendmail.
 
-    Two spawns each, and one for each map that decides about clients. What cannot be read is returned with `problem` set.
+    Three spawns each, one for each map that decides about clients, and one for the package of an old release. What cannot be
+    read is returned with `problem` set.
     """
     name = program(runner)
     if not name:
         return []
-    commands = _daemons(runner)
+    commands = [daemon.command for daemon in running(runner)]
     default = next((c for c in commands if not _own_file(c)), ())
     primary = _read_one(runner, name, _default_file(runner), default)
     others = {_own_file(c): c for c in commands if _own_file(c) and _own_file(c) != primary.file}
@@ -79,6 +82,9 @@ def digest(instances: Iterable[Sendmail]) -> str:
             "daemons": [text for text, _ in sendmail.cf.daemons],
             "classes": {name: sorted(members) for name, members in sendmail.classes.items()},
             "rules": {name: [str(rule) for rule in rules] for name, rules in sendmail.cf.rules.items()},
+            "mailers": sorted(f"{d.name} {sorted(d.fields.items())}" for d in sendmail.cf.mailers.values()),
+            "filters": sorted(f"{d.name} {sorted(d.fields.items())}" for d in sendmail.cf.filters.values()),
+            "sasl": [sendmail.sasl.problem, *(sendmail.sasl.mechanisms or ())],
             "maps": sorted(f"{m.name} {m.kind} {m.rest}" for m in sendmail.cf.maps.values()),
             "tables": {name: [table.problem, sorted(map(str, table.entries))] for name, table in sendmail.tables.items()},
         }
@@ -87,9 +93,23 @@ def digest(instances: Iterable[Sendmail]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def _daemons(runner: Runner) -> list[tuple[str, ...]]:
-    """The command lines of running daemons. Sendmail overwrites its own arguments; the second line of its PID file has them."""
-    found: dict[tuple[str, ...], None] = {}
+@dataclass(frozen=True)
+class Running:
+    """A daemon, from its pid file `path`: Sendmail overwrites its own arguments; the second line of the file has them."""
+
+    pid: int
+    command: tuple[str, ...]
+    path: str
+
+    @property
+    def own_file(self) -> str:
+        """The file of -C; empty for the default one."""
+        return _own_file(self.command)
+
+
+def running(runner: Runner) -> list[Running]:
+    """The daemons that run, by their pid files."""
+    found: dict[tuple[str, ...], Running] = {}
     for pattern in PID_FILES:
         for path in runner.glob(pattern):
             try:
@@ -98,8 +118,8 @@ def _daemons(runner: Runner) -> list[tuple[str, ...]]:
             except (ReadError, ValueError):
                 continue
             if any(word.startswith(("-bd", "-bD")) for word in words) and _runs(runner, lines[0].strip()):
-                found[words[1:]] = None
-    return list(found)
+                found[words[1:]] = Running(int(lines[0]), words[1:], path)
+    return list(found.values())
 
 
 def _runs(runner: Runner, pid: str) -> bool:
@@ -138,9 +158,7 @@ def _default_file(runner: Runner) -> str:
     return DEFAULT_FILES[0]
 
 
-def _read_one(
-    runner: Runner, name: str, file: str, command: Sequence[str], primary: Optional[Sendmail] = None
-) -> Sendmail:
+def _read_one(runner: Runner, name: str, file: str, command: Sequence[str], primary: Optional[Sendmail] = None) -> Sendmail:
     found = Sendmail(file, command=tuple(command), primary=primary)
     try:
         found.cf = parse_cf(runner.read(file))
@@ -150,6 +168,7 @@ def _read_one(
         found.problem = printable(str(exc))
         return found
     _read_surroundings(runner, found)
+    _read_helpers(runner, found)
     found.tables = {m.name: _table(runner, m) for m in _deciding_maps(found.cf)}
     _ask(runner, [name, *(["-C", file] if primary else []), *BOUNDED, "-bt"], found)
     return found
@@ -169,6 +188,8 @@ def _read_classes(runner: Runner, argv: list[str], found: Sendmail) -> None:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no message"]
         raise ReadError(f"'{' '.join(argv)}' failed: {said[-1]}")
     found.version = version.group(1)
+    compiled = re.search(r"Compiled with: ((?:.*\n)(?:\s+\S.*\n)*)", done.stdout)
+    found.compiled = frozenset(compiled.group(1).split()) if compiled else frozenset()
     found.host_name = next(iter(told.get("host", ())), "").lower()
     found.classes = {name: told.get(name.strip("{}"), ()) for name in asked}
 
@@ -189,6 +210,30 @@ def _read_surroundings(runner: Runner, found: Sendmail) -> None:
         found.only_ipv6 = runner.read("/proc/sys/net/ipv6/bindv6only").strip() == "1"
     except ReadError:
         pass
+
+
+def _read_helpers(runner: Runner, found: Sendmail) -> None:
+    """What SASL is told, what HELP answers, and which package this is where its release had a defect that Debian has repaired."""
+    found.sasl = sasl.read(runner, "Sendmail")
+    try:
+        # Without the file HELP names the release itself (help() in srvrsmtp.c).
+        found.help = runner.read(found.cf.option("HelpFile")) if found.cf.option("HelpFile") else ""
+    except ReadError as exc:
+        found.help_problem = printable(str(exc))
+    if found.primary is not None:
+        found.package, found.package_problem = found.primary.package, found.primary.package_problem
+    elif tuple(int(n) for n in re.findall(r"\d+", found.version)[:2]) < _REPAIRED:
+        found.package, found.package_problem = _package(runner)
+
+
+def _package(runner: Runner) -> tuple[str, str]:
+    """The version of Debian's package, or why it is not known."""
+    try:
+        done = runner.run(["dpkg-query", "-W", "-f", "${Version}\n", "sendmail-bin"])
+    except ReadError as exc:
+        return "", printable(str(exc))
+    lines = done.stdout.split()
+    return (lines[0], "") if done.returncode == 0 and lines else ("", "dpkg knows no sendmail-bin")
 
 
 def _deciding_maps(cf: Cf) -> list[Map]:
@@ -221,10 +266,8 @@ def _ask(runner: Runner, argv: list[str], found: Sendmail) -> None:
     if outside:
         found.silent = f"the rules ask something outside of Sendmail, the map {outside}, which was not contacted"
         return
-    asked = questions(found)
-    try:
-        done = runner.run(argv, stdin=script(asked))
-    except ReadError as exc:
-        found.silent = printable(str(exc))
-        return
-    found.answers = answers(done.stdout, asked)
+    for asked in (questions(found), service_questions(found)):
+        try:
+            found.answers = {**found.answers, **answers(runner.run(argv, stdin=script(asked)).stdout, asked)}
+        except ReadError as exc:
+            found.silent = found.silent or printable(str(exc))

@@ -38,7 +38,8 @@ _UNDECIDED = (
 class Question:
     """A session up to its recipient. `name` is the client's verified name; `login` one that was accepted with `mechanism`;
     `issuer` and `subject` are those of a certificate that was verified. `whole_mail`: ask check_mail, which looks up the
-    sender's domain, instead of the site's own part of it; `from_connect`: ask check_relay first, which blocklists are part of."""
+    sender's domain, instead of the site's own part of it; `from_connect`: ask check_relay first, which blocklists are part of;
+    `only`: ask this one rule set, about `recipient`."""
 
     address: str
     recipient: str
@@ -55,6 +56,7 @@ class Question:
     flags: str = ""
     whole_mail: bool = False
     from_connect: bool = False
+    only: str = ""
 
     @property
     def usable(self) -> bool:
@@ -90,6 +92,8 @@ class Question:
 
     def commands(self) -> tuple[str, ...]:
         """What to ask once they are set."""
+        if self.only:
+            return (f"{self.only} {self.recipient}",)
         relay = f"check_relay {self.name or '[' + self.address + ']'} $| {self.address}"
         return (
             *([relay] if self.from_connect else []),
@@ -102,7 +106,7 @@ class Question:
 @dataclass(frozen=True)
 class Told:
     """What Sendmail answered. `allowed` is None when the answer decides nothing; `reason` says why. `ruleset` is the one that
-    said yes, `key` what it had looked up last. `mailer` is what would deliver the recipient."""
+    said yes, `key` what it had looked up last. `mailer` is what would deliver the recipient, to `user`."""
 
     allowed: Optional[bool]
     said: str
@@ -110,6 +114,7 @@ class Told:
     ruleset: str = ""
     key: str = ""
     mailer: str = ""
+    user: str = ""
 
 
 UNASKED = Told(None, "", "it was not asked")
@@ -143,14 +148,24 @@ def script(questions: Sequence[Question]) -> str:
 def answers(output: str, questions: Sequence[Question]) -> dict[Question, Told]:
     """What was said to each. One that has no mark behind it, because Sendmail ended, is left out."""
     parts = output.split(MARK)[1:]
-    return {question: told(text) for question, text in zip(questions, parts[:-1])}
+    pairs = zip(questions, parts[:-1])
+    return {question: _alone(text, question.only) if question.only else told(text) for question, text in pairs}
+
+
+def _alone(text: str, ruleset: str) -> Told:
+    """What one rule set returned; `said` is that."""
+    value = _returned(text, (ruleset,))
+    if value is None:
+        return Told(None, "", "Sendmail gave no answer")
+    refused, doubt = bool(_REFUSED.match(value)), _undecided(value)
+    return Told(None if doubt else not refused, printable(redact(value)), doubt)
 
 
 def told(text: str) -> Told:
     """The output for one question."""
     recipient = _returned(text, ("check_rcpt",))
     routed = _returned(text, ("parse",)) or ""
-    mailer = re.match(r"\$# *(\S+)", routed)
+    mailer = re.match(r"\$# *(\S+)(?:.*\$: *(.*))?", routed)
     named = mailer.group(1) if mailer else ""
     undecided: Optional[Told] = None
     before = [_returned(text, names) for names in (("check_relay",), ("check_mail", "Local_check_mail"))]
@@ -165,7 +180,8 @@ def told(text: str) -> Told:
     if recipient is None:
         return Told(None, "", "Sendmail gave no answer", mailer=named)
     ruleset, key = _decisive(text)
-    return Told(True, printable(redact(recipient)), ruleset=ruleset, key=key, mailer=named)
+    user = re.sub(r"\s+", "", (mailer.group(2) if mailer else "") or "")
+    return Told(True, printable(redact(recipient)), ruleset=ruleset, key=key, mailer=named, user=printable(user))
 
 
 def _returned(text: str, names: Sequence[str]) -> Optional[str]:

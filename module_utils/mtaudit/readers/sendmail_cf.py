@@ -15,12 +15,15 @@ _MACRO = re.compile(rf"D{_NAME}(?P<value>.*)")
 _CLASS = re.compile(rf"C{_NAME}(?P<value>.*)")
 _FILE = re.compile(rf"F{_NAME}\s*(?P<optional>-o\s+)?(?P<value>\S+)")
 _MAP = re.compile(r"K\s*(?P<name>\S+)\s+(?P<kind>\S+)\s*(?P<rest>.*)")
+_DEFINITION = re.compile(r"[MX](?P<name>[^\s,]+)\s*,\s*(?P<rest>.*)")
 _SET = re.compile(r"S\s*(?P<name>[^\s=]+)")
 _CALL = re.compile(r"\$>\s*(?:\"(?P<quoted>[^\"]+)\"|(?P<bare>[\w-]+))")
 _LOOKUP = re.compile(r"\$\(\s*(?P<name>[\w-]+)")
 _PATH = re.compile(r"(?:^|\s|:)(/[^\s%]+)")
 # What a rule's left side makes of an SMTP session starts in these.
 CHECKS = ("check_relay", "check_mail", "check_rcpt")
+# And these say what a session is offered, and whether VRFY and EXPN are answered.
+OFFERS = ("srv_features", "check_vrfy", "check_expn")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,19 @@ class Map:
         return found.group(1) if found else ""
 
 
+@dataclass(frozen=True)
+class Definition:
+    """An `M` line, a mailer, or an `X` line, a mail filter: what it is told, by the first letter of each word."""
+
+    name: str
+    fields: Mapping[str, str]
+    line: int = 0
+
+    @property
+    def flags(self) -> str:
+        return self.fields.get("F", "")
+
+
 @dataclass
 class Cf:
     """A configuration file. An option's last line counts; of DaemonPortOptions all do, which are in `daemons`."""
@@ -62,6 +78,8 @@ class Cf:
     class_files: dict[str, list[str]] = field(default_factory=dict)
     maps: dict[str, Map] = field(default_factory=dict)
     rules: dict[str, list[Rule]] = field(default_factory=dict)
+    mailers: dict[str, Definition] = field(default_factory=dict)
+    filters: dict[str, Definition] = field(default_factory=dict)
 
     def option(self, name: str, default: str = "") -> str:
         return self.options.get(name.lower(), (default, 0))[0]
@@ -119,7 +137,16 @@ def parse_cf(text: str) -> Cf:
             cf.class_lines.setdefault(name, []).append(number)
         elif kind == "K" and (match := _MAP.match(line)):
             cf.maps[match["name"]] = Map(match["name"], match["kind"], match["rest"].strip(), number)
+        elif kind in ("M", "X") and (match := _DEFINITION.match(line)):
+            known = cf.mailers if kind == "M" else cf.filters
+            known[match["name"]] = Definition(match["name"], _fields(match["rest"]), number)
     return cf
+
+
+def _fields(text: str) -> dict[str, str]:
+    """`P=/bin/sh, F=lsD, A=sh -c $u`: only the first letter of a name counts."""
+    parts = (part.strip().partition("=") for part in text.split(","))
+    return {name.strip()[:1].upper(): value.strip() for name, equals, value in parts if equals and name.strip()}
 
 
 def _option(cf: Cf, line: str, number: int) -> None:

@@ -10,8 +10,9 @@ from typing import Any, Optional
 
 from ..address import LOOPBACK, Address, Network, contains, is_address, parse_address
 from ..listeners import Listener
+from .sasl import Sasl
 from .sendmail_ask import UNASKED, Question, Told
-from .sendmail_cf import Cf, Rule
+from .sendmail_cf import CHECKS, OFFERS, Cf, Rule
 
 PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587}
 # Tags of the access map; what stands in front of any other colon is part of the key (cf/README).
@@ -74,6 +75,8 @@ class Sendmail:
     """One configuration in use. `command` holds what the daemon was started with (from its PID file), empty when not known.
 
     `classes` are as the program has them, files read; `told` are its answers to the questions of sendmail_questions.py.
+    `compiled` are the parts that it was built with. `help` is its HelpFile, `package` the version of Debian's package, where the
+    release alone does not tell what was repaired; `help_problem` and `package_problem` say why they are not known.
     """
 
     file: str
@@ -88,8 +91,14 @@ class Sendmail:
     only_ipv6: bool = False  # net.ipv6.bindv6only
     command: tuple[str, ...] = ()
     primary: Optional[Sendmail] = None
+    compiled: frozenset[str] = frozenset()
+    sasl: Sasl = field(default_factory=Sasl)
+    help: str = ""
+    help_problem: str = ""
+    package: str = ""
+    package_problem: str = ""
     problem: str = ""
-    silent: str = ""  # why our questions were not asked
+    silent: str = ""  # why our questions were not asked, or not all
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def told(self, question: Question) -> Told:
@@ -126,8 +135,10 @@ class Sendmail:
         return [_daemon(text, line, number) for number, (text, line) in enumerate(self.cf.daemons or [("", 0)])]
 
     def login_required(self, daemon: Daemon) -> bool:
-        """M=a, which srv_features could take back for some clients (Operation Guide, srv_features: `l`)."""
-        return daemon.login_required and not any("l" in entry.value for entry in self.entries("srv_features"))
+        """M=a, which srv_features takes back for some clients with `L` (tried on 8.17.1.9 and 8.18.1)."""
+        lifted = any(re.search(r"\bL\b", entry.value) for entry in self.entries("srv_features"))
+        lifted = lifted or any(re.search(r"\bL\b", told.said) for q, told in self.answers.items() if q.only == "srv_features")
+        return daemon.login_required and not lifted
 
     def daemon_of(self, listener: Listener) -> Daemon:
         """The daemon behind a listener: of several on one port the one that asks for the least."""
@@ -145,7 +156,8 @@ class Sendmail:
     @property
     def by_daemon(self) -> bool:
         """Whether a rule may tell ports apart."""
-        return any(_BY_DAEMON.search(f"{rule.left} {rule.right}") for rule in self.cf.checks())
+        rules = [rule for found in self.cf.reached(*CHECKS, *OFFERS).values() for rule in found]
+        return any(_BY_DAEMON.search(f"{rule.left} {rule.right}") for rule in rules)
 
     @property
     def mechanisms(self) -> tuple[str, ...]:

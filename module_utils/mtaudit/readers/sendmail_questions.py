@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..address import Address, Network, contains, routed_parts
+from .local_users import NOBODY as NO_MAILBOX
 from .postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
 from .sendmail_ask import Question, in_tag
-from .sendmail_cf import Map
+from .sendmail_cf import OFFERS, Map
 from .sendmail_model import Daemon, Entry, Sendmail, is_domain, network_of
 
 # A name that cannot exist (RFC 6761 6.4). The dot at its end keeps Sendmail from looking it up.
@@ -30,7 +32,7 @@ class Questions:
             self.daemon = {"daemon": daemon.name, "port": daemon.port, "flags": daemon.flags}
 
     def all(self) -> Iterator[Question]:
-        """Every question that a control may want the answer of."""
+        """Every question that a control on relaying may want the answer of."""
         for version in (4, 6):
             yield self.plain(version)
             yield self.plain(version, sender=f"probe@{FOREIGN}")
@@ -48,6 +50,15 @@ class Questions:
             yield self.plain(4, helo=domain)
             yield self.to_local(domain)
         yield from (self.login(mechanism) for mechanism in self._sendmail.mechanisms[:LOCAL_LIMIT])
+
+    def of_services(self) -> Iterator[Question]:
+        """The others: what sessions are offered, which mailboxes there are, whose sender is whose."""
+        for domain in self.local_domains():
+            yield self.submitted(domain)
+            yield self.unlisted(domain)
+            yield from self.impostors(domain)
+        yield from (self.unlisted(domain) for domain in self.relayed_domains())
+        yield from (question for name in OFFERS for _, question in self.offers(name))
 
     # sessions
 
@@ -87,6 +98,42 @@ class Questions:
         """A stranger's mail from one mailbox here to another. Sendmail looks up the domain, which is the site's own."""
         mailbox = f"postmaster@{domain}"
         return self.plain(4, sender=mailbox, recipient=mailbox, whole_mail=True)
+
+    def submitted(self, domain: str) -> Question:
+        """A stranger's mail to a mailbox here, over TLS and without a login."""
+        return self.plain(4, sender=f"probe@{FOREIGN}", recipient=f"postmaster@{domain}", tls=True)
+
+    def unlisted(self, domain: str) -> Question:
+        """A stranger's mail to a mailbox that nobody has. The dot keeps Sendmail from looking up a domain that is not its own."""
+        dot = "" if domain in self._sendmail.local_domains else "."
+        return self.plain(4, sender=f"probe@{FOREIGN}", recipient=f"{NO_MAILBOX}@{domain}{dot}")
+
+    def impostors(self, domain: str) -> list[Question]:
+        """A login that owns nothing, with senders of others, to a mailbox here."""
+        mailboxes = [f"{name}@{domain}" for name in ("postmaster", "root")]
+        usual = self.plain(4, recipient=f"postmaster@{domain}", login=NOBODY, tls=True, whole_mail=True)
+        usual = replace(usual, mechanism=next(iter(self._sendmail.mechanisms), "PLAIN"))
+        return [replace(usual, sender=mailbox) for mailbox in mailboxes]
+
+    def offers(self, ruleset: str) -> Iterator[tuple[str, Question]]:
+        """Whom, and the question what a rule set of `OFFERS` says of them: strangers, and the clients of entries of their own."""
+        if ruleset not in self._sendmail.cf.rules or self.unasked(ruleset):
+            return
+        asked = [("", self.plain(4)), ("", self.plain(6))]
+        for entry in list(self._sendmail.entries("srv_features"))[:CANDIDATES_LIMIT]:
+            network = network_of(entry.key)
+            if network is not None:
+                asked.append((str(network), self.client(network)))
+            elif is_domain(entry.key):
+                asked.append((entry.key, self.named(entry.key)))
+        for whom, question in asked:
+            about = question.name if ruleset == "srv_features" else "postmaster"
+            yield whom, replace(question, recipient=about, only=ruleset)
+
+    def unasked(self, ruleset: str) -> str:
+        """The map outside of Sendmail that keeps this rule set from being asked; empty when it can be asked."""
+        rules = [rule for rules in self._sendmail.cf.reached(ruleset).values() for rule in rules]
+        return reaching_out(self._sendmail.cf.maps_of(rules))
 
     # what the tables and classes name
 
@@ -145,6 +192,10 @@ class Questions:
     def local_domains(self) -> list[str]:
         return [d for d in self._sendmail.local_domains if d != "localhost"][:LOCAL_LIMIT]
 
+    def relayed_domains(self) -> list[str]:
+        own = self._sendmail.local_domains
+        return [d.strip(".") for d in self._sendmail.relayed_domains if d.strip(".") not in own][:LOCAL_LIMIT]
+
     def tricks(self) -> Iterator[tuple[str, str, Question]]:
         """Recipients that hide a foreign one in the local part: the trick, the domain that it is written at, the question."""
         for domain in dict.fromkeys([*self.local_domains()[:1], *self._sendmail.relayed_domains[:1]]):
@@ -156,10 +207,19 @@ class Questions:
 
 
 def questions(sendmail: Sendmail) -> list[Question]:
-    """Every question, once, that can be written in test mode."""
-    daemons = sendmail.daemons if sendmail.by_daemon else sendmail.daemons[:1]
-    found = dict.fromkeys(q for daemon in daemons for q in Questions(sendmail, daemon).all())
+    """Every question on relaying, once, that can be written in test mode."""
+    found = dict.fromkeys(q for each in _daemons(sendmail) for q in each.all())
     return [q for q in found if q.usable]
+
+
+def service_questions(sendmail: Sendmail) -> list[Question]:
+    """The others."""
+    found = dict.fromkeys(q for each in _daemons(sendmail) for q in each.of_services())
+    return [q for q in found if q.usable]
+
+
+def _daemons(sendmail: Sendmail) -> list[Questions]:
+    return [Questions(sendmail, daemon) for daemon in (sendmail.daemons if sendmail.by_daemon else sendmail.daemons[:1])]
 
 
 def reaching_out(maps: list[Map]) -> str:
@@ -168,4 +228,4 @@ def reaching_out(maps: list[Map]) -> str:
     return next((f"{m.name} ({m.kind})" for m in maps if m.kind.lower() in kinds), "")
 
 
-__all__ = ["FOREIGN", "NOBODY", "Questions", "questions", "reaching_out"]
+__all__ = ["FOREIGN", "NOBODY", "NO_MAILBOX", "OFFERS", "Questions", "questions", "reaching_out", "service_questions"]
