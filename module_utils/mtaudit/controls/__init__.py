@@ -7,6 +7,7 @@ from . import auth_dovecot
 from . import auth_exim
 from . import auth_opensmtpd
 from . import auth_postfix
+from . import auth_sendmail
 from . import certificates
 from . import drift
 from . import files
@@ -19,6 +20,7 @@ from . import inbound_exim
 from . import inbound_postfix
 from . import info
 from . import info_exim
+from . import info_sendmail
 from . import log_access
 from . import log_retention
 from . import logged_accounts
@@ -37,6 +39,7 @@ from . import relay_sendmail
 from . import role_mail
 from . import sender_exim
 from . import sender_postfix
+from . import services_sendmail
 from . import smuggling
 from . import submission
 from . import tls

@@ -18,7 +18,7 @@ from .postfix_ports import each_listener, listener, setting
 
 _SCANNING = ("malware", "spam")
 # They sign outgoing mail or note what DKIM and DMARC say of it: without them mail is unsigned, not unfiltered.
-_SIGNING = re.compile(r"(?i)dkim|dmarc|openarc|:8891\b|:8893\b")
+SIGNING = re.compile(r"(?i)dkim|dmarc|openarc|:8891\b|:8893\b")
 
 
 @control("MILTER-01", "postfix")
@@ -47,7 +47,7 @@ def _judged(service: Service, name: str, subject: Subject) -> Iterator[Finding]:
         address, own = _milter(word)
         if (own or service.value("milter_default_action")).lower() == "accept":
             opened.append((address, setting(service, name if own else "milter_default_action")))
-    filters = [(address, shown) for address, shown in opened if not _SIGNING.search(address)]
+    filters = [(address, shown) for address, shown in opened if not SIGNING.search(address)]
     if filters:
         named = ", ".join(address for address, _ in filters[:3])
         text = f"while {named} does not answer, mail is taken unfiltered: its default action is accept"

@@ -26,7 +26,7 @@ from .relay_walk import Answer, Walk
 _DOMAINS_LIMIT = 3
 
 
-def _elsewhere(site: Site, shown: Evidence) -> Finding:
+def elsewhere(site: Site, shown: Evidence) -> Finding:
     """What is to be said of a program that has none of the ports."""
     for program, servers in site.servers.items():
         for port in (p for server in servers for p in server.smtp if p.port in PORTS and not p.loopback_only):
@@ -46,7 +46,7 @@ def submission_of_postfix(postfix: Postfix, site: Site) -> Iterator[Finding]:
         yield from postfix_ports.each_listener(_postfix_port)(postfix, site)
     else:
         services = [s.name for s in postfix.smtp_services()]
-        yield _elsewhere(site, postfix_ports.seen(f"{postfix.config_directory}/master.cf", ", ".join(services) or "no smtpd"))
+        yield elsewhere(site, postfix_ports.seen(f"{postfix.config_directory}/master.cf", ", ".join(services) or "no smtpd"))
 
 
 def _postfix_port(smtp: SmtpService, site: Site) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ def submission_of_exim(exim: Exim, site: Site) -> Iterator[Finding]:
     if exim.problem or any(port.port in PORTS and not port.loopback_only for port in exim.listeners):
         yield from exim_ports.each_listener(_exim_port)(exim, site)
     else:
-        yield _elsewhere(site, exim_ports.option(exim, "daemon_smtp_ports"))
+        yield elsewhere(site, exim_ports.option(exim, "daemon_smtp_ports"))
 
 
 def _exim_port(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:

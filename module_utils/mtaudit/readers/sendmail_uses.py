@@ -55,8 +55,8 @@ def uses(around: Around, sendmail: Sendmail) -> Uses:
 
 
 def _role_of_settings(sendmail: Sendmail) -> str:
-    """Whoever writes them becomes root. TrustedUser may have them, as on Debian, for it runs nothing; unless RunAsUser makes it the
-    account that talks with strangers."""
+    """Whoever writes them becomes root. TrustedUser may have them, as on Debian, for it runs nothing; unless RunAsUser makes it
+    the account that talks with strangers."""
     trusted, runs = (sendmail.cf.option(name).partition(":")[0] for name in ("TrustedUser", "RunAsUser"))
     return DATA if trusted and trusted != runs else CONFIG
 
