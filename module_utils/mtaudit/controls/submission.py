@@ -113,7 +113,7 @@ def submission_of_opensmtpd(smtpd: OpenSmtpd, site: Site) -> Iterator[Finding]:
         yield from opensmtpd_ports.each_listener(_opensmtpd_port)(smtpd, site)
     else:
         listens = ", ".join(listener.name for listener in smtpd.listeners) or "nothing"
-        yield _elsewhere(site, opensmtpd_ports.seen(smtpd.file, f"listens on {listens}"))
+        yield elsewhere(site, opensmtpd_ports.seen(smtpd.file, f"listens on {listens}"))
 
 
 def _opensmtpd_port(smtpd: OpenSmtpd, listener: Listener, site: Site) -> Iterator[Finding]:
