@@ -8,6 +8,7 @@ from typing import Optional
 
 from ..control import Site, control
 from ..finding import Finding, fail, informational, notapplicable, passed, unknown
+from ..listeners import SUBMISSION_PORTS as PORTS
 from ..listeners import Listener
 from ..readers.sendmail import Sendmail
 from ..readers.sendmail_questions import NO_MAILBOX
@@ -15,7 +16,7 @@ from .filters import SIGNING
 from .sendmail_login import Client, clients, no_login, offers_login, shown
 from .sendmail_paths import Finder
 from .sendmail_ports import answer, each_listener, seen, subject
-from .submission import PORTS, elsewhere
+from .submission import elsewhere
 
 # The first release that ends a message at CR LF . CR LF only, and the package of an older one that Debian has repaired (tried).
 _FIXED = (8, 18)

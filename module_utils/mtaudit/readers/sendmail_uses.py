@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from .sendmail import NAMES, running
 from .sendmail_model import Sendmail
-from .uses import CONFIG, DATA, SECRET, Around, Daemon, Made, Process, UsedFile, Uses, Worker, modified_at
+from .uses import CONFIG, DATA, SECRET, Around, Daemon, Made, Process, Shown, UsedFile, Uses, Worker, modified_at
 
 _SUFFIX = {"hash": ".db", "btree": ".db", "cdb": ".cdb", "dbm": ".pag", "implicit": ".db"}
 _TEXT = ("text", "stab")
@@ -29,6 +29,7 @@ def uses(around: Around, sendmail: Sendmail) -> Uses:
     found.files.append(UsedFile(sendmail.file, SECRET if role == SECRET else config, "configuration"))
     if sendmail.problem:
         return found
+    found.certificates = list(_certificates(sendmail))
     found.files += [UsedFile(f"{directory}/{name}", config, "what the configuration is made from") for name in _MAKES]
     source = re.sub(r"\.cf\Z", ".mc", sendmail.file)
     found.made.append(Made(sendmail.file, (source,), f"make -C {directory}"))
@@ -52,6 +53,14 @@ def uses(around: Around, sendmail: Sendmail) -> Uses:
         read_at_start = tuple(path for path in _at_start(sendmail) if path.startswith("/"))
         found.daemons = list(_daemons(around, sendmail, read_at_start))
     return found
+
+
+def _certificates(sendmail: Sendmail) -> Iterator[Shown]:
+    """Without a certificate there is no TLS (Operation Guide, 5.1.1). A second file, for another kind of key, stands behind a
+    comma."""
+    paths = [path.strip() for path in sendmail.cf.option("ServerCertFile").split(",")]
+    for port in sendmail.listeners:
+        yield from (Shown(port, path, sendmail.origin("ServerCertFile")) for path in paths if path.startswith("/"))
 
 
 def _role_of_settings(sendmail: Sendmail) -> str:
