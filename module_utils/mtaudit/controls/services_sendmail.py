@@ -147,7 +147,7 @@ def no_milter_fails_open(sendmail: Sendmail, port: Listener, site: Site) -> Iter
         yield fail(subject(port), text, seen(where, ", ".join(listed)), *lines)
     elif missing:
         text = f"the filter {missing[0]} is called and nowhere defined"
-        reason = "there is no X line of that name in the configuration that was read"
+        reason = "Sendmail does not start with that (tried on 8.18.1): a daemon that runs was given something else"
         yield unknown(subject(port), text, reason, seen(where, ", ".join(listed)))
     elif opened:
         text = f"while {opened[0].name} does not answer, mail is taken without what it adds; it seems to sign, not to filter"
