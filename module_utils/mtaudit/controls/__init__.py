@@ -21,6 +21,7 @@ from . import inbound_postfix
 from . import info
 from . import info_exim
 from . import info_sendmail
+from . import limits_mta
 from . import log_access
 from . import log_retention
 from . import logged_accounts
@@ -28,6 +29,7 @@ from . import logged_passwords
 from . import logs
 from . import patches
 from . import privileges
+from . import rates_exim
 from . import recipients
 from . import recipients_exim
 from . import recipients_opensmtpd

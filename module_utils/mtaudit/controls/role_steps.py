@@ -12,9 +12,10 @@ from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt as EximDoubt
 from ..readers.local_users import NOBODY
 from ..readers.opensmtpd import OpenSmtpd
+from ..readers.opensmtpd_syntax import Rule
 from ..readers.opensmtpd_tables import Doubt as SmtpdDoubt
 from ..readers.opensmtpd_tables import Table as SmtpdTable
-from ..readers.opensmtpd_tables import file_entries
+from ..readers.opensmtpd_tables import file_entries, found_in
 from ..readers.postfix import Postfix
 from ..readers.postfix_match import is_table
 from ..readers.postfix_model import REWRITING_MAPS
@@ -24,12 +25,7 @@ from ..readers.postfix_tables import Table, TableProblem
 from ..readers.role_mail import RoleMail, alias_maps
 from ..readers.sendmail import Sendmail
 from .exim_routes import Routed, route
-from .opensmtpd_walk import Answer as SmtpdAnswer
-from .opensmtpd_walk import Session
-from .opensmtpd_walk import Walk as SmtpdWalk
 from .relay_walk import Walk
-
-_STRANGER = "198.51.100.1"
 
 
 class Unclear(Exception):
@@ -253,7 +249,7 @@ class OfSendmail:
 
 
 class OfOpenSmtpd:
-    """The rule that takes it from a stranger, and the tables of its action."""
+    """The first rule for the domain, strangers' first, and the tables of its action."""
 
     def __init__(self, smtpd: OpenSmtpd, roles: RoleMail) -> None:
         self._smtpd, self._roles = smtpd, roles
@@ -265,18 +261,33 @@ class OfOpenSmtpd:
         return domain in self._smtpd.local_domains or domain in self._smtpd.local_names
 
     def step(self, address: str) -> Step:
-        port = next((p for p in sorted(self._smtpd.ports, key=lambda p: p.number) if p.listen.auth != "auth"), None)
-        if port is None:
-            raise Unclear("no port takes mail from strangers")
-        found = SmtpdWalk(self._smtpd, port, Session(_STRANGER, "", "mail.stranger.test", "", address)).outcome()
-        if found.answer is SmtpdAnswer.UNKNOWN:
-            raise Unclear(found.doubt)
-        action = self._smtpd.config.actions.get(found.rule.action) if found.rule else None
-        if found.rule is None or action is None:
-            return Step(self._smtpd.file, address, lost="no rule takes it")
-        if action.relays:
-            return Step(found.rule.where, str(found.rule), away=True)
-        return self._by_action(action, found.rule.where, address)
+        """Whom the rule is for counts, not who may come to it: what is refused to strangers is told by other controls."""
+        domain = address.rpartition("@")[2]
+        rules = [rule for rule in self._smtpd.config.rules if rule.action and self._is_for(rule, domain)]
+        rules.sort(key=lambda rule: str(getattr(rule.criterion("from"), "scope", "local")) in ("local", "socket"))
+        for rule in rules:
+            action = self._smtpd.config.actions.get(rule.action)
+            if action is not None and action.relays:
+                return Step(rule.where, str(rule), away=True)
+            if action is not None:
+                return self._by_action(action, rule.where, address)
+        return Step(self._smtpd.file, address, lost="no rule takes it")
+
+    def _is_for(self, rule: Rule, domain: str) -> bool:
+        """`for any` stands for what is passed on as well: for a domain of ours only where it delivers."""
+        criterion = rule.criterion("for")
+        if criterion is None or criterion.scope == "local":
+            return domain in self._smtpd.local_names
+        if criterion.scope == "any":
+            action = self._smtpd.config.actions.get(rule.action)
+            return action is not None and not action.relays
+        if criterion.table is None:
+            return False
+        try:
+            found = found_in(criterion.table, "pattern" if criterion.regex else "domain", domain)
+            return (found is not None) is not criterion.negated
+        except SmtpdDoubt:
+            return False
 
     def _by_action(self, action: Any, where: str, address: str) -> Step:
         local_part, _, domain = address.rpartition("@")

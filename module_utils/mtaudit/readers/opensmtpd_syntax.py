@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
@@ -112,6 +113,7 @@ class Config:
     rules: list[Rule] = field(default_factory=list)
     procs: dict[str, str] = field(default_factory=dict)
     delimiter: str = "+"
+    limits: dict[str, int] = field(default_factory=dict)  # what `smtp limit` and `smtp max-message-size` say
 
 
 TableLoader = Callable[[Table], Table]
@@ -142,6 +144,17 @@ class _Statement:
             reader()
         elif keyword.text == "smtp" and self._takes("sub-addr-delim"):
             self._config.delimiter = self._string()
+        elif keyword.text == "smtp" and self._takes("max-message-size"):
+            self._limit("max-message-size")
+        elif keyword.text == "smtp" and self._takes("limit"):
+            while self._position < len(self._tokens):
+                self._limit(self._string())
+
+    def _limit(self, name: str) -> None:
+        """`35M` as scan_scaled(3) has it."""
+        found = re.fullmatch(r"(\d+)([BKMG]?)", self._string().upper())
+        if found:
+            self._config.limits[name] = int(found.group(1)) * 1024 ** "BKMG".index(found.group(2) or "B")
 
     # tokens
 

@@ -1,0 +1,138 @@
+"""Controls on how much an account may send through Exim: a ratelimit by the login that the session really comes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Optional
+
+from ..control import Site, control
+from ..finding import Finding, fail, notapplicable, passed, unknown
+from ..listeners import Listener
+from ..readers.exim import Exim
+from ..readers.exim_expand import Doubt, Session
+from ..readers.exim_syntax import Condition
+from .exim_login import offers, usable
+from .exim_paths import Finder
+from .exim_ports import decided, each_listener, option, seen, subject
+from .exim_walk import Answer, Outcome, Walk, _Trail
+from .rates import per_hour
+from .senders import NOBODY
+
+# The ACLs after RCPT; what the first three stages decide, Walk.outcome() tells.
+_LATER = ("acl_smtp_predata", "acl_smtp_data")
+_BY_LOGIN = re.compile(r"authenticated_(?:id|sender)|auth[12]\b")
+_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+")
+_TRIED_LIMIT = 10
+_USUAL_PER_HOUR = 1000
+
+
+class _Over(Walk):
+    """A session of a login that has sent too much: every limit that counts by the login is exceeded, no other one."""
+
+    asked = False  # whether it came to such a limit, perhaps by a doubt
+
+    def _plain(self, condition: Condition, verb: str, trail: _Trail, depth: int) -> bool:
+        if condition.name == "ratelimit":
+            counts = bool(_BY_LOGIN.search(condition.value))
+            self.asked = self.asked or counts
+            return counts
+        return super()._plain(condition, verb, trail, depth)
+
+
+@control("RATE-01", "exim")
+@each_listener
+def accounts_are_limited(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
+    about = subject(port)
+    if not exim.takes_logins:
+        yield notapplicable(about, "no login here", "no authenticator has a server side")
+        return
+    try:
+        methods = [offer.name for offer in offers(exim, port, site, tls=True) if usable(exim, offer)]
+    except Doubt as exc:
+        yield unknown(about, "whether this port takes logins could not be told", str(exc), option(exim, "auth_advertise_hosts"))
+        return
+    if not methods:
+        yield notapplicable(about, "no login here", "no authenticator is offered to strangers on this port")
+        return
+    found = [_judged(exim, port, site, method) for method in methods]
+    yield max(found, key=lambda finding: ("pass", "unknown", "fail").index(finding.status.value))
+
+
+def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
+    about = subject(port)
+    session = next(_sending(exim, port, site, method), None)
+    if session is None:
+        reason = "every login that was thought of is refused by the ACLs, or they cannot be followed"
+        return unknown(about, "whether an account's sending is limited could not be told", reason)
+    walk = _Over(exim, session)
+    refused = _outcome(walk)
+    if refused.answer is Answer.REJECT:
+        return _in_force(exim, port, site, refused)
+    written = [(s, c) for acl in exim.config.acls.values() for s in acl for c in s.conditions if c.name == "ratelimit"]
+    shown = [seen(f"{exim.file} {s.where}", f"{s.verb} {c}") for s, c in written] or [option(exim, "acl_smtp_rcpt")]
+    if refused.answer is Answer.UNKNOWN and walk.asked:
+        return unknown(about, "whether an account's sending is limited could not be told", refused.doubt, *shown)
+    if not written:
+        return fail(about, "no limit of what an account sends: no ratelimit in an ACL", *shown)
+    if not any(_BY_LOGIN.search(c.value) for _, c in written):
+        text = "no limit of what an account sends: the ratelimit counts by address, and a stolen password is used from many"
+        return fail(about, text, *shown)
+    return fail(about, "no limit of what an account sends: no session of a login comes to the ratelimit", *shown)
+
+
+def _sending(exim: Exim, port: Listener, site: Site, method: str) -> Iterator[Session]:
+    """Sessions of logins whose mail to strangers is taken as long as they send little; else those of which that is not known."""
+    finder = Finder(exim, port, site)
+    doubtful: list[Session] = []
+    pairs = list(_owners(exim))[:_TRIED_LIMIT]
+    pairs += [(login, f"{NOBODY}@{d}") for d in finder.local_domains[:_TRIED_LIMIT] for login in (NOBODY, f"{NOBODY}@{d}")]
+    for login, sender in pairs:
+        session = finder.session(tls=True, login=login, method=method, sender=sender)
+        answer = finder.outcome(session).answer
+        if answer is Answer.OK:
+            yield session
+        elif answer is Answer.UNKNOWN:
+            doubtful.append(session)
+    yield from doubtful
+
+
+def _owners(exim: Exim) -> Iterator[tuple[str, str]]:
+    """Logins with addresses of their own, by the tables that ACLs look senders up in."""
+    for table in exim.tables.values():
+        if not table.problem:
+            for key, value in table.entries("lsearch"):
+                names = re.findall(r"[^\s:,]+", value)
+                if _ADDRESS.fullmatch(key) and names:
+                    yield names[0], key
+
+
+def _outcome(walk: Walk) -> Outcome:
+    """What becomes of the message of a login that is over its limit: the first refusal, else the first doubt."""
+    outcomes = [walk.outcome()]
+    if outcomes[0].answer is not Answer.REJECT:
+        outcomes += [walk.stage(name) for name in _LATER]
+    for answer in (Answer.REJECT, Answer.UNKNOWN):
+        found: Optional[Outcome] = next((outcome for outcome in outcomes if outcome.answer is answer), None)
+        if found is not None:
+            return found
+    return outcomes[0]
+
+
+def _in_force(exim: Exim, port: Listener, site: Site, refused: Outcome) -> Finding:
+    """How much it is; Exim's own data base does not answer: the message is put off, so it fails closed."""
+    about, evidence = subject(port), decided(exim, refused)
+    conditions = refused.statement.conditions if refused.statement else ()
+    limit = next((c for c in conditions if c.name == "ratelimit"), None)
+    if limit is None:
+        return passed(about, "an account's sending is limited, by what a ratelimit before it set")
+    words = [word.strip() for word in limit.value.split("/")]
+    hourly = per_hour(words[0], words[1]) if len(words) > 1 else None
+    what = "recipients" if "per_rcpt" in words else "messages"
+    if hourly is None:
+        return passed(about, f"an account's sending is limited: {limit.value}")
+    most = int(site.tunables.get("max_per_hour", _USUAL_PER_HOUR))
+    if hourly > most:
+        return fail(about, f"an account may send {hourly:g} {what} an hour, more than {most}", *evidence)
+    many = "" if what == "recipients" else ", each to as many recipients as a message may have"
+    return passed(about, f"an account may send {hourly:g} {what} an hour{many}; while Exim cannot count, mail waits")
