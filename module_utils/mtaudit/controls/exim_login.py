@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..address import LOOPBACK, contains
-from ..control import Site
+from ..control import Evaluate, Site
+from ..finding import Finding, notapplicable, unknown
 from ..listeners import Listener
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt, Expander, ForcedFailure, Known, Session
 from ..readers.exim_lists import Lists, network_of
 from ..readers.exim_model import server_side
 from .exim_paths import Finder
+from .exim_ports import each_listener, option, subject
 from .exim_walk import Answer, Walk
 
+PerLoginPort = Callable[[Exim, Listener, Site, Sequence[str]], Iterator[Finding]]
+
 _CLIENTS_LIMIT = 20
+
+
+def each_port_with_logins(function: PerLoginPort) -> Evaluate:
+    """Evaluate a control for every port where strangers may log in, with the authenticators that they may use there."""
+
+    @each_listener
+    def evaluate(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
+        about = subject(port)
+        if not exim.takes_logins:
+            yield notapplicable(about, "no login here", "no authenticator has a server side")
+            return
+        try:
+            methods = [offer.name for offer in offers(exim, port, site, tls=True) if usable(exim, offer)]
+        except Doubt as exc:
+            shown = option(exim, "auth_advertise_hosts")
+            yield unknown(about, "whether this port takes logins could not be told", str(exc), shown)
+            return
+        if methods:
+            yield from function(exim, port, site, methods)
+        else:
+            yield notapplicable(about, "no login here", "no authenticator is offered to strangers on this port")
+
+    return evaluate
 
 
 @dataclass(frozen=True)

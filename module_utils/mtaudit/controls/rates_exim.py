@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 from ..control import Site, control
-from ..finding import Finding, fail, notapplicable, passed, unknown
+from ..finding import Finding, fail, passed, unknown
 from ..listeners import Listener
 from ..readers.exim import Exim
-from ..readers.exim_expand import Doubt, Session
+from ..readers.exim_expand import Session
 from ..readers.exim_syntax import Condition
-from .exim_login import offers, usable
+from .exim_login import each_port_with_logins
 from .exim_paths import Finder
-from .exim_ports import decided, each_listener, option, seen, subject
+from .exim_ports import decided, option, seen, subject
 from .exim_walk import Answer, Outcome, Walk, _Trail
 from .rates import per_hour
 from .senders import NOBODY
@@ -41,20 +41,8 @@ class _Over(Walk):
 
 
 @control("RATE-01", "exim")
-@each_listener
-def accounts_are_limited(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
-    about = subject(port)
-    if not exim.takes_logins:
-        yield notapplicable(about, "no login here", "no authenticator has a server side")
-        return
-    try:
-        methods = [offer.name for offer in offers(exim, port, site, tls=True) if usable(exim, offer)]
-    except Doubt as exc:
-        yield unknown(about, "whether this port takes logins could not be told", str(exc), option(exim, "auth_advertise_hosts"))
-        return
-    if not methods:
-        yield notapplicable(about, "no login here", "no authenticator is offered to strangers on this port")
-        return
+@each_port_with_logins
+def accounts_are_limited(exim: Exim, port: Listener, site: Site, methods: Sequence[str]) -> Iterator[Finding]:
     found = [_judged(exim, port, site, method) for method in methods]
     yield max(found, key=lambda finding: ("pass", "unknown", "fail").index(finding.status.value))
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 from ..control import Site, control
-from ..finding import Evidence, Finding, fail, notapplicable, passed, unknown
+from ..finding import Evidence, Finding, fail, passed, unknown
 from ..listeners import Listener
 from ..readers.exim import Exim
-from ..readers.exim_expand import Doubt
-from .exim_login import offers, usable
+from .exim_login import each_port_with_logins
 from .exim_paths import Finder
-from .exim_ports import decided, each_listener, option, seen, subject
+from .exim_ports import decided, seen, subject
 from .exim_walk import Answer
 from .senders import NOBODY, everybodys
 
@@ -23,27 +22,15 @@ _ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+")
 
 
 @control("SENDER-01", "exim")
-@each_listener
-def logins_use_their_own_sender(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
-    about = subject(port)
-    if not exim.takes_logins:
-        yield notapplicable(about, "no login here", "no authenticator has a server side")
-        return
-    try:
-        methods = [offer.name for offer in offers(exim, port, site, tls=True) if usable(exim, offer)]
-    except Doubt as exc:
-        yield unknown(about, "whether this port takes logins could not be told", str(exc), option(exim, "auth_advertise_hosts"))
-        return
-    if not methods:
-        yield notapplicable(about, "no login here", "no authenticator is offered to strangers on this port")
-        return
+@each_port_with_logins
+def logins_use_their_own_sender(exim: Exim, port: Listener, site: Site, methods: Sequence[str]) -> Iterator[Finding]:
     for method in methods:
         for login, sender in [*_strangers_to_it(exim, port, site), *_by_the_maps(exim)]:
             finding = _tried(exim, port, site, method, login, sender)
             if finding is not None:
                 yield finding
                 return
-    yield passed(about, "a login is held to its own senders")
+    yield passed(subject(port), "a login is held to its own senders")
 
 
 def _tried(exim: Exim, port: Listener, site: Site, method: str, login: str, sender: str) -> Optional[Finding]:
