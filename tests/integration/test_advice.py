@@ -111,9 +111,10 @@ def test_every_look_up_of_exim_knows_what_it_asks_for(name: str) -> None:
 def test_every_look_up_of_opensmtpd_can_be_typed(name: str) -> None:
     lab = Lab()
     lab.up()
-    # The good mail exchanger has no logins, so no table of their senders.
+    # The good mail exchanger has no logins, so no table of their senders; HOST is asked from elsewhere.
     said = said_of("opensmtpd")
-    asked = {line for about in said.values() for line in about.manual_check.splitlines() if "own_senders" not in line}
+    lines = {line for about in said.values() for line in about.manual_check.splitlines()}
+    asked = {line for line in lines if "own_senders" not in line and "HOST" not in line}
     assert len(asked) > len(said)
     for command in sorted(asked):
         done = lab.execute(name, "sh", "-c", command)
