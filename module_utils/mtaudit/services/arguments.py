@@ -16,7 +16,7 @@ PROTOCOLS = ("smtp", "imap", "pop3", "sieve")
 def request_from(params: Mapping[str, Any]) -> Request:
     """The request for the arguments of `mta_listener_probe`. Raises ArgumentError."""
     sender = address(params["sender"], "sender")
-    canary = str(params.get("canary") or "")
+    foreign = canary = str(params.get("canary") or "")
     reason = "" if canary else "no canary is declared"
     if canary:
         address(canary, "canary")
@@ -34,7 +34,7 @@ def request_from(params: Mapping[str, Any]) -> Request:
         raise ArgumentError(f"auth names {', '.join(sorted(strangers))}, which is no target")
     return Request(
         orders,
-        Mission(sender, params.get("helo") or own_name(), canary, reason, tag(params["tag"])),
+        Mission(sender, params.get("helo") or own_name(), canary, reason, tag(params["tag"]), foreign=foreign),
         params["vantage"],
         int(params["concurrency"]),
         int(params["per_server"]),

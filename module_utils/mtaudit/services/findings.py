@@ -252,7 +252,7 @@ _SILENT = "names no version"
 def _unknown_recipients(look: Look) -> Optional[Finding]:
     """RCPT-01: of services that take mail from strangers."""
     answers = look.seen.recipients
-    known, random = answers.get("known"), answers.get("random")
+    known, random, foreign = (answers.get(which) for which in ("known", "random", "foreign"))
     at_mx = look.service.port == MX_PORT
     if not look.is_smtp or (not at_mx and not (known and known.good)):
         return None
@@ -264,6 +264,9 @@ def _unknown_recipients(look: Look) -> Optional[Finding]:
                             "no mailbox that exists is declared (known_recipient)", random)
     if not known.good:
         return look.unknown("refuses the mailbox that exists, too", f"the known recipient was refused: {known.text}", known)
+    if random.good and foreign is not None and foreign.good:
+        text = "takes mail for every address, of other domains, too: the controls on relaying say so"
+        return look.finding(Status.INFORMATIONAL, text, random, foreign)
     if random.good:
         return look.fail("takes mail for a mailbox that does not exist, and must bounce it", random, known)
     if random.code < 500:

@@ -45,8 +45,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Mission:
-    """What all listeners of one call share. `canary` is empty where no message may be sent; `no_old_tls` says why this host
-    cannot ask for old TLS."""
+    """What all listeners of one call share. `canary` is empty where no message may be sent; `foreign` is asked for at RCPT only;
+    `no_old_tls` says why this host cannot ask for old TLS."""
 
     sender: str
     helo: str
@@ -55,6 +55,7 @@ class Mission:
     tag: str = "mtaudit"
     no_old_tls: str = ""
     limits: Limits = field(default_factory=Limits)
+    foreign: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Seen:
     in_clear: Attempt = field(default_factory=Attempt)
     in_tls: Attempt = field(default_factory=Attempt)
     starttls: Optional[Said] = None
-    recipients: dict[str, Said] = field(default_factory=dict)  # "known" and "random"
+    recipients: dict[str, Said] = field(default_factory=dict)  # "known", "random" and "foreign"
     verify: dict[str, Said] = field(default_factory=dict)
     expand: dict[str, Said] = field(default_factory=dict)
     help: Optional[Said] = None

@@ -37,6 +37,8 @@ class SmtpQuestions:
         self._domain = known.rpartition("@")[2] or next(iter(target.local_domains), "")
         self._known = known or (f"postmaster@{self._domain}" if self._domain else "postmaster")
         self._random = f"{mission.tag}-{secrets.token_hex(8)}" + (f"@{self._domain}" if self._domain else "")
+        elsewhere = mission.foreign.rpartition("@")[2] not in {self._domain, *target.local_domains}
+        self._foreign = mission.foreign if elsewhere else ""
         self._clear = [] if service.tls else list(_IN_CLEAR)
         self._secure = [name for name in _IN_CLEAR if name != "login"] if service.tls else []
         self._secure += ["login"] if service.port == MX_PORT else []
@@ -126,10 +128,10 @@ class SmtpQuestions:
         return True
 
     async def _ask_recipients(self, session: Session) -> None:
-        """A mailbox that exists and one that does not, in one transaction that is given up."""
+        """A mailbox that exists, one that does not and one of another domain, in one transaction that is given up."""
         if not self._domain:
             return
-        boxes = {"known": self._target.known_recipient, "random": self._random}
+        boxes = {"known": self._target.known_recipient, "random": self._random, "foreign": self._foreign}
         boxes = {name: box for name, box in boxes.items() if box}
         lines = [f"MAIL FROM:<{self.sender}>", *(f"RCPT TO:<{box}>" for box in boxes.values()), "RSET"]
         replies = await session.commands(lines)

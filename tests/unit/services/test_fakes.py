@@ -41,7 +41,7 @@ SMTP = Service(25)
 def of_fake(fake: Fake, service: Service = SMTP, about: Target | None = None) -> dict[str, Any]:
     async def both() -> dict[str, Any]:
         await fake.start()
-        mission = Mission("probe@stranger.test", "probe.stranger.test", limits=FAST)
+        mission = Mission("probe@stranger.test", "probe.stranger.test", limits=FAST, foreign="canary@sink.test")
         order = Order(about or target(), "127.0.0.1", (service,))
         try:
             return await probe(Request((order,), mission, target_timeout_s=20, dial=lambda host, _port: (host, fake.port)))
@@ -142,9 +142,19 @@ def test_a_login_that_was_refused_is_not_used_again() -> None:
     assert answer["listeners"][0]["login_in_clear"]["outcome"] == "asked"
 
 
-def test_every_recipient_is_taken() -> None:
+def test_every_mailbox_of_the_domain_is_taken() -> None:
+    fake = Fake(rcpt=lambda client, rcpt: "250 2.1.5 Ok" if rcpt.endswith(LOCAL_DOMAIN) else "554 5.7.1 Relay access denied")
+    assert said(of_fake(fake))["RCPT-01"] == "fail"
+
+
+def test_who_relays_for_everybody_has_that_fault_and_no_second_one() -> None:
     answer = of_fake(Fake(rcpt=lambda client, rcpt: "250 2.1.5 Ok"))
-    assert said(answer)["RCPT-01"] == "fail"
+    assert said(answer)["RCPT-01"] == "informational"
+
+
+def test_a_canary_of_the_servers_own_domain_tells_nothing_of_relaying() -> None:
+    about = target(local_domains=(LOCAL_DOMAIN, "sink.test"))
+    assert said(of_fake(Fake(rcpt=lambda client, rcpt: "250 2.1.5 Ok"), about=about))["RCPT-01"] == "fail"
 
 
 @pytest.mark.parametrize(
