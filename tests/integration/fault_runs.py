@@ -52,12 +52,12 @@ class Outcome:
         return {(f["control"], f["subject"]["name"]) for f in self.findings if f["status"] == "fail"}
 
 
-def run(lab: Lab, faults: Sequence[Fault], directory: Path, base: str = "") -> dict[str, Outcome]:
-    """Every fault, planted in a copy of its base, or of `base`; by name."""
+def run(lab: Lab, faults: Sequence[Fault], directory: Path) -> dict[str, Outcome]:
+    """Every fault, planted in a copy of its base; by name."""
     outcomes: dict[str, Outcome] = {}
     for number, batch in enumerate(_batches(faults)):
         print(f"faults {len(outcomes) + 1} to {len(outcomes) + len(batch)} of {len(faults)}", file=sys.stderr, flush=True)
-        outcomes.update(_batch(lab, batch, directory / str(number), base))
+        outcomes.update(_batch(lab, batch, directory / str(number)))
     return outcomes
 
 
@@ -69,32 +69,31 @@ def _batches(faults: Sequence[Fault]) -> list[list[Fault]]:
     return [behind[n : n + 1] + others[n::number] for n in range(number)]
 
 
-def _batch(lab: Lab, faults: Sequence[Fault], directory: Path, base: str) -> dict[str, Outcome]:
+def _batch(lab: Lab, faults: Sequence[Fault], directory: Path) -> dict[str, Outcome]:
     outcomes = {fault.name: Outcome(fault) for fault in faults}
-    names = [copy_name(fault, base) for fault in faults]
     try:
-        hosts = _plant(lab, outcomes, base)
+        hosts = _plant(lab, outcomes)
         planted = {name: outcomes[name] for name in hosts}
         _ask_oracle(lab, hosts, planted)
         _ask_otherwise(lab, hosts, planted)
         _audit(lab, hosts, planted, directory)
     finally:
         lab.unpublish()
-        lab.remove(*names)
+        lab.remove(*map(copy_name, faults))
     return outcomes
 
 
-def _plant(lab: Lab, outcomes: dict[str, Outcome], base: str) -> dict[str, Host]:
+def _plant(lab: Lab, outcomes: dict[str, Outcome]) -> dict[str, Host]:
     """The copies, by fault; what cannot be planted says so in its own outcome."""
-    lab.remove(*(copy_name(outcome.fault, base) for outcome in outcomes.values()))
+    lab.remove(*(copy_name(outcome.fault) for outcome in outcomes.values()))
 
     def one(outcome: Outcome) -> Host | None:
         for _ in range(2):  # a copy that did not come up well on a busy machine is made anew, once
             try:
-                host = plant(lab, outcome.fault, base)
+                host = plant(lab, outcome.fault)
             except LabError as exc:
                 outcome.problem = str(exc)
-                lab.remove(copy_name(outcome.fault, base))
+                lab.remove(copy_name(outcome.fault))
             else:
                 outcome.problem = ""
                 return host

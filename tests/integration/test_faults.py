@@ -12,24 +12,23 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fault_runs import Lab, Outcome, run
-from mtalab.faults import Fault, load, sample
+from mtalab.faults import load, sample
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("gateway")]  # one port of the gateway is published at a time
 
 FULL = bool(os.environ.get("MTAUDIT_FULL"))
-FAULTS = load() if FULL else sample(load())
-# Debian 13 has its own Postfix; the whole matrix runs on it only in the full run.
+ON_ONE = load() if FULL else sample(load())
+# Debian 13 has its own versions of all programs; the whole matrix runs on it only in the full run.
 SAMPLE = ("mynetworks-everybody", "untouched", "exim-relay-nets-everybody", "exim-untouched")
-OTHER_RELEASE = [fault for fault in FAULTS if not fault.releases and (FULL or fault.name in SAMPLE)]
-
-
-def other_base(fault: Fault) -> str:
-    return fault.base.replace("d12", "d13")
+ON_BOTH = [fault for fault in ON_ONE if not fault.releases and fault.base.endswith("d12") and (FULL or fault.name in SAMPLE)]
+FAULTS = ON_ONE + [fault.on_other_release for fault in ON_BOTH]
 
 
 @pytest.fixture(scope="module")
-def outcomes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    return run(lab, FAULTS, tmp_path_factory.mktemp("faults"))
+def outcomes(lab: Lab, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """Of the faults that the tests of this run ask for (`-k`)."""
+    asked = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
+    return run(lab, [fault for fault in FAULTS if fault.name in asked], tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("name", [fault.name for fault in FAULTS])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,11 @@ class Fault:
     where: str = "stranger"
     shows: str = ""
 
+    @property
+    def on_other_release(self) -> Fault:
+        """The same on Debian 13."""
+        return replace(self, name=f"{self.name}-d13", base=self.base.replace("d12", "d13"))
+
     def variables(self) -> dict[str, Any]:
         """The inventory variables that say what the site declares."""
         found = {f"mta_audit_{name}": value for name, value in self.site.items() if name not in ("tunables", "gateways")}
@@ -102,15 +107,15 @@ def sample(faults: Sequence[Fault]) -> list[Fault]:
     return [fault for fault in faults if fault in chosen.values() or not fault.plant]
 
 
-def copy_name(fault: Fault, base: str = "") -> str:
-    """The copy's name; unique for each fault and base, and a host name's length."""
-    release = re.sub(r".*-", "", base or fault.base)
-    return f"{release}-{fault.name}"[:41].rstrip("-")
+def copy_name(fault: Fault) -> str:
+    """The copy's name; unique for each fault and release, and a host name's length."""
+    release = re.sub(r".*-", "", fault.base)
+    return f"{release}-{fault.name.removesuffix('-d13')}"[:41].rstrip("-")
 
 
-def plant(lab: Lab, fault: Fault, base: str = "") -> Host:
-    """A copy of the fault's base (or of another release's) with the fault in force. Raises LabError with what the shell said."""
-    host = lab.clone(base or fault.base, copy_name(fault, base), fault.lan)
+def plant(lab: Lab, fault: Fault) -> Host:
+    """A copy of the fault's base with the fault in force. Raises LabError with what the shell said."""
+    host = lab.clone(fault.base, copy_name(fault), fault.lan)
     if fault.lan:
         lab.publish(host.name, hide_clients=True)
     # A name of its own in the greeting: a prober takes servers of one name for one server, and spares it.
@@ -140,11 +145,11 @@ def variables(lab: Lab, fault: Fault, host: Host) -> dict[str, Any]:
     return {**usual, **own, "mta_audit_tunables": tunables, "mta_audit_addresses": [a for a in addresses if a]}
 
 
-def plant_all(lab: Lab, faults: Sequence[Fault], base: str = "", at_a_time: int = 3) -> dict[str, Host]:
+def plant_all(lab: Lab, faults: Sequence[Fault], at_a_time: int = 3) -> dict[str, Host]:
     """Every fault in a copy of its own, those of an earlier call made anew; by the fault's name."""
-    lab.remove(*(copy_name(fault, base) for fault in faults))
+    lab.remove(*map(copy_name, faults))
     with ThreadPoolExecutor(at_a_time) as pool:
-        hosts = list(pool.map(lambda fault: plant(lab, fault, base), faults))
+        hosts = list(pool.map(lambda fault: plant(lab, fault), faults))
     return {fault.name: host for fault, host in zip(faults, hosts, strict=True)}
 
 
