@@ -34,7 +34,7 @@ ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 from ansible.module_utils.mtaudit import controls  # noqa: E402, F401 - registers every control
 from ansible.module_utils.mtaudit.address import parse_network  # noqa: E402
-from ansible.module_utils.mtaudit.components import RSPAMD_CONTROLS, read_all, scanner, servers  # noqa: E402
+from ansible.module_utils.mtaudit.components import read_all, scanner, servers  # noqa: E402
 from ansible.module_utils.mtaudit.control import REGISTRY, Site  # noqa: E402
 from ansible.module_utils.mtaudit.finding import Finding  # noqa: E402
 from ansible.module_utils.mtaudit.readers.sendmail_ask import MARK  # noqa: E402
@@ -54,6 +54,7 @@ try:
     tarfile.open(fileobj=io.BytesIO(base64.b64decode(sys.stdin.read()))).extractall(directory)
     sys.path.insert(0, directory)
     sys.dont_write_bytecode = True
+    from mtaudit import controls
     from mtaudit.components import read_all
     from mtaudit.runner import LocalRunner, Recorder
     ids = IDS
@@ -311,9 +312,8 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print the findings, keep nothing")
     arguments = parser.parse_args()
     site = json.loads(arguments.site)
-    of_the_host = [i for i, component in sorted(REGISTRY) if component == "os" and arguments.control in (i, None)]
-    if arguments.control in (*RSPAMD_CONTROLS, None):
-        of_the_host += [i for i in sorted(RSPAMD_CONTROLS) if arguments.control in (i, None) and i not in of_the_host]
+    around = {i for (i, component), c in REGISTRY.items() if component == "os" or c.scanner}
+    of_the_host = [i for i in sorted(around) if arguments.control in (i, None)]
     try:
         programs, recording = record(shlex.split(arguments.via), of_the_host)
     except CaptureError as exc:

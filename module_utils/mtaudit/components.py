@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+from .control import controls_for
 from .listeners import Listener, Server
 from .runner import ReadError, Runner
 
@@ -119,7 +120,7 @@ def _rspamd() -> Component:
     def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
         from .readers import rspamd
 
-        wanted = RSPAMD_CONTROLS & set(ids) and any(r.component.program for r in readings)
+        wanted = any(control.scanner for reading in readings for control in controls_for(reading.component.name, ids))
         found = rspamd.read(runner) if wanted else None
         return [found] if found else []
 
@@ -136,9 +137,6 @@ def _os() -> Component:
 
     return Component("os", "the host", transfers=False, survey=survey)
 
-
-# These look at the content scanner behind a mail program: for them it is read.
-RSPAMD_CONTROLS = frozenset({"INB-01", "INB-02", "INB-03", "INB-04", "OUT-01", "OUT-02", "RATE-01"})
 
 def _icewarp() -> Component:
     # Nothing of ours runs there: exported.py reads what its administrator exported.

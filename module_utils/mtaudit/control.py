@@ -20,7 +20,7 @@ class Site:
     `tunables` maps a tunable's name to its value, already of the type that the catalogue gives it. `gateways` are the next
     hops of the host's default routes. `servers` is what every program of the host tells of itself, by its name in the
     catalogue; under an empty name stand the SMTP ports that listen and that no program told of. `rspamd` is what
-    readers/rspamd.py read, None where rspamd is not installed or no selected control needs it.
+    readers/rspamd.py read, None where it is not installed or no selected control of the host's programs looks at it.
     """
 
     kind: str = ""
@@ -35,17 +35,18 @@ class Site:
 
 @dataclass(frozen=True)
 class Control:
-    """One function that answers one catalogue entry for one component."""
+    """One function that answers one catalogue entry for one component; `scanner`: it looks at Site.rspamd."""
 
     id: str
     component: str
     evaluate: Evaluate
+    scanner: bool = False
 
 
 REGISTRY: dict[tuple[str, str], Control] = {}
 
 
-def control(control_id: str, component: str) -> Callable[[Evaluate], Evaluate]:
+def control(control_id: str, component: str, scanner: bool = False) -> Callable[[Evaluate], Evaluate]:
     """Register a function: reading and Site in, findings out, no I/O. Its findings get the control's id here."""
 
     def register(function: Evaluate) -> Evaluate:
@@ -55,7 +56,7 @@ def control(control_id: str, component: str) -> Callable[[Evaluate], Evaluate]:
         key = (control_id, component)
         if key in REGISTRY:
             raise ValueError(f"{control_id} has two functions for {component}")
-        REGISTRY[key] = Control(control_id, component, evaluate)
+        REGISTRY[key] = Control(control_id, component, evaluate, scanner)
         return function
 
     return register

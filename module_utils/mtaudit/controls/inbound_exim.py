@@ -25,7 +25,7 @@ _AFTER_RCPT = ("acl_smtp_predata", "acl_smtp_data")
 _KEYS = {"sender": "sender_address", "helo": "sender_helo_name", "rdns": "sender_host_name"}
 
 
-@control("INB-01", "exim")
+@control("INB-01", "exim", scanner=True)
 @each_listener
 def connecting_addresses_are_looked_up(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
     no_mail = _no_mail(exim, port, site)
@@ -36,7 +36,7 @@ def connecting_addresses_are_looked_up(exim: Exim, port: Listener, site: Site) -
         yield from of_addresses(subject(port), uses, scanners(exim, port, site), site, places)
 
 
-@control("INB-02", "exim")
+@control("INB-02", "exim", scanner=True)
 @each_listener
 def names_are_looked_up(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
     no_mail = _no_mail(exim, port, site)

@@ -27,7 +27,7 @@ _NAMES = {
 _HARMLESS_POLICIES = ("spf", "quota", "grey", ":10023")  # what these services decide by is no blocklist
 
 
-@control("INB-01", "postfix")
+@control("INB-01", "postfix", scanner=True)
 @each_listener
 def connecting_addresses_are_looked_up(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     no_mail = _no_mail(smtp, site)
@@ -43,7 +43,7 @@ def connecting_addresses_are_looked_up(smtp: SmtpService, site: Site) -> Iterato
     yield from of_addresses(listener(smtp), uses, [*filters(smtp, site), *_policies(smtp)], site, _places(smtp))
 
 
-@control("INB-02", "postfix")
+@control("INB-02", "postfix", scanner=True)
 @each_listener
 def names_are_looked_up(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     no_mail = _no_mail(smtp, site)

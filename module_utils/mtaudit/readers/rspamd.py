@@ -2,7 +2,7 @@
 
 `rspamadm configdump` prints what the daemon would read, every include merged (configuration.html, "rspamadm configdump"). What
 other controls may want of it: `rates` are the ratelimit module's rules, see Rate; controls get the
-whole reading as Site.rspamd (None where it is not installed or no selected control of components.RSPAMD_CONTROLS asks for it).
+whole reading as Site.rspamd (None where it is not installed, or no control of this host looks at it).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
@@ -34,15 +34,6 @@ _DELETED = " (deleted)"  # proc_pid_exe(5), proc_pid_maps(5)
 _DELETED_LIBRARY = re.compile(r"(?m)^\S+ r-x\S* (?:\S+ +){3}(/\S+\.so\S*) \(deleted\)$")
 # Those whose defects an update mends, looked at where the kernel does not show which ones a process has.
 _LIBRARIES = tuple(f"/usr/lib/*-linux-gnu/{name}.so.*" for name in ("libc", "libssl", "libcrypto", "libgnutls", "libsasl2"))
-_FILES = {"FILE-01"}
-_DRIFT = {"DRIFT-01"}
-_PRIVILEGES = {"CHROOT-01"}
-_PACKAGES = {"PATCH-01"}
-_ROLES = {"RCPT-02"}
-_LOGS = {"LOG-03", "LOG-04", "LOG-05"}
-_LOG_ACCESS = {"LOG-05"}
-_CERTIFICATES = {"TLS-01"}
-_GUARD = {"AUTH-06"}
 
 @dataclass(frozen=True)
 class Seen:
@@ -83,53 +74,61 @@ class Host:
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
+
 def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
     """No spawn. Raises ReadError when nothing at all can be told."""
     host, wanted = Host(), set(ids)
-    around = Around(runner, bool(wanted & _DRIFT))
-    if wanted & (_FILES | _DRIFT | _PRIVILEGES | _CERTIFICATES):
-        host.programs = _used(around, programs)
-    if wanted & _FILES:
-        host.accounts = accounts.read(runner)
-        _read_files(runner, host)
-    if wanted & _PRIVILEGES:
-        host.accounts = accounts.read(runner)
-        host.running = list(_running(around, host))
-    if wanted & _ROLES:
-        host.roles = role_mail.read(runner, programs)
-    if wanted & _GUARD:
-        host.guard = fail2ban.read(around)
-    if wanted & _PACKAGES:
-        host.packages, host.now = packages.read(runner), runner.now()
-    if wanted & _LOGS:
-        host.logs = log_keeping.read(around, programs)
-    if wanted & _LOG_ACCESS:
-        host.accounts = accounts.read(runner)
-        _read_log_files(runner, host)
-    if wanted & _CERTIFICATES:
-        host.now = runner.now()
-        for path in sorted({shown.path for uses in host.programs for shown in uses.certificates or () if shown.path}):
-            _read_certificate(runner, host, path)
-    if wanted & _DRIFT:
-        host.now = runner.now()
-        for uses in host.programs:
-            for path in (p for made in uses.made for p in (made.path, *made.sources)):
-                _stat(runner, host, path)
-            for daemon in uses.daemons:
-                host.images[daemon.process.pid] = _image(runner, host, daemon)
-                for path in daemon.files:
-                    _stat(runner, host, path)
+    around = Around(runner, "DRIFT-01" in wanted)
+    for controls, part in _PARTS.items():
+        if wanted.intersection(controls):
+            part(around, programs, host)
     return host
 
 
-def _read_certificate(runner: Runner, host: Host, path: str) -> None:
-    try:
-        host.certificates[path] = chain(runner.read(path))
-    except (ReadError, ValueError) as exc:
-        host.certificate_problems[path] = printable(str(exc))
+def _now(around: Around, _programs: Programs, host: Host) -> None:
+    host.now = around.runner.now()
 
 
-def _running(around: Around, host: Host) -> Iterator[tuple[Process, str, str]]:
+def _accounts(around: Around, _programs: Programs, host: Host) -> None:
+    host.accounts = accounts.read(around.runner)
+
+
+def _roles(around: Around, programs: Programs, host: Host) -> None:
+    host.roles = role_mail.read(around.runner, programs)
+
+
+def _guard(around: Around, _programs: Programs, host: Host) -> None:
+    host.guard = fail2ban.read(around)
+
+
+def _packages(around: Around, _programs: Programs, host: Host) -> None:
+    host.packages = packages.read(around.runner)
+
+
+def _logs(around: Around, programs: Programs, host: Host) -> None:
+    host.logs = log_keeping.read(around, programs)
+
+
+def _certificates(around: Around, _programs: Programs, host: Host) -> None:
+    for path in sorted({shown.path for uses in host.programs for shown in uses.certificates or () if shown.path}):
+        try:
+            host.certificates[path] = chain(around.runner.read(path))
+        except (ReadError, ValueError) as exc:
+            host.certificate_problems[path] = printable(str(exc))
+
+
+def _drift(around: Around, _programs: Programs, host: Host) -> None:
+    runner = around.runner
+    for uses in host.programs:
+        for path in (p for made in uses.made for p in (made.path, *made.sources)):
+            _stat(runner, host, path)
+        for daemon in uses.daemons:
+            host.images[daemon.process.pid] = _image(runner, host, daemon)
+            for path in daemon.files:
+                _stat(runner, host, path)
+
+
+def _running(around: Around, _programs: Programs, host: Host) -> None:
     programs = {name: uses for uses in host.programs for name in uses.processes}
     for process in around.processes:
         uses = programs.get(process.name)
@@ -137,7 +136,7 @@ def _running(around: Around, host: Host) -> Iterator[tuple[Process, str, str]]:
             # Uid: real, effective, saved, of files (proc_pid_status(5))
             found = re.search(r"(?m)^Uid:\t\d+\t(\d+)", around.text(f"/proc/{process.pid}/status"))
             if found:
-                yield process, uses.title, host.accounts.user(int(found.group(1)))
+                host.running.append((process, uses.title, host.accounts.user(int(found.group(1)))))
 
 
 def _image(runner: Runner, host: Host, daemon: Daemon) -> Image:
@@ -156,16 +155,15 @@ def _image(runner: Runner, host: Host, daemon: Daemon) -> Image:
     replaced += [match.group(1) for match in _DELETED_LIBRARY.finditer(mapped)]
     return Image(tuple(dict.fromkeys(replaced)))
 
-def _used(around: Around, programs: Programs) -> list[Uses]:
-    found = []
+def _uses(around: Around, programs: Programs, host: Host) -> None:
     for title, uses, instances in programs:
         for instance in instances:
             try:
                 known = Uses(title, problem="which files and processes it uses is not known to mtaudit")
-                found.append(uses(around, instance) if uses else known)
+                host.programs.append(uses(around, instance) if uses else known)
             except ReadError as exc:
-                found.append(failed(title, exc))
-    return found
+                host.programs.append(failed(title, exc))
+
 
 def _stat(runner: Runner, host: Host, path: str) -> Optional[FileStat]:
     if path not in host.stats:
@@ -176,7 +174,8 @@ def _stat(runner: Runner, host: Host, path: str) -> Optional[FileStat]:
             host.problems.append(printable(str(exc)))
     return host.stats[path]
 
-def _read_files(runner: Runner, host: Host) -> None:
+def _files(around: Around, _programs: Programs, host: Host) -> None:
+    runner = around.runner
     wanted: dict[str, UsedFile] = {}
     for file in (*(file for uses in host.programs for file in uses.files), *_common(runner)):
         # A file may be named twice: what it is to the one that is most particular counts.
@@ -200,12 +199,12 @@ def _seen(runner: Runner, host: Host, files: Iterable[UsedFile], problems: list[
             yield Seen(file, path, stat, tuple(_above(runner, host, (file.path, path))))
 
 
-def _read_log_files(runner: Runner, host: Host) -> None:
+def _log_files(around: Around, _programs: Programs, host: Host) -> None:
     logs = host.logs
     files = [UsedFile(path, SECRET, "a mail log") for path in logs.files]
     files += [UsedFile(copy.path, SECRET, "a mail log, rotated") for file in logs.files.values() for copy in file.copies]
     files += [UsedFile(path, SECRET, "the journal") for path in logs.journal.files]
-    host.log_files = list(_seen(runner, host, files, logs.problems))
+    host.log_files = list(_seen(around.runner, host, files, logs.problems))
 
 
 def _common(runner: Runner) -> list[UsedFile]:
@@ -230,3 +229,19 @@ def _above(runner: Runner, host: Host, paths: Iterable[str]) -> Iterable[tuple[s
         if stat is not None:
             yield directory, stat
 
+
+# The parts of Host: the controls that need one, and what reads it, in this order.
+_PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
+    ("DRIFT-01", "PATCH-01", "TLS-01"): _now,
+    ("CHROOT-01", "FILE-01", "LOG-05"): _accounts,
+    ("CHROOT-01", "DRIFT-01", "FILE-01", "TLS-01"): _uses,
+    ("FILE-01",): _files,
+    ("CHROOT-01",): _running,
+    ("RCPT-02",): _roles,
+    ("AUTH-06",): _guard,
+    ("PATCH-01",): _packages,
+    ("LOG-03", "LOG-04", "LOG-05"): _logs,
+    ("LOG-05",): _log_files,
+    ("TLS-01",): _certificates,
+    ("DRIFT-01",): _drift,
+}
