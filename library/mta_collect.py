@@ -90,7 +90,7 @@ tokens:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mtaudit.exported import answer
+from ansible.module_utils.mtaudit.exported import answer_of
 from ansible.module_utils.mtaudit.run_directory import begin
 from ansible.module_utils.mtaudit.run_directory import failure
 from ansible.module_utils.mtaudit.run_directory import keep
@@ -99,18 +99,7 @@ from ansible.module_utils.mtaudit.run_directory import protects_local_recipients
 from ansible.module_utils.mtaudit.run_directory import targets
 from ansible.module_utils.mtaudit.run_directory import tokens_of
 from ansible.module_utils.mtaudit.run_directory import tunables_of
-from ansible.module_utils.mtaudit.runner import LocalRunner
 from ansible.module_utils.mtaudit.service_targets import service_targets
-
-
-def result_of(directory: Path, host: str, result: dict, declared: dict) -> dict:
-    """What the host itself said; of a server that nothing of ours runs on, what its exports say."""
-    if not declared.get("program"):
-        return result
-    try:
-        return answer(LocalRunner(), host, declared, directory / "catalogue.json")
-    except ValueError as exc:
-        return {"failed": True, "msg": f"its exports could not be looked at: {exc}"}
 
 
 def main() -> None:
@@ -134,7 +123,7 @@ def main() -> None:
             begin(directory, params["run"])
         declared = params["declared"]
         pairs = zip(params["hosts"], params["results"])
-        results = [result_of(directory, host, result, declared.get(host, {})) for host, result in pairs]
+        results = [answer_of(host, result, declared.get(host, {}), directory / "catalogue.json") for host, result in pairs]
         answers = list(keep_hosts(directory, params["hosts"], results, params["refused"]))
         for folder in ("probes", "services"):
             for vantage, result in params[folder].items():

@@ -15,8 +15,18 @@ from .address import parse_network
 from .control import Site, controls_for
 from .finding import HOST, Finding, error, stamped
 from .readers import icewarp
-from .runner import Runner
+from .runner import LocalRunner, Runner
 from .tunable import typed
+
+
+def answer_of(host: str, result: dict[str, Any], declared: Mapping[str, Any], catalogue: Path) -> dict[str, Any]:
+    """What the host itself said (`result`); of a server that nothing of ours runs on, what its exports say. Raises OSError."""
+    if not declared.get("program"):
+        return result
+    try:
+        return answer(LocalRunner(), host, declared, catalogue)
+    except ValueError as exc:
+        return {"failed": True, "msg": f"its exports could not be looked at: {exc}"}
 
 
 def answer(runner: Runner, host: str, declared: Mapping[str, Any], catalogue: Path) -> dict[str, Any]:
