@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lab import Lab
 
 FAULTS = Path(__file__).resolve().parents[1] / "faults"
+CHECKS = Path(__file__).resolve().parents[3] / "checks"
 # Images of other programs than Postfix bring these along.
 GREET = "/usr/local/lib/lab/greet"
 # Without a terminal `postfix reload` fails in silence; its reason is in the log.
@@ -100,10 +101,14 @@ def load(directory: Path = FAULTS) -> list[Fault]:
 
 
 def sample(faults: Sequence[Fault]) -> list[Fault]:
-    """One fault of each area, program and control, the first that fails; and the good hosts as they are."""
-    chosen: dict[tuple[str, str, str], Fault] = {}
+    """One fault of each program and control, the first that fails; and the good hosts as they are. A control on the host itself
+    is the same for all programs."""
+    entries = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in CHECKS.glob("*/*-*.yml")]
+    of_the_host = {entry["id"] for entry in entries if set(entry.get("components", ())) == {"os"}}
+    chosen: dict[tuple[str, str], Fault] = {}
     for fault in sorted(faults, key=lambda fault: fault.verdict != "fail"):
-        chosen.setdefault((fault.area, re.sub(r"-.*", "", fault.base), fault.control), fault)
+        program = "the host" if fault.control in of_the_host else re.sub(r"(mx|full)?-.*", "", fault.base)
+        chosen.setdefault((program, fault.control), fault)
     return [fault for fault in faults if fault in chosen.values() or not fault.plant]
 
 
