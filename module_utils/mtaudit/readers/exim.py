@@ -11,7 +11,7 @@ from typing import Optional
 from ..listeners import Server
 from ..runner import ReadError, Runner
 from ..text import printable
-from . import local_users, network
+from . import local_users, network, packages
 from .exim_lists import network_of
 from .exim_model import Exim, other_options
 from .exim_syntax import parse_config, parse_options
@@ -175,7 +175,7 @@ def _read_surroundings(runner: Runner, exim: Exim) -> None:
     if exim.primary is not None:
         exim.package, exim.package_problem = exim.primary.package, exim.primary.package_problem
     elif exim.version.startswith(_OLDER):
-        exim.package, exim.package_problem = _package(runner)
+        exim.package, exim.package_problem = packages.version(runner, "exim4-base")
 
 
 def _read_routing(runner: Runner, exim: Exim) -> None:
@@ -187,16 +187,6 @@ def _read_routing(runner: Runner, exim: Exim) -> None:
     exim.routing = {path: _table(runner, path) for path in list(dict.fromkeys(paths))[:_FILES_LIMIT]}
     if any("check_local_user" in router for router in exim.config.routers.values()):
         exim.local_users = local_users.read(runner)
-
-
-def _package(runner: Runner) -> tuple[str, str]:
-    """The version of Debian's package, or why it is not known."""
-    try:
-        done = runner.run(["dpkg-query", "-W", "-f", "${Version}\n", "exim4-base"])
-    except ReadError as exc:
-        return "", printable(str(exc))
-    lines = done.stdout.split()
-    return (lines[0], "") if done.returncode == 0 and lines else ("", "dpkg knows no exim4-base")
 
 
 def _exists(runner: Runner, path: str) -> Optional[bool]:

@@ -1,6 +1,7 @@
-"""Read which packages of the mail stack are installed, and which newer ones apt's lists of the security suite hold. No spawn.
+"""Read which packages of the mail stack are installed, and which newer ones apt's lists of the security suite hold.
 
-Debian's only: dpkg's status (deb-control(5)) and the lists that apt keeps uncompressed below /var/lib/apt/lists.
+No spawn, but for `version`. Debian's only: dpkg's status (deb-control(5)) and the lists that apt keeps uncompressed below
+/var/lib/apt/lists.
 """
 
 from __future__ import annotations
@@ -49,6 +50,16 @@ class Packages:
     fetched_at: float = 0.0
     valid_until: float = 0.0
     problem: str = ""
+
+
+def version(runner: Runner, package: str) -> tuple[str, str]:
+    """The version of one of Debian's packages, or why it is not known, as dpkg says."""
+    try:
+        done = runner.run(["dpkg-query", "-W", "-f", "${Version}\n", package])
+    except ReadError as exc:
+        return "", printable(str(exc))
+    lines = done.stdout.split()
+    return (lines[0], "") if done.returncode == 0 and lines else ("", f"dpkg knows no {package}")
 
 
 def read(runner: Runner) -> Packages:

@@ -13,7 +13,7 @@ from typing import Optional
 from ..listeners import Server
 from ..runner import ReadError, Runner
 from ..text import printable
-from . import network, sasl
+from . import network, packages, sasl
 from .sendmail_ask import BOUNDED, answers, script
 from .sendmail_cf import Cf, Map, given_options, parse_cf
 from .sendmail_model import Sendmail, Table, network_of, parse_table
@@ -223,17 +223,7 @@ def _read_helpers(runner: Runner, found: Sendmail) -> None:
     if found.primary is not None:
         found.package, found.package_problem = found.primary.package, found.primary.package_problem
     elif tuple(int(n) for n in re.findall(r"\d+", found.version)[:2]) < _REPAIRED:
-        found.package, found.package_problem = _package(runner)
-
-
-def _package(runner: Runner) -> tuple[str, str]:
-    """The version of Debian's package, or why it is not known."""
-    try:
-        done = runner.run(["dpkg-query", "-W", "-f", "${Version}\n", "sendmail-bin"])
-    except ReadError as exc:
-        return "", printable(str(exc))
-    lines = done.stdout.split()
-    return (lines[0], "") if done.returncode == 0 and lines else ("", "dpkg knows no sendmail-bin")
+        found.package, found.package_problem = packages.version(runner, "sendmail-bin")
 
 
 def _deciding_maps(cf: Cf) -> list[Map]:
