@@ -13,7 +13,7 @@ from .control import Site, controls_for
 from .finding import HOST, Finding, Method, notapplicable, stamped
 from .finding import error as error_finding
 from .finding import unknown as unknown_finding
-from .listeners import SMTP_PORTS, Listener
+from .listeners import SMTP_PORTS, Listener, tells_of
 from .logs.survey import ACCOUNTS, PASSWORDS, survey
 from .readers import network as network_reader
 from .runner import ReadError, Runner
@@ -126,11 +126,12 @@ def _network(runner: Runner) -> Optional[network_reader.HostNetwork]:
 
 def _strange_listeners(runner: Runner, readings: Sequence[Reading]) -> list[Listener]:
     """Listeners on SMTP ports that others can reach, as the kernel lists them, and that no program read here has told of."""
-    known = {listener.port for reading in readings for server in reading.servers for listener in server.listeners}
+    told = [listener for reading in readings for server in reading.servers for listener in server.listeners]
     found: dict[int, set[str]] = {}
     for address, port in network_reader.listening(runner):
-        if port in SMTP_PORTS and port not in known and not contains(LOOPBACK, address):
-            found.setdefault(port, set()).add("*" if int(address) == 0 else str(address))
+        seen = Listener(port, str(address) if int(address) else "*")
+        if port in SMTP_PORTS and not contains(LOOPBACK, address) and not any(tells_of(known, seen) for known in told):
+            found.setdefault(port, set()).add(seen.bind)
     listeners = []
     for port, binds in sorted(found.items()):
         bind = "*" if "*" in binds or len(binds) > 1 else next(iter(binds))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .address import Network
+from .address import Network, is_address
 
 SMTP_PORTS = (25, 465, 587, 2525)
 SUBMISSION_PORTS = (465, 587)  # RFC 8314, 3.3; RFC 6409, 3.1
@@ -35,6 +35,13 @@ class Listener:
         """`*:25`, `127.0.0.1:10025`, `[::1]:25`: the name of a finding's subject."""
         bind = self.bind.strip("[]")
         return f"[{bind}]:{self.port}" if ":" in bind else f"{bind}:{self.port}"
+
+
+def tells_of(told: Listener, seen: Listener) -> bool:
+    """Whether a listener that a program told of is one that the kernel lists, which is bound to an address or to all; what is told
+    with a name may be any address."""
+    by_address = is_address(told.bind) and told.bind not in ("0.0.0.0", "::")
+    return told.port == seen.port and not told.loopback_only and (not by_address or told.bind == seen.bind)
 
 
 @dataclass(frozen=True)

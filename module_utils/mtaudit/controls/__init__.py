@@ -45,3 +45,4 @@ from . import services_sendmail
 from . import smuggling
 from . import submission
 from . import tls
+from . import unknown_ports

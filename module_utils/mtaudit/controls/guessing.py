@@ -11,6 +11,7 @@ from ..control import Site, control
 from ..finding import HOST, Evidence, Finding, Method, fail, notapplicable, passed, unknown
 from ..readers.fail2ban import DIRECTORY, Fail2ban, Jail, tool_of
 from ..readers.system import Host
+from ..readers.uses import DAEMONS
 from ..text import printable
 
 _DAY_S = 86_400
@@ -19,8 +20,6 @@ _PROGRAMS = {"postfix": "Postfix", "exim": "Exim", "sendmail": "Sendmail", "open
 _FILTERS = {"postfix": ("postfix", ("auth", "extra", "aggressive")), "dovecot": ("dovecot", ()), "exim": ("exim", ()),
             "sendmail": ("sendmail-auth", ())}  # fmt: skip
 _SHIPPED = ("postfix", "dovecot", "exim", "exim-spam", "sendmail-auth", "sendmail-reject", "sieve", "recidive")
-_PROCESSES = {"postfix": ("master",), "dovecot": ("dovecot",), "exim": ("exim4", "exim"), "opensmtpd": ("smtpd",),
-              "sendmail": ("sendmail-mta", "sendmail")}  # fmt: skip
 _PORTS = {"smtp": 25, "ssmtp": 465, "smtps": 465, "submissions": 465, "urd": 465, "submission": 587, "imap": 143, "imap2": 143,
           "imaps": 993, "pop3": 110, "pop3s": 995, "sieve": 4190}  # fmt: skip
 _WIDEST = {4: 16, 6: 32}
@@ -121,7 +120,7 @@ def _blind(jail: Jail, program: str, guard: Fail2ban) -> Iterator[str]:
             yield "it reads the journal, and python3-systemd is not installed: fail2ban does not start the jail"
         elif program == "exim" and not jail.units:
             yield "it reads the journal, and Exim writes to its own file"
-        units = {unit for name in _PROCESSES[program] for unit in guard.units.get(name, ())}
+        units = {unit for name in DAEMONS[program] for unit in guard.units.get(name, ())}
         if jail.units and units and not units & set(jail.units):
             yield f"it reads the journal of {', '.join(jail.units)}, and {_PROGRAMS[program]} runs in {', '.join(sorted(units))}"
         return
@@ -138,7 +137,7 @@ def _doubts(jail: Jail, program: str, guard: Fail2ban) -> Iterator[str]:
     strange = [action for action in jail.actions if not tool_of(action) and action not in _MESSAGES]
     if strange and not any(tool_of(action) for action in jail.actions):
         yield f"what the action {strange[0]} of the jail {jail.name} does is not known to mtaudit"
-    units = {unit for name in _PROCESSES[program] for unit in guard.units.get(name, ())}
+    units = {unit for name in DAEMONS[program] for unit in guard.units.get(name, ())}
     if jail.backend == "systemd" and jail.units and not units:
         yield f"the jail {jail.name} reads the journal of {', '.join(jail.units)}; the unit of {_PROGRAMS[program]} is not known"
 

@@ -14,12 +14,13 @@ from typing import Any, Callable, Optional
 from ..certificate import Certificate, chain
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from . import accounts, fail2ban, log_keeping, packages, role_mail
+from . import accounts, fail2ban, log_keeping, packages, role_mail, sockets
 from .accounts import Accounts
 from .fail2ban import Fail2ban
 from .log_keeping import Logs
 from .packages import Packages
 from .role_mail import RoleMail
+from .sockets import Socket
 from .uses import SECRET, Around, Daemon, Process, UsedFile, Uses, failed
 
 Programs = Sequence[tuple[str, Optional[Callable[[Around, Any], Uses]], Sequence[Any]]]
@@ -71,6 +72,8 @@ class Host:
     certificates: dict[str, list[Certificate]] = field(default_factory=dict)  # by the file that holds them
     certificate_problems: dict[str, str] = field(default_factory=dict)
     guard: Fail2ban = field(default_factory=Fail2ban)
+    sockets: list[Socket] = field(default_factory=list)  # on the ports of SMTP, where others can reach them
+    names: frozenset[str] = frozenset()  # of every process
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -99,6 +102,10 @@ def _roles(around: Around, programs: Programs, host: Host) -> None:
 
 def _guard(around: Around, _programs: Programs, host: Host) -> None:
     host.guard = fail2ban.read(around)
+
+
+def _sockets(around: Around, _programs: Programs, host: Host) -> None:
+    host.sockets, host.names = sockets.read(around), frozenset(process.name for process in around.processes)
 
 
 def _packages(around: Around, _programs: Programs, host: Host) -> None:
@@ -239,6 +246,7 @@ _PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
     ("CHROOT-01",): _running,
     ("RCPT-02",): _roles,
     ("AUTH-06",): _guard,
+    ("RELAY-06",): _sockets,
     ("PATCH-01",): _packages,
     ("LOG-03", "LOG-04", "LOG-05"): _logs,
     ("LOG-05",): _log_files,

@@ -16,6 +16,10 @@ SECRET = "secret"  # passwords or private keys: no ordinary account reads it
 CONFIG = "configuration"  # read by root: only root writes it
 DATA = "data"  # maps and lists: no ordinary account writes it
 
+# The process of each mail program that has its listening sockets.
+DAEMONS = {"postfix": ("master",), "exim": ("exim4", "exim"), "sendmail": ("sendmail-mta", "sendmail"), "opensmtpd": ("smtpd",),
+           "dovecot": ("dovecot",)}  # fmt: skip
+
 _TICKS_PER_SECOND = 100  # USER_HZ, the unit of starttime in proc_pid_stat(5) on every architecture that Debian runs on
 # A password in a configuration file, whatever the program.
 _PASSWORD = re.compile(r"(?im)^[^#\n]*\b(?:\w*passw(?:or)?d|bind_pw|dnpass|auth_token|secret)\s*[=:]\s*(?!#)\S")
