@@ -38,8 +38,8 @@ class Listener:
 
 
 def tells_of(told: Listener, seen: Listener) -> bool:
-    """Whether a listener that a program told of is one that the kernel lists, which is bound to an address or to all; what is told
-    with a name may be any address."""
+    """Whether a listener that a program told of is one that the kernel lists, bound to an address or to all; what is told with a
+    name may be any address."""
     by_address = is_address(told.bind) and told.bind not in ("0.0.0.0", "::")
     return told.port == seen.port and not told.loopback_only and (not by_address or told.bind == seen.bind)
 

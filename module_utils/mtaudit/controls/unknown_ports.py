@@ -14,6 +14,7 @@ from ..text import printable
 
 # They pass connections on: what that lets pass is known where they lead to.
 _BALANCERS = ("haproxy", "nginx", "stunnel4", "docker-proxy", "envoy", "traefik")
+_DAEMONS = [name for names in DAEMONS.values() for name in names]
 
 
 @control("RELAY-06", "os")
@@ -41,8 +42,10 @@ def _strange(socket: Socket, host: Host, site: Site) -> Iterator[Finding]:
     elif programs != theirs or not programs:
         who = printable(f"{holder.name} (process {holder.pid})")
         also = f", which {' and '.join(p for p in programs if p not in theirs)} is configured for" if programs else ""
-        if holder.name in _BALANCERS and not programs:
+        if not programs and holder.name in _BALANCERS:
             yield unknown(subject, "what answers here is not known", f"{who} passes connections on to it")
+        elif not programs and holder.name in _DAEMONS:
+            yield unknown(subject, "its policy is not known", f"{who} listens, and its configuration that was read names no such port")
         else:
             text = f"{who} listens here{also}: its policy is not the one that was read"
-            yield fail(subject, text, Evidence(Method.CONFIG, f"/proc/{holder.pid}/fd", printable(f"{who} {socket.listener.name}")))
+            yield fail(subject, text, Evidence(Method.CONFIG, f"/proc/{holder.pid}/fd", f"{who} {socket.listener.name}"))
