@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import pytest
 from ansible.module_utils.mtaudit.control import Site
 from ansible.module_utils.mtaudit.controls.unknown_ports import every_mail_port_is_of_a_known_program
@@ -16,7 +14,7 @@ EVERY, LOCAL = Listener(587), Listener(587, "127.0.0.1", loopback_only=True)
 ONE, OTHER = Listener(587, "198.51.100.7"), Listener(587, "198.51.100.8")
 
 
-def statuses(seen: Listener, holder: str, told: dict[str, Listener], running: Optional[str] = None) -> list[str]:
+def statuses(seen: Listener, holder: str, told: dict[str, Listener], running: str | None = None) -> list[str]:
     """What is found of one socket."""
     host = Host(sockets=[Socket(seen, Process(7, 1, holder, 0.0) if holder else None)], names=frozenset([running or holder]))
     site = Site(servers={name: (Server("1", "/etc", (listener,)),) for name, listener in told.items()})

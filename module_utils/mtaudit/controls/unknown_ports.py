@@ -45,7 +45,7 @@ def _strange(socket: Socket, host: Host, site: Site) -> Iterator[Finding]:
         if not programs and holder.name in _BALANCERS:
             yield unknown(subject, "what answers here is not known", f"{who} passes connections on to it")
         elif not programs and holder.name in _DAEMONS:
-            yield unknown(subject, "its policy is not known", f"{who} listens, and its configuration that was read names no such port")
+            yield unknown(subject, "its policy is not known", f"{who} listens, and what was read of it names no such port")
         else:
             text = f"{who} listens here{also}: its policy is not the one that was read"
             yield fail(subject, text, Evidence(Method.CONFIG, f"/proc/{holder.pid}/fd", f"{who} {socket.listener.name}"))
