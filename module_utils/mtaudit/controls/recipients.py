@@ -149,8 +149,8 @@ def _by_maps(smtp: SmtpService, domain: str, domains: str, maps: str, code: str)
             return Judged(domain, Unlisted.ACCEPTED, text, (setting(smtpd, name),))
     for name in REWRITING_MAPS:
         table = _matching(smtp, name, domain)
-        if table is not None and (value := _target(table, domain)) != f"{NOBODY}@{domain}":
-            return _caught(smtp, name, table, value, domain)
+        if table is not None:
+            return _caught(smtp, name, table, _target(table, domain), domain)
     if maps and not words(smtpd.value(maps)):
         return _without_map(smtp, domain, domains, maps)
     table = _matching(smtp, maps, domain) if maps else None
@@ -209,6 +209,8 @@ def _caught(smtp: SmtpService, name: str, table: Table, value: str, domain: str)
     if value.startswith(("@", f"{NOBODY}@")):
         to = value.rpartition("@")[2]
         text = f"{table.spec} turns every address @{domain} into one @{to}, known there or not"
+        if to == domain:
+            text = f"{table.spec} has an entry for every address @{domain}, itself, and all that it has count as known"
         return Judged(domain, Unlisted.ACCEPTED, text, evidence)
     return Judged(domain, Unlisted.CAUGHT, f"{table.spec} gives every address @{domain} an alias", evidence)
 
