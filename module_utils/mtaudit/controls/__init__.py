@@ -15,6 +15,7 @@ from . import filters
 from . import filters_opensmtpd
 from . import guessing
 from . import guessing_session
+from . import headers_exim
 from . import icewarp
 from . import inbound_exim
 from . import inbound_postfix

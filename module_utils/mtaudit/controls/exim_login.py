@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,10 +16,15 @@ from ..readers.exim_lists import Lists, network_of
 from ..readers.exim_model import server_side
 from .exim_paths import Finder
 from .exim_ports import each_listener, option, subject
-from .exim_walk import Answer, Walk
+from .exim_walk import Answer, Outcome, Walk
+from .senders import NOBODY
 
 PerLoginPort = Callable[[Exim, Listener, Site, Sequence[str]], Iterator[Finding]]
 
+# The ACLs after RCPT; what the stages before decide, Walk.outcome() tells.
+_LATER = ("acl_smtp_predata", "acl_smtp_data")
+_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+")
+_TRIED_LIMIT = 10
 _CLIENTS_LIMIT = 20
 
 
@@ -71,6 +77,38 @@ def usable(exim: Exim, offer: Offer) -> bool:
     if outcome.answer is Answer.UNKNOWN:
         raise Doubt(f"acl_smtp_auth: {outcome.doubt}")
     return outcome.answer is Answer.OK
+
+
+def sending(exim: Exim, port: Listener, site: Site, method: str) -> Iterator[Session]:
+    """Sessions of logins whose mail to strangers is taken as long as they send little; else those of which that is not known."""
+    finder = Finder(exim, port, site)
+    doubtful: list[Session] = []
+    pairs = list(_owners(exim))[:_TRIED_LIMIT]
+    pairs += [(login, f"{NOBODY}@{d}") for d in finder.local_domains[:_TRIED_LIMIT] for login in (NOBODY, f"{NOBODY}@{d}")]
+    for login, sender in pairs:
+        session = finder.session(tls=True, login=login, method=method, sender=sender)
+        answer = finder.outcome(session).answer
+        if answer is Answer.OK:
+            yield session
+        elif answer is Answer.UNKNOWN:
+            doubtful.append(session)
+    yield from doubtful
+
+
+def _owners(exim: Exim) -> Iterator[tuple[str, str]]:
+    """Logins with addresses of their own, by the tables that ACLs look senders up in."""
+    for table in exim.tables.values():
+        if not table.problem:
+            for key, value in table.entries("lsearch"):
+                names = re.findall(r"[^\s:,]+", value)
+                if _ADDRESS.fullmatch(key) and names:
+                    yield names[0], key
+
+
+def taken(walk: Walk) -> Outcome:
+    """What becomes of the message: the first refusal, else the first doubt."""
+    outcomes = [walk.outcome(), *(walk.stage(name) for name in _LATER)]
+    return next((o for answer in (Answer.REJECT, Answer.UNKNOWN) for o in outcomes if o.answer is answer), outcomes[0])
 
 
 def _sessions(exim: Exim, listener: Listener, site: Site, tls: bool) -> Iterator[tuple[Session, tuple[str, ...]]]:

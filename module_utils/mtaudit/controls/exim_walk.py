@@ -21,8 +21,8 @@ _MODIFIERS = {
     "add_header", "continue", "control", "delay", "endpass", "log_message", "log_reject_target", "logwrite", "message", "queue",
     "remove_header", "udpsend",
 }  # fmt: skip
-# These judge what our client is not or avoids: listed, too fast, forged by its own SPF or DMARC record.
-_AVOIDED = {"dnslists", "ratelimit", "spf", "spf_guess", "dmarc_status", "dkim_status", "dkim_signers", "seen"}
+# These judge what our client is not or avoids: listed, too fast, forged by its own SPF or DMARC record, known as spam or a virus.
+_AVOIDED = {"dnslists", "ratelimit", "spf", "spf_guess", "dmarc_status", "dkim_status", "dkim_signers", "seen", "spam", "malware"}
 _NESTING = 10
 
 

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Optional
 
 from ..control import Site, control
 from ..finding import Finding, fail, passed, unknown
 from ..listeners import Listener
 from ..readers.exim import Exim
-from ..readers.exim_expand import Session
 from ..readers.exim_syntax import Condition
-from .exim_login import each_port_with_logins
-from .exim_paths import Finder
+from .exim_login import each_port_with_logins, sending, taken
 from .exim_ports import decided, option, seen, subject
 from .exim_walk import Answer, Outcome, Walk, _Trail
 from .rates import per_hour
-from .senders import NOBODY
 
-# The ACLs after RCPT; what the first three stages decide, Walk.outcome() tells.
-_LATER = ("acl_smtp_predata", "acl_smtp_data")
 _BY_LOGIN = re.compile(r"authenticated_(?:id|sender)|auth[12]\b")
-_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+")
-_TRIED_LIMIT = 10
 _USUAL_PER_HOUR = 1000
 
 
@@ -49,12 +41,12 @@ def accounts_are_limited(exim: Exim, port: Listener, site: Site, methods: Sequen
 
 def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
     about = subject(port)
-    session = next(_sending(exim, port, site, method), None)
+    session = next(sending(exim, port, site, method), None)
     if session is None:
         reason = "every login that was thought of is refused by the ACLs, or they cannot be followed"
         return unknown(about, "whether an account's sending is limited could not be told", reason)
     walk = _Over(exim, session)
-    refused = _outcome(walk)
+    refused = taken(walk)
     if refused.answer is Answer.REJECT:
         return _in_force(exim, port, site, refused)
     written = [(s, c) for acl in exim.config.acls.values() for s in acl for c in s.conditions if c.name == "ratelimit"]
@@ -67,44 +59,6 @@ def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
         text = "no limit of what an account sends: the ratelimit counts by address, and a stolen password is used from many"
         return fail(about, text, *shown)
     return fail(about, "no limit of what an account sends: no session of a login comes to the ratelimit", *shown)
-
-
-def _sending(exim: Exim, port: Listener, site: Site, method: str) -> Iterator[Session]:
-    """Sessions of logins whose mail to strangers is taken as long as they send little; else those of which that is not known."""
-    finder = Finder(exim, port, site)
-    doubtful: list[Session] = []
-    pairs = list(_owners(exim))[:_TRIED_LIMIT]
-    pairs += [(login, f"{NOBODY}@{d}") for d in finder.local_domains[:_TRIED_LIMIT] for login in (NOBODY, f"{NOBODY}@{d}")]
-    for login, sender in pairs:
-        session = finder.session(tls=True, login=login, method=method, sender=sender)
-        answer = finder.outcome(session).answer
-        if answer is Answer.OK:
-            yield session
-        elif answer is Answer.UNKNOWN:
-            doubtful.append(session)
-    yield from doubtful
-
-
-def _owners(exim: Exim) -> Iterator[tuple[str, str]]:
-    """Logins with addresses of their own, by the tables that ACLs look senders up in."""
-    for table in exim.tables.values():
-        if not table.problem:
-            for key, value in table.entries("lsearch"):
-                names = re.findall(r"[^\s:,]+", value)
-                if _ADDRESS.fullmatch(key) and names:
-                    yield names[0], key
-
-
-def _outcome(walk: Walk) -> Outcome:
-    """What becomes of the message of a login that is over its limit: the first refusal, else the first doubt."""
-    outcomes = [walk.outcome()]
-    if outcomes[0].answer is not Answer.REJECT:
-        outcomes += [walk.stage(name) for name in _LATER]
-    for answer in (Answer.REJECT, Answer.UNKNOWN):
-        found: Optional[Outcome] = next((outcome for outcome in outcomes if outcome.answer is answer), None)
-        if found is not None:
-            return found
-    return outcomes[0]
 
 
 def _in_force(exim: Exim, port: Listener, site: Site, refused: Outcome) -> Finding:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 _VARIABLE = re.compile(r"\{?([A-Za-z][A-Za-z0-9_]*|\d+)\}?")
+_HEADER = re.compile(r"(\{)?[blr]?h(?:eader)?_([\w-]+):?(?(1)\})")
 _OPERATOR = re.compile(r"\{([a-z][a-z0-9_]*):")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _OPERATORS: Mapping[str, Callable[[str], str]] = {
@@ -22,6 +23,7 @@ _OPERATORS: Mapping[str, Callable[[str], str]] = {
     "domain": lambda text: text.rpartition("@")[2] if "@" in text else "",
     "local_part": lambda text: text.rpartition("@")[0] if "@" in text else text,
     "address": lambda text: text.strip("<> "),
+    "addresses": lambda text: text.strip("<> "),
     "quote": lambda text: text,
     "quote_local_part": lambda text: text,
     "strlen": lambda text: str(len(text)),
@@ -45,7 +47,8 @@ class Session:
 
     `name` is its host name by DNS, forward and reverse. `login` needs `method`, the authenticator's name. `unknown_mailbox`: the
     recipient is nobody's mailbox, at a domain of this host (`here`) or of another that it passes mail on to (`elsewhere`).
-    `blocked` are the texts of `dnslists` conditions that find it on their lists.
+    `blocked` are the texts of `dnslists` conditions that find it on their lists. `from_header`: the address of its message's From
+    header; empty before there is a message.
     """
 
     address: str
@@ -61,6 +64,7 @@ class Session:
     mx_backup: bool = False  # the recipient's domain names this host as an MX
     unknown_mailbox: str = ""
     blocked: frozenset[str] = frozenset()
+    from_header: str = ""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -80,6 +84,8 @@ class Session:
             "rcpt_count": "1", "recipients_count": "0", "rcpt_defer_count": "0", "rcpt_fail_count": "0",
             "mailauth": "", "authenticated_sender": "", "smtp_command_argument": "", "message_size": "-1",
         }  # fmt: skip
+        if self.from_header:
+            plain.update({"h_from": self.from_header, "max_received_linelength": "80", "message_size": "1000"})
         return {**plain, "tls_peerdn": plain["tls_in_peerdn"]}
 
 
@@ -130,6 +136,9 @@ class Expander:
         if operator:
             inner, end = braced(text, position)
             return self._operated(operator.group(1), inner.partition(":")[2]), end
+        header = _HEADER.match(text, position)
+        if header:
+            return self.variable(f"h_{header.group(2).lower()}"), header.end()
         match = _VARIABLE.match(text, position)
         if not match or match.group(0).startswith("{") != match.group(0).endswith("}"):
             raise Doubt(f"'${text[position:position + 60]}' is not evaluated")
@@ -202,6 +211,9 @@ class Expander:
             raise Doubt(f"the condition '{text[position:position + 60].strip()}' is not evaluated")
         negated, name = bool(match.group(1)), match.group(2)
         if name == "def:":
+            header = _HEADER.match(text, match.end())
+            if header:
+                return bool(self._defined(f"h_{header.group(2).lower()}")) is not negated, header.end()
             variable = re.compile(r"\w+").match(text, match.end())
             if variable is None:
                 raise Doubt(f"the condition '{text[:60]}' is not evaluated")
@@ -220,7 +232,7 @@ class Expander:
         try:
             return self.variable(name)
         except Doubt:
-            if name.startswith(("h_", "header_", "bh_", "rh_")):
+            if name.startswith("h_") and "h_from" not in self._variables:
                 return ""  # there are no headers before the message
             raise
 
