@@ -2,7 +2,8 @@
 
 A simulation or a probe sees that a foreign message gets through; it cannot see why. The configuration can. An open answer is
 therefore moved from the control that owns its class of hole to the control whose failing configuration on the same listener
-explains it. What nothing explains stays where it is, and contradicts the configuration there.
+explains it; where none fails, to one whose configuration could not be evaluated. What nothing explains stays where it is, and
+contradicts the configuration there.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def attribute(findings: Iterable[Finding]) -> list[Finding]:
     listed = list(findings)
     causes: dict[Subject, list[Finding]] = {}
     for finding in listed:
-        if finding.method == Method.CONFIG and finding.status == Status.FAIL and finding.control in CAUSES:
+        if finding.method == Method.CONFIG and finding.status in (Status.FAIL, Status.UNKNOWN) and finding.control in CAUSES:
             causes.setdefault(finding.subject, []).append(finding)
     return [
         _attributed(f, [*causes.get(f.subject, []), *causes.get(HOST, [])], listed) if _is_open_answer(f) else f
@@ -56,7 +57,7 @@ def attribute(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _attributed(opened: Finding, causes: list[Finding], listed: list[Finding]) -> Finding:
-    cause = _explaining(opened, causes)
+    cause = _explaining(opened, [c for c in causes if c.status == Status.FAIL]) or _not_evaluated(opened, causes)
     if cause:
         return replace(opened, control=cause)
     if opened.control != PLAIN and any(_is_plain_variant(other, opened) for other in listed):
@@ -96,6 +97,13 @@ def _explaining(opened: Finding, causes: list[Finding]) -> str:
             if control in fitting:
                 return control
     return ""
+
+
+def _not_evaluated(opened: Finding, causes: list[Finding]) -> str:
+    """Of the controls that the configuration could not answer, the one that the open answer may belong to."""
+    left = {cause.control for cause in causes if cause.status == Status.UNKNOWN}
+    order = (opened.control, *(("RELAY-09",) if "ipv6" in opened.conditions else ()), *CAUSES)
+    return next((control for control in order if control in left), "")
 
 
 def _may_be(seen: Iterable[str], allowed: Iterable[str]) -> bool:

@@ -52,9 +52,10 @@ def judge(outcome: Outcome) -> None:
              if f["status"] not in ("pass", "notapplicable")]
     own = [f for f in outcome.findings if f["control"] == fault.control and f["subject"]["name"] == fault.listener]
     # What the configuration alone leaves open, the probe may prove.
-    proven = fault.verdict == "unknown" and any(f.get("methods", {}).get("probe") in ("proven_open", "fail") for f in own)
-    seen = {(f["control"], f["subject"]["name"]) for f in outcome.findings if fault.verdict == "unknown" and f not in own
-            and f.get("methods", {}).get("config") == "unknown" and f["methods"].get("probe") == "fail"}  # fmt: skip
+    probed = [f for f in outcome.findings if f.get("methods", {}).get("probe") in ("proven_open", "fail")]
+    proven = fault.verdict == "unknown" and any(f in own for f in probed)
+    seen = {(f["control"], f["subject"]["name"]) for f in probed if fault.verdict == "unknown" and f not in own
+            and f["methods"].get("config") == "unknown"}  # fmt: skip
     named = {(fault.control, name) for name in (fault.listener, *fault.also_on)}
     expected = named if fault.verdict == "fail" or proven else set()
     assert {found for found in outcome.failing() - seen if found[0] not in fault.also} == expected, shown

@@ -118,6 +118,15 @@ def test_what_no_configuration_explains_stays_and_contradicts():
     assert found[("RELAY-01", "listener *:25")].status == Status.PASS
 
 
+@pytest.mark.parametrize(("conditions", "owner"), [((), "RELAY-01"), (("ipv6",), "RELAY-09")])
+def test_what_the_configuration_could_not_tell_is_explained_by_the_probe(conditions, owner):
+    own = [config("RELAY-01", Status.UNKNOWN), config("RELAY-09", Status.UNKNOWN), config("RELAY-03", Status.PASS)]
+    found = lines(run_of(own, [probed("RELAY-03", "proven_open", conditions=conditions)], controls=(*IPV6, "RELAY-01")))
+    assert found[(owner, "listener *:25")].methods == {"config": "unknown", "probe": "proven_open"}
+    assert found[(owner, "listener *:25")].status == Status.FAIL
+    assert found[("RELAY-03", "listener *:25")].status == Status.PASS
+
+
 def test_a_cause_that_needs_more_than_the_answer_had_does_not_explain_it():
     ipv6_only = config("RELAY-09", Status.FAIL, conditions=("ipv6",))
     found = lines(run_of([ipv6_only, config("RELAY-03", Status.PASS), simulated("RELAY-03", Status.FAIL)], controls=IPV6))
