@@ -1,4 +1,4 @@
-"""A drill: a mail program logs 80,000 lines at once, and both places are counted. Every line that is missing is accounted for.
+"""A drill: a mail program logs 80,000 lines at once, and both places are counted.
 
 What LOG-03 says of the configuration must be what comes of it: journald's limit drops lines of the journal, its forwarding misses
 some of the file; without the limit the journal has every line.

@@ -44,7 +44,7 @@ def _said(seen: Seen, accounts: Accounts, administrators: Collection[str]) -> It
     reachable = all(stat.mode & _ENTER for _, stat in seen.above)
     who = _who(seen.stat, _READ, accounts, administrators, reachable)
     if seen.file.role == SECRET and who:
-        yield f"holds secrets, and {who} may read it"
+        yield f"{who} may read it"
     who = _who(seen.stat, _WRITE, accounts, administrators, reachable) or _owner(seen, seen.stat, accounts)
     if who:
         yield f"{who} may write it"
