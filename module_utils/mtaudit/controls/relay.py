@@ -335,7 +335,7 @@ def _local_recipients(smtp: SmtpService, site: Site) -> Iterator[Finding]:
                     for user in ("postmaster", "root")]
         taken = next((o for o in outcomes if o.answer is Answer.OK), None)
         doubtful = next((o.rule for o in outcomes if o.answer is Answer.UNKNOWN and o.rule), None)
-        judges = _other_judges(smtp)
+        judges = _other_judges(smtp, site)
         if taken and not judges:
             text = f"a stranger may send to local mailboxes as anybody at {domain}: nothing asks for a login"
             yield fail(listener(smtp), text, *shown, conditions=("local_sender", "local_recipient"))
@@ -348,9 +348,11 @@ def _local_recipients(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     yield passed(listener(smtp), "strangers with a local sender are refused")
 
 
-def _other_judges(smtp: SmtpService) -> str:
+def _other_judges(smtp: SmtpService, site: Site) -> str:
     """What outside of Postfix's own tables may judge a sender: milters (SPF, DMARC), policy services, a proxy filter."""
-    for name in ("smtpd_milters", "smtpd_proxy_filter"):
-        if words(smtp.smtpd.value(name)):
-            return f"{name} {smtp.smtpd.value(name)}"
+    strange = [c for c in filters(smtp, site) if c.kind is not Kind.RSPAMD]  # that one judges what is in the message
+    if strange:
+        return f"smtpd_milters {strange[0].address}"
+    if words(smtp.smtpd.value("smtpd_proxy_filter")):
+        return f"smtpd_proxy_filter {smtp.smtpd.value('smtpd_proxy_filter')}"
     return next((f"the policy service {a}" for w, a in all_statements(smtp.smtpd) if w in POLICY), "")
