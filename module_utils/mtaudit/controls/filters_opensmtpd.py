@@ -11,10 +11,8 @@ from ..listeners import Listener
 from ..readers.opensmtpd import OpenSmtpd
 from ..readers.opensmtpd_syntax import Filter
 from .opensmtpd_ports import each_listener, line, seen, subject
-from .opensmtpd_walk import filters_of
+from .opensmtpd_walk import RSPAMD, filters_of
 
-# Answers 421 while its scanner does not answer (rspamdTempFail() in 0.1.7 and 0.1.8).
-_WAITS = re.compile(r"(?:^|/)filter-rspamd(?:\s|$)")
 # They sign outgoing mail: without them mail is unsigned, not unfiltered.
 _SIGNING = re.compile(r"(?i)dkimsign|arcsign")
 
@@ -27,7 +25,7 @@ def no_filter_fails_open(smtpd: OpenSmtpd, listener: Listener, site: Site) -> It
     for port, _ in smtpd.ports_of(listener):
         programs.update((found.name, found) for found in filters_of(smtpd, port) if found.kind == "proc")
     shown = [line(port) for port, _ in smtpd.ports_of(listener)][:1] + [seen(f.where, f.command) for f in programs.values()]
-    unclear = [f for f in programs.values() if not _WAITS.search(f.command) and not _SIGNING.search(f.command)]
+    unclear = [f for f in programs.values() if not RSPAMD.search(f.command) and not _SIGNING.search(f.command)]
     if unclear:
         text = f'whether the filter "{unclear[0].name}" lets mail pass while something that it asks does not answer'
         reason = "smtpd stops when the program itself ends; what the program does without its own scanner is known to it alone"

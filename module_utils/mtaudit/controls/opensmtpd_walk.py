@@ -7,6 +7,7 @@ in the order of smtp_session.c.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +20,8 @@ from ..readers.opensmtpd_syntax import Criterion, Filter, Rule
 from ..readers.opensmtpd_tables import Doubt, Table, found_in, matches_mailbox
 
 _ORDER = ("tag", "from", "for", "helo", "auth", "tls", "mail-from", "rcpt-to")
+# Answers 421 while rspamd does not (rspamdTempFail() in 0.1.7 and 0.1.8), and refuses after DATA only.
+RSPAMD = re.compile(r"(?:^|/)filter-rspamd(?:\s|$)")
 _REFUSING = ("reject", "disconnect")
 _HARMLESS = ("junk", "report")
 
@@ -185,6 +188,8 @@ class Walk:
 
     def _refuses(self, found: Filter) -> bool:
         """Whether a filter refuses this session. Raises Doubt for one that is a program, or that changes the session."""
+        if found.kind == "proc" and RSPAMD.search(found.command):
+            return False  # it judges the message, after its recipients
         if found.kind == "proc":
             raise Doubt(f'the filter "{found.name}" is a program that may refuse it')
         if found.does in _HARMLESS:

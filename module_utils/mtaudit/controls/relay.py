@@ -12,6 +12,7 @@ from ..readers.postfix_restrictions import POLICY, access_tables, all_statements
 from ..readers.postfix_samples import FINGERPRINT, FOREIGN_SENDER
 from ..readers.postfix_syntax import words
 from ..readers.postfix_tables import PATTERNS, Table, TableProblem
+from .inbound_postfix import filters
 from .postfix_login import no_login, takes_logins
 from .postfix_ports import PerService, each_listener, listener, seen, setting
 from .relay_clients import listed_clients
@@ -21,6 +22,7 @@ from .relay_logins import owners
 from .relay_path import Path
 from .relay_paths import paths, stranger, trusts
 from .relay_walk import Answer, Walk
+from .scanners import Kind
 
 _NOBODY = "mtaudit-nobody"  # a login that owns no sender
 
@@ -305,7 +307,7 @@ def _logins(tables: list[Table], service: Service) -> list[str]:
     return list(dict.fromkeys((_NOBODY, *own, *named[:20])))
 
 
-@control("SENDER-03", "postfix")
+@control("SENDER-03", "postfix", scanner=True)
 @_each_listener
 def strangers_use_no_local_sender(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     own = [p for p in paths(smtp, site) if p.control == "SENDER-03"]

@@ -9,6 +9,7 @@ from ..finding import Finding, fail, informational, notapplicable, passed, unkno
 from ..listeners import Listener
 from ..readers.sendmail import Sendmail
 from .relay_clients import listed_clients
+from .sendmail_filters import judges
 from .sendmail_paths import Finder, Path, paths
 from .sendmail_ports import PerListener, answer, decided, each_listener, seen, subject
 
@@ -87,7 +88,7 @@ def certificates_and_encryption_permit_nothing(sendmail: Sendmail, listener: Lis
     yield from _from_paths("RELAY-12", closed)(sendmail, listener, site)
 
 
-@control("RELAY-14", "sendmail")
+@control("RELAY-14", "sendmail", scanner=True)
 @each_listener
 def logins_use_senders_of_the_site(sendmail: Sendmail, listener: Listener, site: Site) -> Iterator[Finding]:
     if not sendmail.daemon_of(listener).login_offered:
@@ -97,7 +98,7 @@ def logins_use_senders_of_the_site(sendmail: Sendmail, listener: Listener, site:
         yield notapplicable(subject(listener), "a login permits nothing", "class TrustAuthMech is empty: no login relays")
         return
     finder = Finder(sendmail, listener, site)
-    milters = sendmail.cf.option("InputMailFilters")
+    milters = judges(sendmail, listener, site)
     for mechanism in sendmail.mechanisms[:5]:
         told = finder.told(finder.questions.login(mechanism))
         shown = seen("sendmail -bt", f"a login with {mechanism}: {answer(told)}")
@@ -112,7 +113,7 @@ def logins_use_senders_of_the_site(sendmail: Sendmail, listener: Listener, site:
     yield passed(subject(listener), "a login with a foreign sender is refused")
 
 
-@control("SENDER-03", "sendmail")
+@control("SENDER-03", "sendmail", scanner=True)
 @each_listener
 def strangers_use_no_local_sender(sendmail: Sendmail, listener: Listener, site: Site) -> Iterator[Finding]:
     finder = Finder(sendmail, listener, site)
@@ -128,17 +129,17 @@ def strangers_use_no_local_sender(sendmail: Sendmail, listener: Listener, site: 
     if own:
         return
     if site.tunables.get("protect_local_recipients", True):
-        yield from _local_recipients(sendmail, listener, finder)
+        yield from _local_recipients(sendmail, listener, finder, site)
     else:
         yield passed(subject(listener), "a local sender does not let a stranger relay")
 
 
-def _local_recipients(sendmail: Sendmail, listener: Listener, finder: Finder) -> Iterator[Finding]:
+def _local_recipients(sendmail: Sendmail, listener: Listener, finder: Finder, site: Site) -> Iterator[Finding]:
     """Whether a stranger's mail with a sender of a local domain is taken for a local mailbox."""
     if finder.open_to_anybody():
         yield informational(subject(listener), "strangers relay here, so no local sender is protected")
         return
-    milters = sendmail.cf.option("InputMailFilters")
+    milters = judges(sendmail, listener, site)
     for domain in finder.questions.local_domains():
         told = finder.told(finder.questions.to_local(domain))
         shown = seen("sendmail -bt", f"check_mail and check_rcpt for postmaster@{domain}: {answer(told)}")

@@ -13,6 +13,7 @@ from ..listeners import Listener
 from ..readers.sendmail import Sendmail
 from ..readers.sendmail_questions import NO_MAILBOX
 from .filters import SIGNING
+from .sendmail_filters import judges, named
 from .sendmail_login import Client, clients, no_login, offers_login, shown
 from .sendmail_paths import Finder
 from .sendmail_ports import answer, each_listener, seen, subject
@@ -72,7 +73,7 @@ def _fixed(sendmail: Sendmail) -> Optional[bool]:
     return False if sendmail.package == "8.17.1.9-2" else None
 
 
-@control("RCPT-01", "sendmail")
+@control("RCPT-01", "sendmail", scanner=True)
 @each_listener
 def unknown_recipients_are_refused(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
     finder = Finder(sendmail, port, site)
@@ -83,7 +84,7 @@ def unknown_recipients_are_refused(sendmail: Sendmail, port: Listener, site: Sit
         yield informational(subject(port), "strangers relay here, whoever the recipient is: another control says so")
         return
     domains = [*finder.questions.local_domains(), *finder.questions.relayed_domains()]
-    found = [finding for domain in domains for finding in [_unlisted(sendmail, port, finder, domain)] if finding]
+    found = [finding for domain in domains for finding in [_unlisted(sendmail, port, finder, domain, site)] if finding]
     worst = [finding for finding in found if finding.status.value == "fail"] or found
     yield from worst[:1]
     if not found:
@@ -91,7 +92,7 @@ def unknown_recipients_are_refused(sendmail: Sendmail, port: Listener, site: Sit
         yield passed(subject(port), text)
 
 
-def _unlisted(sendmail: Sendmail, port: Listener, finder: Finder, domain: str) -> Optional[Finding]:
+def _unlisted(sendmail: Sendmail, port: Listener, finder: Finder, domain: str, site: Site) -> Optional[Finding]:
     """What a stranger hears who writes to a mailbox that nobody has; None when it is refused.
 
     A mailer with the flag `w` has its recipients looked up among the accounts at RCPT (recipient() in recipient.c).
@@ -108,7 +109,7 @@ def _unlisted(sendmail: Sendmail, port: Listener, finder: Finder, domain: str) -
     asked = "w" in mailer.flags
     if asked and told.user == NO_MAILBOX and not _luser(sendmail):
         return None
-    milters = sendmail.cf.option("InputMailFilters")
+    milters = judges(sendmail, port, site)
     if milters:
         reason = f"the milter {milters} may refuse them; it was not asked"
         return unknown(subject(port), _untold(domain), reason, *shows)
@@ -131,11 +132,7 @@ def _luser(sendmail: Sendmail) -> str:
 @control("MILTER-01", "sendmail")
 @each_listener
 def no_milter_fails_open(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
-    daemon = sendmail.daemon_of(port)
-    own = re.search(r"(?:^|,)\s*I\w*\s*=\s*([^,]*)", daemon.text)
-    names = re.split(r"[\s,;]+", (own.group(1) if own else sendmail.cf.option("InputMailFilters")).strip())
-    where = f"{sendmail.file}:{daemon.line} DaemonPortOptions" if own else sendmail.origin("InputMailFilters")
-    listed = [name for name in names if name]
+    listed, where = named(sendmail, port)
     missing = [name for name in listed if name not in sendmail.cf.filters]
     defined = [sendmail.cf.filters[name] for name in listed if name in sendmail.cf.filters]
     # T puts mail off, R refuses it, 4 ends the session; without a flag mail passes (Operation Guide, 5.11).
@@ -144,11 +141,11 @@ def no_milter_fails_open(sendmail: Sendmail, port: Listener, site: Site) -> Iter
     filtering = [each for each in opened if not SIGNING.search(f"{each.name} {each.fields.get('S', '')}")]
     if filtering:
         text = f"while {', '.join(each.name for each in filtering[:3])} does not answer, mail is taken unfiltered: no F=T or F=R"
-        yield fail(subject(port), text, seen(where, ", ".join(listed)), *lines)
+        yield fail(subject(port), text, where, *lines)
     elif missing:
         text = f"the filter {missing[0]} is called and nowhere defined"
         reason = "Sendmail does not start with that (tried on 8.18.1): a daemon that runs was given something else"
-        yield unknown(subject(port), text, reason, seen(where, ", ".join(listed)))
+        yield unknown(subject(port), text, reason, where)
     elif opened:
         text = f"while {opened[0].name} does not answer, mail is taken without what it adds; it seems to sign, not to filter"
         yield informational(subject(port), text, *lines)
@@ -190,7 +187,7 @@ def _submission_port(sendmail: Sendmail, port: Listener, site: Site) -> Iterator
     yield passed(subject(port), "only for those who log in")
 
 
-@control("SENDER-01", "sendmail")
+@control("SENDER-01", "sendmail", scanner=True)
 @each_listener
 def logins_use_their_own_sender(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
     """Sendmail has no option for it: rules of the site's own, or a milter, compare the sender with ${auth_authen}."""
@@ -198,7 +195,7 @@ def logins_use_their_own_sender(sendmail: Sendmail, port: Listener, site: Site) 
     if strangers and not strangers.features.doubt and not offers_login(sendmail, port, strangers):
         yield notapplicable(subject(port), "no login here", no_login(sendmail, port))
         return
-    finder, milters = Finder(sendmail, port, site), sendmail.cf.option("InputMailFilters")
+    finder, milters = Finder(sendmail, port, site), judges(sendmail, port, site)
     for domain in finder.questions.local_domains():
         for question in finder.questions.impostors(domain):
             told = finder.told(question)
