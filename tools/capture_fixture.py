@@ -69,7 +69,7 @@ finally:
 
 _DAEMON = re.compile(
     r"\d+ \((?:master|qmgr|exim4?|dovecot|sendmail\S*|smtpd?|lmtp|postscreen|tlsproxy|dnsblog|[a-z0-9]+-login"
-    r"|systemd(?:-journal)?|rsyslogd|cron|chronyd"
+    r"|systemd(?:-journal)?|rsyslogd|cron|chronyd|python3|php-fpm\S*"
     r"|fail2ban-server|syslog-ng|syslogd|crowdsec|sshguard|wforce|clamd|clamav-milter|amavisd\S*)\) "
 )
 

@@ -25,7 +25,7 @@ def every_mail_port_is_of_a_known_program(host: Host, site: Site) -> Iterator[Fi
     strange = [finding for socket in host.sockets for finding in _strange(socket, host, site)]
     yield from strange
     if not strange:
-        names = ", ".join(sorted(socket.listener.name for socket in host.sockets))
+        names = ", ".join(sorted({socket.listener.name for socket in host.sockets}))
         yield passed(HOST, f"what listens on {names} is a mail program that was read")
 
 
@@ -35,9 +35,9 @@ def _strange(socket: Socket, host: Host, site: Site) -> Iterator[Finding]:
                 if name and any(tells_of(told, socket.listener) for server in servers for told in server.listeners)]  # fmt: skip
     theirs = [program for program in programs if holder and holder.name in DAEMONS[program]]
     if holder is None:
-        # A daemon that finds its port taken does not start.
-        if not any(name in host.names for program in programs for name in DAEMONS[program]):
-            reason = "no running mail program that was read is configured for it, and whose process it is may not be seen"
+        # Each of them opens its ports as root, and Postfix and OpenSMTPD do not start when one is taken.
+        if not socket.of_root or not any(name in host.names for program in programs for name in DAEMONS[program]):
+            reason = "it is not seen to be a running mail program's that is configured for it, nor whose process it is"
             yield unknown(subject, "what listens here is not known", reason)
     elif programs != theirs or not programs:
         who = printable(f"{holder.name} (process {holder.pid})")

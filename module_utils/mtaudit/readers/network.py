@@ -34,15 +34,15 @@ def read(runner: Runner) -> HostNetwork:
     return parse(route4, trie, _optional(runner, "/proc/net/ipv6_route"), _optional(runner, "/proc/net/if_inet6"))
 
 
-def listening(runner: Runner) -> dict[tuple[Address, int], str]:
-    """The addresses and TCP ports that something listens on, whatever it is, with the inode of the socket."""
-    found: dict[tuple[Address, int], str] = {}
+def listening(runner: Runner) -> dict[tuple[Address, int], tuple[str, str]]:
+    """The addresses and TCP ports that something listens on, whatever it is, with the socket's uid and inode (proc_net_tcp)."""
+    found: dict[tuple[Address, int], tuple[str, str]] = {}
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in _optional(runner, path).splitlines()[1:]:
             fields = line.split()
             if len(fields) > 3 and fields[3] == _LISTEN:
                 address, _, port = fields[1].partition(":")
-                found[(_socket_address(address), int(port, 16))] = fields[9] if len(fields) > 9 else ""
+                found[(_socket_address(address), int(port, 16))] = (fields[7], fields[9]) if len(fields) > 9 else ("", "")
     return found
 
 
