@@ -90,17 +90,13 @@ class Images:
     def exists(self, reference: str) -> bool:
         return self.podman.run("image", "exists", reference, check=False).returncode == 0
 
-    def _references(self) -> set[str]:
-        label = f"label={LABEL}={self.config.prefix}"
-        return set(self.podman.run("images", "--filter", label, "--format", "{{.Repository}}:{{.Tag}}").stdout.split())
-
     def missing(self, names: set[str]) -> list[str]:
         """Images to build, parents before children, for the wanted ones."""
         order: list[str] = []
-        there = self._references()
 
         def visit(name: str) -> None:
-            if name in order or self.reference(name) in there:
+            # To list them all takes podman seconds, once many recipes have left theirs.
+            if name in order or self.exists(self.reference(name)):
                 return
             for parent in self.config.images[name].parents:
                 visit(parent)
