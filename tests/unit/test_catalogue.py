@@ -141,7 +141,7 @@ def test_no_key_that_awx_takes_for_a_playbook_and_no_jinja(path: Path) -> None:
 ACTIVATES = {("postfix", "reload"): "postfix reload", ("exim", "restart"): "systemctl restart exim4",
              ("opensmtpd", "restart"): "systemctl restart opensmtpd", ("sendmail", "restart"): "systemctl restart sendmail",
              ("dovecot", "reload"): "doveadm reload", ("os", "reload"): "",
-             **{(name, "none"): "" for name in ("os", "postfix", "opensmtpd", "icewarp")}}  # nothing there takes effect by itself
+             **{(name, "none"): "" for name in ("os", "postfix", "exim", "sendmail", "opensmtpd", "icewarp")}}  # nothing here
 # What people of one program only have: commands, files, parameters.
 OWN_WORDS = {
     "postfix": r"\bpost(fix|conf|map|multi)\b|\bmain\.cf|\bmaster\.cf|\bmynetworks|\bsmtpd_|\bpermit_",
@@ -398,7 +398,7 @@ def test_a_profile_adds_to_what_it_extends(catalogue: Catalogue) -> None:
     baseline, provider, strict = (set(catalogue.profiles[name].controls) for name in ("baseline", "provider", "strict"))
     tags = {"host", "auth", "people", "encryption", "log"}
     added = {entry.id for entry in catalogue.controls.values() if tags & set(entry.tags)}
-    named = {"RELAY-14", "INFO-01", "MILTER-01", "PATCH-02", "RCPT-02", "RATE-01", "RATE-02", "SENDER-02"}
+    named = {"RELAY-14", "INFO-01", "MILTER-01", "PATCH-02", "RCPT-02", "RATE-01", "RATE-02", "SENDER-02", "INB-04", "OUT-01"}
     assert provider - baseline == named | added - {"AUTH-01"}
     assert strict == set(catalogue.controls)
 

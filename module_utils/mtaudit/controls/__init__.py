@@ -11,6 +11,7 @@ from . import auth_sendmail
 from . import certificates
 from . import drift
 from . import files
+from . import filtered_mail
 from . import filters
 from . import filters_opensmtpd
 from . import guessing

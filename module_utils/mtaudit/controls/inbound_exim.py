@@ -28,9 +28,9 @@ _KEYS = {"sender": "sender_address", "helo": "sender_helo_name", "rdns": "sender
 @control("INB-01", "exim", scanner=True)
 @each_listener
 def connecting_addresses_are_looked_up(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
-    no_mail = _no_mail(exim, port, site)
-    if no_mail:
-        yield no_mail
+    nothing = no_mail(exim, port, site)
+    if nothing:
+        yield nothing
     else:
         uses, places = list(_uses(exim, port, site, "")), [option(exim, "acl_smtp_rcpt")]
         yield from of_addresses(subject(port), uses, scanners(exim, port, site), site, places)
@@ -39,24 +39,24 @@ def connecting_addresses_are_looked_up(exim: Exim, port: Listener, site: Site) -
 @control("INB-02", "exim", scanner=True)
 @each_listener
 def names_are_looked_up(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
-    no_mail = _no_mail(exim, port, site)
-    if no_mail:
-        yield no_mail
+    nothing = no_mail(exim, port, site)
+    if nothing:
+        yield nothing
     else:
         uses = {what: list(_uses(exim, port, site, key)) for what, key in _KEYS.items()}
         yield from of_names(subject(port), uses, scanners(exim, port, site), site, [option(exim, "acl_smtp_rcpt")])
 
 
-def _session(exim: Exim, port: Listener, site: Site, **fields: object) -> Optional[Session]:
+def strangers_message(exim: Exim, port: Listener, site: Site, **fields: object) -> Optional[Session]:
     """A stranger's message for somebody here; None when no domain's mail ends or passes here."""
     finder = Finder(exim, port, site)
     domain = next(iter((*finder.local_domains, *exim.relayed_domains)), "")
     return finder.session(recipient=f"{NOBODY}@{domain}", **fields) if domain else None  # type: ignore[arg-type]
 
 
-def _no_mail(exim: Exim, port: Listener, site: Site) -> Optional[Finding]:
+def no_mail(exim: Exim, port: Listener, site: Site) -> Optional[Finding]:
     """Why there is no stranger's mail to filter, or another control says what is wrong; None when there is."""
-    finder, session = Finder(exim, port, site), _session(exim, port, site)
+    finder, session = Finder(exim, port, site), strangers_message(exim, port, site)
     if finder.outcome(finder.session()).answer is Answer.OK:
         return informational(subject(port), "strangers relay here, whoever they are: another control says so")
     if session is None or finder.outcome(session).answer is Answer.REJECT:
@@ -81,7 +81,7 @@ def _idle(exim: Exim, port: Listener, site: Site, statement: Statement, conditio
     """Why a listing there refuses nothing, and why that is not known."""
     if statement.verb == "warn":
         return "asked by warn, which refuses nothing", ""
-    session = _session(exim, port, site, blocked=frozenset({condition.value}))
+    session = strangers_message(exim, port, site, blocked=frozenset({condition.value}))
     if session is None:
         return "", ""
     walk = Walk(exim, session)
@@ -94,7 +94,7 @@ def _idle(exim: Exim, port: Listener, site: Site, statement: Statement, conditio
 
 def scanners(exim: Exim, port: Listener, site: Site) -> list[Called]:
     """What `spam` conditions ask, where a stranger's message comes to one after its text."""
-    session = _session(exim, port, site)
+    session = strangers_message(exim, port, site)
     return scanners_of(exim, site, session) if session else []
 
 

@@ -8,7 +8,7 @@ from typing import Optional
 from ..control import Site, control
 from ..finding import Evidence, Finding, fail, informational, passed
 from ..readers.local_users import NOBODY
-from ..readers.postfix import SmtpService
+from ..readers.postfix import Service, SmtpService
 from ..readers.postfix_restrictions import POLICY, all_statements
 from ..readers.postfix_syntax import unbraced, words
 from .blocklists import Zone, no_answer, postfix_zone
@@ -30,9 +30,9 @@ _HARMLESS_POLICIES = ("spf", "quota", "grey", ":10023")  # what these services d
 @control("INB-01", "postfix", scanner=True)
 @each_listener
 def connecting_addresses_are_looked_up(smtp: SmtpService, site: Site) -> Iterator[Finding]:
-    no_mail = _no_mail(smtp, site)
-    if no_mail:
-        yield no_mail
+    nothing = no_mail(smtp, site)
+    if nothing:
+        yield nothing
         return
     if smtp.postscreen:
         wrong = list(_threshold(smtp))
@@ -46,9 +46,9 @@ def connecting_addresses_are_looked_up(smtp: SmtpService, site: Site) -> Iterato
 @control("INB-02", "postfix", scanner=True)
 @each_listener
 def names_are_looked_up(smtp: SmtpService, site: Site) -> Iterator[Finding]:
-    no_mail = _no_mail(smtp, site)
-    if no_mail:
-        yield no_mail
+    nothing = no_mail(smtp, site)
+    if nothing:
+        yield nothing
         return
     uses = {what: list(_uses(smtp, site, names)) for what, names in _NAMES.items()}
     yield from of_names(listener(smtp), uses, [*filters(smtp, site), *_policies(smtp)], site, _places(smtp))
@@ -65,7 +65,7 @@ def _recipient(smtp: SmtpService, site: Site) -> str:
     return next((f"{NOBODY}@{domain}" for domain in (*known.local_domains, *known.relayed_domains, *site.local_domains)), "")
 
 
-def _no_mail(smtp: SmtpService, site: Site) -> Optional[Finding]:
+def no_mail(smtp: SmtpService, site: Site) -> Optional[Finding]:
     """Why there is no stranger's mail to filter, or another control says what is wrong; None when there is."""
     walk, recipient = Walk(smtp.smtpd, smtp.smtpd.postfix.resolver(smtp.smtpd)), _recipient(smtp, site)
     if walk.outcome(stranger(smtp, site)).answer is Answer.OK:
@@ -162,14 +162,17 @@ def filters(smtp: SmtpService, site: Site) -> list[Called]:
     smtpd = smtp.smtpd
     if "no_milters" in words(smtpd.value("receive_override_options")):
         return []
-    shown = setting(smtpd, "smtpd_milters")
-    directory = smtpd.value("queue_directory")
-    found = [_address(word) for word in words(smtpd.value("smtpd_milters"))]
-    milters = [called(site, address, milter_place(address, directory), shown, milter=True) for address in found]
     if words(smtpd.value("smtpd_milter_maps")):
         reason = "a table says by the client's address which milters are called, and it was not read"
-        milters = [Called("smtpd_milter_maps", setting(smtpd, "smtpd_milter_maps"), Kind.UNKNOWN, reason)]
-    return milters
+        return [Called("smtpd_milter_maps", setting(smtpd, "smtpd_milter_maps"), Kind.UNKNOWN, reason)]
+    return milters(smtpd, site, "smtpd_milters")
+
+
+def milters(service: Service, site: Site, name: str) -> list[Called]:
+    """Those that a parameter names."""
+    shown, directory = setting(service, name), service.value("queue_directory")
+    found = [_address(word) for word in words(service.value(name))]
+    return [called(site, address, milter_place(address, directory), shown, milter=True) for address in found]
 
 
 def _address(word: str) -> str:

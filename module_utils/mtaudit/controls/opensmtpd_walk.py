@@ -8,7 +8,7 @@ in the order of smtp_session.c.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Optional
@@ -216,8 +216,13 @@ class Walk:
 
 def filters_of(smtpd: OpenSmtpd, port: Port) -> Iterator[Filter]:
     """The filters that a listener's sessions pass, in their order."""
+    return filters_named(smtpd, port.listen.filters)
+
+
+def filters_named(smtpd: OpenSmtpd, names: Iterable[str]) -> Iterator[Filter]:
+    """The same for the names on a line: those of a chain are its members."""
     known = smtpd.config.filters
-    for name in port.listen.filters:
+    for name in names:
         for member in known[name].chain or (name,) if name in known else ():
             if member in known:
                 yield known[member]
