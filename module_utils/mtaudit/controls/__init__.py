@@ -32,7 +32,6 @@ from . import logs
 from . import patches
 from . import privileges
 from . import rates_exim
-from . import rates_mta
 from . import recipients
 from . import recipients_exim
 from . import recipients_opensmtpd
@@ -48,4 +47,6 @@ from . import services_sendmail
 from . import smuggling
 from . import submission
 from . import tls
+from . import traced
+from . import traced_exim
 from . import unknown_ports

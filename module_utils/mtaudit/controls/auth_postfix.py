@@ -71,6 +71,10 @@ def only_good_mechanisms(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     if names is None:
         yield unknown(about, "which mechanisms are offered could not be told", reason, setting(service, "smtpd_sasl_type"))
         return
+    if not names and service.label in service.postfix.sasl:
+        reason = "Cyrus SASL has no mechanism for it: smtpd ends at every connection"  # tried on 3.7
+        yield notapplicable(about, "no login here", reason)
+        return
     states = [True] if postfix_login.only_in_tls(smtp) else [False, True]
     offered = list(dict.fromkeys(n for tls in states for n in postfix_login.permitted(service, names, tls)))
     bad = weak(offered)
@@ -86,8 +90,11 @@ def _offered(service: Service, site: Site) -> tuple[Optional[list[str]], list[Ev
     """The mechanisms of whoever checks the passwords, where that is written, and why they are not known."""
     kind = service.value("smtpd_sasl_type").lower()
     path = service.value("smtpd_sasl_path")
+    cyrus = service.postfix.sasl.get(service.label)
+    if cyrus:
+        return cyrus.mechanisms, [seen(cyrus.origin, " ".join(cyrus.mechanisms or ()) or "(nothing)")], cyrus.doubt
     if kind != "dovecot":
-        return None, [], f"smtpd_sasl_type is {kind}: the mechanisms are those that its library finds, which was not asked"
+        return None, [], f"smtpd_sasl_type is {kind}, which mtaudit does not know"
     if path.startswith("inet:") and not path.startswith(("inet:127.", "inet:localhost")):
         return None, [], f"another host checks the passwords: smtpd_sasl_path = {path}"
     servers = site.servers.get("dovecot", ())

@@ -53,6 +53,7 @@ class Config:
     acls: dict[str, tuple[Statement, ...]] = field(default_factory=dict)
     authenticators: dict[str, dict[str, str]] = field(default_factory=dict)
     routers: dict[str, dict[str, str]] = field(default_factory=dict)
+    transports: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def parse_config(text: str) -> Config:
@@ -83,6 +84,8 @@ def _section(config: Config, name: str, lines: list[str]) -> None:
         config.authenticators = dict(_drivers(lines))
     elif name == "routers":
         config.routers = dict(_drivers(lines))
+    elif name == "transports":
+        config.transports = dict(_drivers(lines))
 
 
 def parse_acls(text: str) -> dict[str, tuple[Statement, ...]]:

@@ -12,7 +12,8 @@ from ..address import is_address
 from ..listeners import Listener, Server
 from ..runner import ReadError, Runner, ToolMissing
 from ..text import printable
-from . import network
+from . import network, sasl
+from .postfix_headers import submitted
 from .postfix_match import included, is_table
 from .postfix_model import MAPS, MATCH_LISTS, PORTS, RESTRICTION_LISTS, Postfix, Service, SmtpService
 from .postfix_recipients import recipient_tables
@@ -22,6 +23,7 @@ from .postfix_tables import load
 __all__ = ["Postfix", "Service", "SmtpService", "describe", "digest", "parse", "read", "read_instance"]
 
 _FILES_LIMIT = 100
+_CYRUS_DIRECTORY = "/etc/postfix/sasl"
 _RESOLVE_TIMEOUT_S = 5.0
 _VOLATILE = ("process_id", "process_name")
 
@@ -192,6 +194,21 @@ def _read_references(runner: Runner, postfix: Postfix) -> None:
     for service in services:
         service._lists.clear()
     postfix.memo.clear()
+    postfix.submitted = submitted(runner, postfix)
+    postfix.sasl = {s.label: found for s in services for found in _cyrus(runner, s)}
+
+
+def _cyrus(runner: Runner, smtpd: Service) -> Iterator[sasl.Sasl]:
+    """What Cyrus SASL is told for an smtpd. Debian's Postfix has it look into one directory only, whatever cyrus_sasl_config_path
+    says (tried on 3.7); a file elsewhere is a doubt."""
+    if not smtpd.on("smtpd_sasl_auth_enable") or smtpd.value("smtpd_sasl_type").lower() != "cyrus":
+        return
+    name, places = smtpd.value("smtpd_sasl_path"), [p for p in smtpd.value("cyrus_sasl_config_path").split(":") if p]
+    found = sasl.read(runner, name, [_CYRUS_DIRECTORY])
+    other = sasl.read(runner, name, [*places, *sasl.DIRECTORIES])
+    if other.file and other.file != found.file and (places or not found.file):
+        found = replace(found, problem=f"whether this Postfix reads {other.file} is not known")
+    yield found
 
 
 def _included_files(runner: Runner, values: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:

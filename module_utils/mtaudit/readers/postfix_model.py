@@ -11,6 +11,8 @@ from ..address import LOOPBACK, Address, Network
 from .postfix_match import MatchList, parse_list
 from .postfix_syntax import MasterEntry, expand, words
 from .postfix_tables import Table
+from .sasl import Sasl
+from .submitted import Written
 
 RESTRICTION_LISTS = ("smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions",
                      "smtpd_relay_restrictions", "smtpd_recipient_restrictions")
@@ -159,8 +161,10 @@ class SmtpService:
 class Postfix:
     """One instance. `parameters` are unexpanded; `lines` says where main.cf sets one; `problem` why nothing could be read.
 
-    `recipients` are the tables behind the maps of recipients, by their names there. `known` are the parameters that postconf
-    prints: those that this version has, and what others refer to. `primary` is the default instance, None for that one itself.
+    `recipients` are the tables behind the maps of recipients, by their names there. `submitted` is what leaves of those who log
+    in, by the label of the smtpd, and `sasl` what Cyrus SASL is told, where that checks the passwords. `known` are the parameters
+    that postconf prints: those that this version has, and what others refer to. `primary` is the default instance, None for that
+    one itself.
     """
 
     config_directory: str
@@ -177,6 +181,8 @@ class Postfix:
     ports: Mapping[str, int] = field(default_factory=dict)
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     primary: Optional[Postfix] = None
+    sasl: Mapping[str, Sasl] = field(default_factory=dict)
+    submitted: Mapping[str, tuple[Written, ...]] = field(default_factory=dict)
     problem: str = ""
     known: frozenset[str] = frozenset()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)

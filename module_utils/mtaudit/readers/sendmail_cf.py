@@ -16,6 +16,7 @@ _CLASS = re.compile(rf"C{_NAME}(?P<value>.*)")
 _FILE = re.compile(rf"F{_NAME}\s*(?P<optional>-o\s+)?(?P<value>\S+)")
 _MAP = re.compile(r"K\s*(?P<name>\S+)\s+(?P<kind>\S+)\s*(?P<rest>.*)")
 _DEFINITION = re.compile(r"[MX](?P<name>[^\s,]+)\s*,\s*(?P<rest>.*)")
+_HEADER = re.compile(r"H(?P<text>[\w-]+\s*:(?!\s*\$>).*)")  # without ?flags?, and without a rule set that looks at it
 _SET = re.compile(r"S\s*(?P<name>[^\s=]+)")
 _CALL = re.compile(r"\$>\s*(?:\"(?P<quoted>[^\"]+)\"|(?P<bare>[\w-]+))")
 _LOOKUP = re.compile(r"\$\(\s*(?P<name>[\w-]+)")
@@ -80,6 +81,7 @@ class Cf:
     rules: dict[str, list[Rule]] = field(default_factory=dict)
     mailers: dict[str, Definition] = field(default_factory=dict)
     filters: dict[str, Definition] = field(default_factory=dict)
+    headers: list[tuple[str, int]] = field(default_factory=list)  # those that every message gets
 
     def option(self, name: str, default: str = "") -> str:
         return self.options.get(name.lower(), (default, 0))[0]
@@ -137,6 +139,8 @@ def parse_cf(text: str) -> Cf:
             cf.class_lines.setdefault(name, []).append(number)
         elif kind == "K" and (match := _MAP.match(line)):
             cf.maps[match["name"]] = Map(match["name"], match["kind"], match["rest"].strip(), number)
+        elif kind == "H" and (match := _HEADER.match(line)):
+            cf.headers.append((match["text"], number))
         elif kind in ("M", "X") and (match := _DEFINITION.match(line)):
             known = cf.mailers if kind == "M" else cf.filters
             known[match["name"]] = Definition(match["name"], _fields(match["rest"]), number)

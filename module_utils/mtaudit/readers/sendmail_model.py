@@ -13,6 +13,8 @@ from ..listeners import Listener
 from .sasl import Sasl
 from .sendmail_ask import UNASKED, Question, Told
 from .sendmail_cf import CHECKS, OFFERS, Cf, Rule
+from .sendmail_macros import of_login
+from .submitted import Written
 
 PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587}
 # Tags of the access map; what stands in front of any other colon is part of the key (cf/README).
@@ -163,6 +165,15 @@ class Sendmail:
     def mechanisms(self) -> tuple[str, ...]:
         """The mechanisms whose logins relay (class TrustAuthMech)."""
         return self.classes.get("{TrustAuthMech}", ())
+
+    @property
+    def added_headers(self) -> list[tuple[str, str]]:
+        """What every message gets, with where it is written."""
+        return [(text, f"{self.file}:{line} H") for text, line in self.cf.headers]
+
+    def submitted(self, family: str) -> Written:
+        """What somebody's message gets who logs in from an address of this family."""
+        return of_login([text for text, _ in self.cf.headers], self.cf, self.host_name, family)
 
     def where(self, rule: Rule) -> str:
         return f"{self.file}:{rule.line}"
