@@ -32,6 +32,7 @@ from . import logs
 from . import patches
 from . import privileges
 from . import rates_exim
+from . import rates_mta
 from . import recipients
 from . import recipients_exim
 from . import recipients_opensmtpd

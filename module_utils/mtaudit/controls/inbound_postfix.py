@@ -24,7 +24,7 @@ _NAMES = {
     "helo": ("reject_rhsbl_helo",),
     "rdns": ("reject_rhsbl_reverse_client", "reject_rhsbl_client"),
 }
-_HARMLESS_POLICIES = ("spf", "quota", "grey", ":10023")  # what these services decide by is no blocklist
+HARMLESS_POLICIES = ("spf", "quota", "grey", ":10023")  # what these services decide by is no blocklist
 
 
 @control("INB-01", "postfix", scanner=True)
@@ -182,6 +182,6 @@ def _address(word: str) -> str:
 def _policies(smtp: SmtpService) -> Iterator[Called]:
     """Policy services may ask blocklists, as postfwd and policyd-weight do."""
     for word, argument in dict.fromkeys(all_statements(smtp.smtpd)):
-        if word in POLICY and not any(name in argument.lower() for name in _HARMLESS_POLICIES):
+        if word in POLICY and not any(name in argument.lower() for name in HARMLESS_POLICIES):
             shown = seen(smtp.smtpd.origin(_parameter(smtp, word, argument)), f"{word} {argument}")
             yield Called(argument, shown, Kind.UNKNOWN, f"what the policy service {argument} asks is not known")

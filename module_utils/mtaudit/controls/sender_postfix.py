@@ -71,6 +71,12 @@ def _others(service: Service, site: Site) -> list[str]:
     return named or [f"postmaster@{domain}" for domain in _domains(service, site)[:_KEYS_LIMIT]] or [f"{NOBODY}@localhost"]
 
 
+def somebody(service: Service, site: Site) -> tuple[str, str]:
+    """A login and a sender of its own."""
+    owned = ((words(value)[:1], key) for key, value in _listed(service).items())
+    return next(((names[0], key) for names, key in owned if names), (NOBODY, _others(service, site)[0]))
+
+
 def _generous(service: Service, site: Site) -> Iterator[tuple[str, str, str]]:
     """A login that owns what is not its own, one such sender, and what all it owns."""
     for login in _common(service, [f"{name}@{FOREIGN_DOMAINS[0]}" for name in (NOBODY, LABEL)]):

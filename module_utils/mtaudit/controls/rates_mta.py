@@ -1,0 +1,122 @@
+"""Controls on how much an account may send through Postfix, Sendmail and OpenSMTPD: none of them counts by the login itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..control import Site, control
+from ..finding import Evidence, Finding, Status, fail, notapplicable, unknown
+from ..listeners import Listener
+from ..readers.opensmtpd import OpenSmtpd
+from ..readers.opensmtpd_syntax import Filter
+from ..readers.postfix import SmtpService
+from ..readers.postfix_restrictions import POLICY, all_statements, statements
+from ..readers.postfix_syntax import words
+from ..readers.rspamd import Socket
+from ..readers.sendmail import Sendmail
+from . import opensmtpd_ports, postfix_ports, sendmail_filters, sendmail_ports
+from .inbound_postfix import HARMLESS_POLICIES, filters
+from .opensmtpd_login import NO_LOGIN, without_tls
+from .opensmtpd_walk import filters_of
+from .postfix_login import no_login, takes_logins
+from .rates_scanner import NONE, UNTOLD, by_scanner
+from .relay_paths import stranger
+from .relay_walk import Answer, Walk
+from .scanners import Called, Kind, called
+from .sender_postfix import somebody
+from .sendmail_login import clients, offers_login
+from .sendmail_login import no_login as no_login_to_sendmail
+
+_LATER = ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")
+_PASSES, _WAITS = "mail passes", "mail waits"
+
+
+@control("RATE-01", "postfix", scanner=True)
+@postfix_ports.each_listener
+def accounts_of_postfix(smtp: SmtpService, site: Site) -> Iterator[Finding]:
+    service, about = smtp.smtpd, postfix_ports.listener(smtp)
+    if not takes_logins(service):
+        yield notapplicable(about, "no login here", no_login(service))
+        return
+    milters = " ".join(words(service.value("smtpd_milters")))
+    action = next(iter(re.findall(r"default_action\s*=\s*(\w+)", milters)), service.value("milter_default_action"))
+    deaf = "" if "{auth_authen}" in service.value("milter_mail_macros") else "milter_mail_macros has no {auth_authen}"
+    shown = [postfix_ports.setting(service, name) for name in ("smtpd_milters", "smtpd_recipient_restrictions")]
+    found = by_scanner(about, site, filters(smtp, site), shown, deaf, _PASSES if action.lower() == "accept" else _WAITS)
+    asked = {policy: _asked(smtp, site, policy) for policy in _policies(smtp)}
+    if found.status is Status.PASS or not asked:
+        yield found
+    elif any(asked.values()):
+        policy = next(policy for policy, reached in asked.items() if reached)
+        own = re.search(r"default_action\s*=\s*(\w+)", policy)
+        down = (own.group(1) if own else service.value("smtpd_policy_service_default_action")).lower()
+        reason = f"what the policy service {policy} counts is known to it alone; while it does not answer, "
+        reason += _PASSES if down.startswith(("dunno", "ok", "permit")) else _WAITS
+        yield unknown(about, UNTOLD, reason, *found.evidence)
+    else:
+        yield fail(about, f"{NONE}: the policy service {next(iter(asked))} stands behind what accepts logins", *shown)
+
+
+def _policies(smtp: SmtpService) -> list[str]:
+    """The policy services that may count."""
+    found = [argument for word, argument in all_statements(smtp.smtpd) if word in POLICY]
+    found += [argument for name in _LATER for word, argument in statements(words(smtp.smtpd.value(name)), name) if word in POLICY]
+    return [policy for policy in dict.fromkeys(found) if not any(name in policy.lower() for name in HARMLESS_POLICIES)]
+
+
+def _asked(smtp: SmtpService, site: Site, policy: str) -> bool:
+    """Whether its "no" would refuse the mail of somebody who logged in."""
+    for name in _LATER:
+        for word, argument in statements(words(smtp.smtpd.value(name)), name):
+            if word.startswith("permit"):
+                break
+            if argument == policy:
+                return True
+    walk, (login, sender) = Walk(smtp.smtpd, smtp.smtpd.postfix.resolver(smtp.smtpd)), somebody(smtp.smtpd, site)
+    session = stranger(smtp, site, login=login, sender=sender, blocked=frozenset((word, policy) for word in POLICY))
+    return walk.outcome(session).answer is not Answer.OK
+
+
+@control("RATE-01", "sendmail", scanner=True)
+@sendmail_ports.each_listener
+def accounts_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
+    about = sendmail_ports.subject(port)
+    strangers = next(iter(clients(sendmail, port, site)), None)
+    if strangers and not strangers.features.doubt and not offers_login(sendmail, port, strangers):
+        yield notapplicable(about, "no login here", no_login_to_sendmail(sendmail, port))
+        return
+    named, where = sendmail_filters.named(sendmail, port)
+    # Without T, R or 4 mail passes (Operation Guide, 5.11).
+    flags = "".join(sendmail.cf.filters[name].flags for name in named if name in sendmail.cf.filters)
+    heard = "{auth_authen}" in sendmail.cf.option("Milter.macros.envfrom")
+    deaf = "" if heard else "Milter.macros.envfrom has no {auth_authen}"
+    down = _WAITS if set(flags) & set("TR4") else _PASSES
+    yield by_scanner(about, site, sendmail_filters.filters(sendmail, port, site), [where], deaf, down)
+
+
+@control("RATE-01", "opensmtpd", scanner=True)
+@opensmtpd_ports.each_listener
+def accounts_of_opensmtpd(smtpd: OpenSmtpd, listener: Listener, site: Site) -> Iterator[Finding]:
+    about = opensmtpd_ports.subject(listener)
+    for port in [port for port, _ in smtpd.ports_of(listener) if port.listen.auth]:
+        found = [_called(site, each) for each in filters_of(smtpd, port) if each.kind == "proc"]
+        finding = by_scanner(about, site, found, [opensmtpd_ports.line(port)], "", _WAITS)
+        if finding.status is not Status.PASS:
+            yield finding
+            return
+        about_it = without_tls(smtpd, listener, port) or finding
+    if not any(port.listen.auth for port, _ in smtpd.ports_of(listener)):
+        yield notapplicable(about, "no login here", NO_LOGIN)
+    else:
+        yield about_it
+
+
+def _called(site: Site, each: Filter) -> Called:
+    """filter-rspamd asks rspamd over HTTP, and tells it who logged in (tried with 0.1.8)."""
+    shown: Evidence = opensmtpd_ports.seen(each.where, each.command)
+    if not re.search(r"(?:^|/)filter-rspamd(?:\s|$)", each.command):
+        return Called(each.command, shown, Kind.UNKNOWN, f'what the filter "{each.name}" counts is known to it alone')
+    url = re.search(r"-url\s+https?://(\[[^\]]+\]|[^:/\s]+)(?::(\d+))?", each.command)
+    place = Socket(url.group(1).strip("[]"), int(url.group(2) or 80)) if url else Socket("localhost", 11333)
+    return called(site, str(place), [place], shown, milter=False)
