@@ -13,9 +13,13 @@ from ..readers.dovecot_model import Dovecot, Port
 from ..readers.exim import Exim
 from ..readers.opensmtpd import OpenSmtpd
 from ..readers.postfix import Postfix, Service, SmtpService
-from . import dovecot_ports, exim_ports, opensmtpd_ports, postfix_ports
+from ..readers.sendmail import Sendmail
+from . import dovecot_ports, exim_ports, opensmtpd_ports, postfix_ports, sendmail_ports
 from .limits import CONNECTIONS, RECIPIENTS, SIZE, Limit, What, judged, megabytes, most_of, number
 from .relay_paths import own_networks
+
+# The macro that conncontrol compares (cf/m4/proto.m4).
+_BY_CLIENT = "{client_connections}"
 
 
 @control("RATE-02", "postfix")
@@ -94,6 +98,47 @@ def _of_exim(exim: Exim, what: What, name: str) -> Limit:
     except ValueError:
         return Limit(what, None, shown, f"{name} is expanded for each client")
     return Limit(what, megabytes(value) if what is SIZE else value, shown)
+
+
+@control("RATE-02", "sendmail")
+@sendmail_ports.each_listener
+def limits_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
+    found = [_of_sendmail(sendmail, RECIPIENTS, "MaxRecipientsPerMessage"), _of_sendmail(sendmail, SIZE, "MaxMessageSize"),
+             _connections_of_sendmail(sendmail)]  # fmt: skip
+    yield from judged(sendmail_ports.subject(port), found, site)
+
+
+def _of_sendmail(sendmail: Sendmail, what: What, name: str) -> Limit:
+    text = sendmail.cf.option(name)
+    shown = sendmail_ports.seen(sendmail.origin(name), f"{name}={text}")
+    try:
+        value = number(text)
+    except ValueError as exc:
+        return Limit(what, None, shown, str(exc))
+    return Limit(what, megabytes(value) if what is SIZE else value, shown)
+
+
+def _connections_of_sendmail(sendmail: Sendmail) -> Limit:
+    """FEATURE(conncontrol) asks the access map; MaxDaemonChildren bounds all clients together. Clients that the map lets relay
+    (`Connect:... RELAY`) are not counted: check_relay ends before (tried: 127.0.0.1, and a stranger)."""
+    everybody = _of_sendmail(sendmail, CONNECTIONS, "MaxDaemonChildren")
+    rules = [rule for found in sendmail.cf.reached("check_relay").values() for rule in found]
+    asked = [rule for rule in rules if _BY_CLIENT in f"{rule.left} {rule.right}"]
+    if not asked:
+        return everybody
+    access = sendmail.access
+    if access is None or access.problem:
+        shown = sendmail_ports.seen(sendmail.where(asked[0]), str(asked[0]))
+        return Limit(CONNECTIONS, None, shown, access.problem if access else "the access map was not read")
+    usual = [entry for entry in sendmail.entries("clientconn") if not entry.key]
+    shown = sendmail_ports.seen(access.path, str(usual[0]) if usual else "no ClientConn: for everybody")
+    try:
+        value = number(usual[0].value) if usual else None
+    except ValueError as exc:
+        return Limit(CONNECTIONS, None, shown, str(exc))
+    if value is None:
+        return everybody if everybody.value is not None else Limit(CONNECTIONS, None, shown)
+    return Limit(CONNECTIONS, min(value, everybody.value or value), shown)
 
 
 @control("RATE-02", "opensmtpd")
