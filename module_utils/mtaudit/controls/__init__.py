@@ -51,3 +51,4 @@ from . import tls
 from . import traced
 from . import traced_exim
 from . import unknown_ports
+from . import web

@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 from ..certificate import Certificate, chain
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from . import accounts, fail2ban, log_keeping, packages, role_mail, sockets
+from . import accounts, fail2ban, log_keeping, packages, role_mail, sockets, web
 from .accounts import Accounts
 from .fail2ban import Fail2ban
 from .log_keeping import Logs
@@ -22,6 +22,7 @@ from .packages import Packages
 from .role_mail import RoleMail
 from .sockets import Socket
 from .uses import SECRET, Around, Daemon, Process, UsedFile, Uses, failed
+from .web import Web
 
 Programs = Sequence[tuple[str, Optional[Callable[[Around, Any], Uses]], Sequence[Any]]]
 
@@ -74,6 +75,7 @@ class Host:
     guard: Fail2ban = field(default_factory=Fail2ban)
     sockets: list[Socket] = field(default_factory=list)  # on the ports of SMTP, where others can reach them
     names: frozenset[str] = frozenset()  # of every process
+    web: Web = field(default_factory=Web)
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -106,6 +108,10 @@ def _guard(around: Around, _programs: Programs, host: Host) -> None:
 
 def _sockets(around: Around, _programs: Programs, host: Host) -> None:
     host.sockets, host.names = sockets.read(around), frozenset(process.name for process in around.processes)
+
+
+def _web(around: Around, programs: Programs, host: Host) -> None:
+    host.web = web.read(around, programs)
 
 
 def _packages(around: Around, _programs: Programs, host: Host) -> None:
@@ -247,6 +253,7 @@ _PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
     ("RCPT-02",): _roles,
     ("AUTH-06",): _guard,
     ("RELAY-06",): _sockets,
+    ("WEB-01", "WEB-02", "WEB-03"): _web,
     ("PATCH-01",): _packages,
     ("LOG-03", "LOG-04", "LOG-05"): _logs,
     ("LOG-05",): _log_files,

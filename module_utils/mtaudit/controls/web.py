@@ -1,0 +1,98 @@
+"""Controls on mail from web applications: traceable, by a login of their own, and not by sendmail(1) as anybody."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from ..address import contains
+from ..control import Evaluate, Site, control
+from ..finding import HOST, Evidence, Finding, Method, fail, notapplicable, passed, unknown
+from ..readers.php import Place
+from ..readers.system import Host
+from ..readers.web import logins, msmtp_file
+from ..text import printable
+
+_LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
+
+
+def _with_php(function: Evaluate) -> Evaluate:
+    def evaluate(host: Host, site: Site) -> Iterator[Finding]:
+        if host.web.problem:
+            yield unknown(HOST, "how PHP sends mail is not known", host.web.problem)
+        elif not host.web.sites:
+            yield notapplicable(HOST, "no web application runs here", "no PHP for web pages is in Debian's places, /etc/php")
+        else:
+            yield from function(host, site)
+
+    return evaluate
+
+
+def _seen(place: Place, name: str, text: str = "") -> Evidence:
+    value = place.value(name)
+    return Evidence(Method.CONFIG, printable(value.where), printable(text or f"{place}: {name} = {value.text or 'off'}"))
+
+
+def _first(wrong: list[Evidence]) -> str:
+    return f"{wrong[0].text}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}"
+
+
+@control("WEB-03", "os")
+@_with_php
+def mail_of_php_names_its_script(host: Host, site: Site) -> Iterator[Finding]:
+    places = [place for place in host.web.places if place.mails]
+    wrong = [_seen(place, name) for place in places for name in ("mail.add_x_header", "mail.log")
+             if place.value(name).text in ("", "0")]  # fmt: skip
+    if wrong:
+        yield fail(HOST, f"mail of PHP does not tell which script sent it: {_first(wrong)}", *wrong)
+    else:
+        yield passed(HOST, "mail of PHP names its script, in a header and in a log")
+
+
+@control("WEB-02", "os")
+@_with_php
+def web_mail_has_a_login_of_its_own(host: Host, site: Site) -> Iterator[Finding]:
+    wrong: list[Evidence] = []
+    doubts: list[str] = []
+    users: dict[tuple[str, str], str] = {}
+    for place in (place for place in host.web.sites if place.mails):
+        command = place.value("sendmail_path").text.split()
+        file = msmtp_file(command)
+        if not file:
+            wrong.append(_seen(place, "sendmail_path"))
+            continue
+        text = host.web.msmtp.get(file)
+        names = [command[n + 1] for n, word in enumerate(command[:-1]) if word in ("-a", "--account")]
+        login = logins(text or "").get(names[0] if names else "default", "")
+        if text is None:
+            doubts.append(f"{file}, where msmtp has its logins, could not be read")
+        elif not login:
+            wrong.append(_seen(place, "sendmail_path", f"{place}: msmtp logs in nowhere, by {file}"))
+        elif users.setdefault((file, login), place.user) != place.user:
+            wrong.append(_seen(place, "sendmail_path", f"{place}: {place.user} logs in as {login}, as {users[file, login]} does"))
+    if wrong:
+        yield fail(HOST, f"web applications send mail without a login of their own: {_first(wrong)}", *wrong)
+    elif doubts:
+        yield unknown(HOST, "whether web applications send mail with a login of their own is not known", printable(doubts[0]))
+    else:
+        yield passed(HOST, "mail of web applications goes out with a login for each account that they run as")
+
+
+@control("WEB-01", "os")
+@_with_php
+def web_accounts_hand_in_no_mail(host: Host, site: Site) -> Iterator[Finding]:
+    allowed = [handed for handed in host.web.handed if handed.allowed]
+    doubts = [handed for handed in host.web.handed if handed.allowed is None]
+    ports = sorted({port.port for servers in site.servers.values() for server in servers for port in server.smtp
+                    if any(contains(server.trusted, address) for address in _LOOPBACK)})  # fmt: skip
+    if allowed:
+        shown = [Evidence(Method.CONFIG, printable(h.where), printable(f"{h.account}: {h.text}")) for h in allowed]
+        yield fail(HOST, f"{printable(allowed[0].account)}, whom web applications run as, may hand in mail with sendmail", *shown)
+    elif doubts:
+        yield unknown(HOST, "whether web applications may hand in mail is not known", printable(doubts[0].reason))
+    elif ports:
+        reason = f"port {', '.join(map(str, ports))} relays for every account here; what the firewall says of that is not read"
+        yield unknown(HOST, "whether web applications may send without a login is not known", reason)
+    else:
+        names = ", ".join(handed.account for handed in host.web.handed)
+        yield passed(HOST, printable(f"{names} may neither hand in mail with sendmail nor relay by way of loopback"))
