@@ -36,6 +36,7 @@ from . import rates_mta
 from . import recipients
 from . import recipients_exim
 from . import recipients_opensmtpd
+from . import refused
 from . import relay
 from . import relay_dovecot
 from . import relay_exim

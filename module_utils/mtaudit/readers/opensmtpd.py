@@ -43,8 +43,8 @@ def read(runner: Runner) -> list[OpenSmtpd]:
     smtpd = OpenSmtpd(file, command=tuple(command[1:]), running=bool(command))
     try:
         smtpd.version = _version(runner)
-        smtpd.config = _Files(runner).config(file, macros)
         _accepted(runner, ["smtpd", "-n", "-f", file, *options])
+        smtpd.config = _Files(runner).config(file, macros)
     except ReadError as exc:
         # What the running daemon was started with is then not what the file says.
         smtpd.config, smtpd.problem = Config(), printable(str(exc))

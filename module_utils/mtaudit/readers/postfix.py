@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Optional
@@ -84,14 +85,16 @@ def read(runner: Runner) -> list[Postfix]:
 def read_instance(runner: Runner, directory: str, primary: Optional[Postfix] = None) -> Postfix:
     """One instance; an empty directory means Postfix's built-in one. Two spawns, and one per table that is not plain text."""
     option = ["-c", directory] if directory else []
+    said: dict[str, None] = {}
     try:
-        settings = _postconf(runner, option)
+        settings = _postconf(runner, option, said)
         directory = directory or _settings(settings).get("config_directory", "/etc/postfix")
-        services = _postconf(runner, [*option, "-M"])
+        services = _postconf(runner, [*option, "-M"], said)
         main_text, master_text = runner.read(f"{directory}/main.cf"), runner.read(f"{directory}/master.cf")
     except ReadError as exc:
         return Postfix(directory or "/etc/postfix", primary=primary, problem=printable(str(exc)))
     postfix = parse(directory, settings, services, main_text, master_text, primary)
+    postfix.warnings = tuple(said)
     _read_surroundings(runner, postfix)
     _read_references(runner, postfix)
     return postfix
@@ -110,8 +113,10 @@ def parse(directory: str, settings: str, services: str, main_text: str, master_t
                    known=frozenset(printed))
 
 
-def _postconf(runner: Runner, options: list[str]) -> str:
+def _postconf(runner: Runner, options: list[str], said: dict[str, None]) -> str:
+    """What it prints; `said` gets its warnings, each once."""
     done = runner.run(["postconf", *options])
+    said.update(dict.fromkeys(re.findall(r"(?m)^\S+: warning: (.+)$", done.stderr)))
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no message"]
         fatal = next((line for line in lines if "fatal:" in line), lines[-1])

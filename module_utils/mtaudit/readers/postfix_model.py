@@ -164,7 +164,7 @@ class Postfix:
     `recipients` are the tables behind the maps of recipients, by their names there. `submitted` is what leaves of those who log
     in, by the label of the smtpd, and `sasl` what Cyrus SASL is told, where that checks the passwords. `known` are the parameters
     that postconf prints: those that this version has, and what others refer to. `primary` is the default instance, None for that
-    one itself.
+    one itself. `warnings` are postconf's own.
     """
 
     config_directory: str
@@ -184,6 +184,7 @@ class Postfix:
     sasl: Mapping[str, Sasl] = field(default_factory=dict)
     submitted: Mapping[str, tuple[Written, ...]] = field(default_factory=dict)
     problem: str = ""
+    warnings: tuple[str, ...] = ()
     known: frozenset[str] = frozenset()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 

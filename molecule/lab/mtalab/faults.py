@@ -29,7 +29,7 @@ for attempt in 1 2 3 4 5; do postfix reload && exit 0; sleep 1; done
 echo 'postfix reload failed:'; journalctl --no-pager -o cat -n 8; exit 1
 """
 # A copy's sshd and Postfix answer before this; what a fault itself waits for counts too.
-PLANT_S = 60.0
+PLANT_S = 120.0  # some install packages
 
 
 @dataclass(frozen=True)
