@@ -19,6 +19,7 @@ from . import guessing_session
 from . import headers_exim
 from . import icewarp
 from . import inbound_exim
+from . import inbound_others
 from . import inbound_postfix
 from . import info
 from . import info_exim

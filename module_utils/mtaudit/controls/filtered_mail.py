@@ -154,7 +154,7 @@ def _of_sendmail(sendmail: Sendmail, port: Listener, site: Site, what: str) -> W
     return Way(sendmail_ports.subject(port), what, sendmail_filters.filters(sendmail, port, site), [where])
 
 
-def _strangers_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Ways:
+def strangers_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Ways:
     if sendmail.login_required(sendmail.daemon_of(port)):
         yield passed(sendmail_ports.subject(port), "nothing is accepted before a login")
     else:
@@ -176,7 +176,7 @@ def _outgoing_of_sendmail(sendmail: Sendmail, site: Site) -> Iterator[Finding]:
         yield from judged([replace(_of_sendmail(sendmail, own, site, LOCAL), subject=HOST)], site, scanned)
 
 
-_register("sendmail", sendmail_ports.each_listener, _strangers_of_sendmail, _outgoing_of_sendmail)
+_register("sendmail", sendmail_ports.each_listener, strangers_of_sendmail, _outgoing_of_sendmail)
 
 
 # OpenSMTPD
@@ -194,7 +194,7 @@ def _of_opensmtpd(smtpd: OpenSmtpd, about: Subject, listens: Sequence[Listen], s
         yield Way(about, what, found, [opensmtpd_ports.seen(listen.where, listen.text)])
 
 
-def _strangers_of_opensmtpd(smtpd: OpenSmtpd, port: Listener, site: Site) -> Ways:
+def strangers_of_opensmtpd(smtpd: OpenSmtpd, port: Listener, site: Site) -> Ways:
     about = opensmtpd_ports.subject(port)
     open_ = [p.listen for p, _ in smtpd.ports_of(port) if p.listen.auth != "auth" and not p.listen.verify]
     if open_:
@@ -221,4 +221,4 @@ def _outgoing_of_opensmtpd(smtpd: OpenSmtpd, site: Site) -> Iterator[Finding]:
         yield from judged(ways if socket else [plain], site, scanned)
 
 
-_register("opensmtpd", opensmtpd_ports.each_listener, _strangers_of_opensmtpd, _outgoing_of_opensmtpd)
+_register("opensmtpd", opensmtpd_ports.each_listener, strangers_of_opensmtpd, _outgoing_of_opensmtpd)

@@ -82,7 +82,9 @@ def _cleanup(postfix: Postfix) -> Service:
 @exim_ports.each_listener
 def no_scanner_fails_open(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
     subject = exim_ports.subject(port)
-    asked = [(s, c) for acl in exim.config.acls.values() for s in acl for c in s.conditions if c.name in _SCANNING]
+    handed_over = {exim.options.get(name, "") for name in ("acl_not_smtp", "acl_not_smtp_start", "acl_not_smtp_mime")}
+    acls = [acl for name, acl in exim.config.acls.items() if name not in handed_over]  # those that mail by SMTP comes to
+    asked = [(s, c) for acl in acls for s in acl for c in s.conditions if c.name in _SCANNING]
     if not asked:
         yield passed(subject, "no ACL asks a scanner")
     for name in _SCANNING:
