@@ -190,7 +190,7 @@ listeners:
     before_tls: {description: Capabilities and mechanisms in clear., type: dict, returned: when tried}
     inside_tls: {description: Those inside TLS., type: dict, returned: when tried}
     login_in_clear: {description: "taken, asked, refused or unknown, and the answer.", type: dict, returned: when tried}
-    recipients: {description: Answers for the known and the random mailbox., type: dict, returned: when tried}
+    recipients: {description: "Answers for a known and a random mailbox, and others.", type: dict, returned: when tried}
     vrfy: {description: The same for VRFY., type: dict, returned: when tried}
     expn: {description: The same for EXPN., type: dict, returned: when tried}
     help: {description: The answer to HELP., type: str, returned: when tried}

@@ -25,7 +25,7 @@ SERVICES = [
     {"port": 25}, {"port": 587}, {"port": 465, "tls": True}, {"port": 143, "protocol": "imap"},
     {"port": 993, "protocol": "imap", "tls": True},
 ]  # fmt: skip
-ASKED = ("AUTH-01", "AUTH-02", "AUTH-05", "INFO-01", "INFO-02", "RCPT-01", "PATCH-02")
+ASKED = ("AUTH-01", "AUTH-02", "AUTH-05", "INFO-01", "INFO-02", "RCPT-01", "RCPT-02", "PATCH-02")
 SHOWN_IN_CLEAR = [
     "postconf -P submission/inet/smtpd_tls_auth_only=no submission/inet/smtpd_tls_security_level=may",
     "postconf -e smtpd_forbid_bare_newline=no 'smtpd_banner=$myhostname ESMTP $mail_name ($mail_version)'",

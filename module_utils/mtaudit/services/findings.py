@@ -10,6 +10,7 @@ from ..certificate import Certificate, date_problem, name_problem
 from ..finding import Evidence, Finding, Method, Status, Subject
 from ..listeners import for_people
 from ..mechanisms import PLAIN, weak, why_weak
+from ..readers.local_users import ROLES
 from .disclosed import disclosed_version
 from .seen import Attempt, BareLf, Said, Seen, Service, Target, Trial
 from .smtp_questions import MX_PORT
@@ -80,7 +81,7 @@ def findings_of(look: Look) -> Iterator[Finding]:
 
 
 def _silent(look: Look, control: str) -> Optional[Finding]:
-    if control in ("AUTH-02", "RCPT-01") and not (look.is_smtp and look.service.port == MX_PORT):
+    if control in ("AUTH-02", "RCPT-01", "RCPT-02") and not (look.is_smtp and look.service.port == MX_PORT):
         return None
     if control in ("INFO-01", "PATCH-02") and not look.is_smtp:
         return None
@@ -282,6 +283,33 @@ def _is_unknown_user(said: Said) -> bool:
     return said.enhanced.endswith(".1.1") or any(words in text for words in ("user unknown", "unknown user", "no such user"))
 
 
+def _role_mailboxes(look: Look) -> Optional[Finding]:
+    """RCPT-02: of services that take mail from strangers. A mailbox for everything takes these as well, whoever reads it."""
+    if not look.is_smtp or look.service.port != MX_PORT:
+        return None
+    answers = look.seen.recipients
+    roles, known, random = [answers.get(role) for role in ROLES], answers.get("known"), answers.get("random")
+    said = [answer for answer in roles if answer is not None]
+    if len(said) < len(ROLES):
+        why = look.cut("recipients") or "no local domain is known to ask for them in"
+        return look.unknown("could not find out whether mail for postmaster and abuse is taken", why)
+    refused = [answer for answer in said if answer.code >= 500]
+    if refused and known is not None and known.good:
+        return look.fail(f"refuses mail for {', '.join(_asked_for(answer) for answer in refused)}", *refused)
+    if not all(answer.good for answer in said):
+        why = "the mailbox that exists was refused as well" if known else "no mailbox that exists is declared (known_recipient)"
+        why = next((f"put off: {answer.text}" for answer in said if 400 <= answer.code < 500), why)
+        return look.unknown("could not find out whether mail for postmaster and abuse is taken", why, *said)
+    if random is not None and random.good:
+        why = "every mailbox is taken: that these are says nothing"
+        return look.unknown("could not find out whether mail for postmaster and abuse is read", why, random)
+    return look.passed("takes mail for postmaster and abuse")
+
+
+def _asked_for(said: Said) -> str:
+    return said.question.partition("<")[2].rstrip(">")
+
+
 def _smuggling(look: Look) -> Optional[Finding]:
     """PATCH-02."""
     smuggled = look.seen.smuggled
@@ -298,5 +326,6 @@ def _smuggling(look: Look) -> Optional[Finding]:
 
 CONTROLS: Mapping[str, Callable[[Look], Optional[Finding]]] = {
     "AUTH-01": _plain_logins, "AUTH-02": _login_at_port_25, "AUTH-05": _weak_mechanisms, "TLS-01": _tls, "INFO-01": _accounts,
-    "INFO-02": _versions, "RCPT-01": _unknown_recipients, "PATCH-02": _smuggling,
+    "INFO-02": _versions, "RCPT-01": _unknown_recipients, "RCPT-02": _role_mailboxes,
+    "PATCH-02": _smuggling,
 }  # fmt: skip

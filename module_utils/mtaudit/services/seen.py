@@ -122,7 +122,7 @@ class Seen:
     in_clear: Attempt = field(default_factory=Attempt)
     in_tls: Attempt = field(default_factory=Attempt)
     starttls: Optional[Said] = None
-    recipients: dict[str, Said] = field(default_factory=dict)  # "known", "random" and "foreign"
+    recipients: dict[str, Said] = field(default_factory=dict)  # "known", "random", "foreign", "postmaster", "abuse"
     verify: dict[str, Said] = field(default_factory=dict)
     expand: dict[str, Said] = field(default_factory=dict)
     help: Optional[Said] = None

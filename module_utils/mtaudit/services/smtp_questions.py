@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable
 from typing import Callable, Union
 
+from ..readers.local_users import ROLES
 from ..redact import MASK
 from ..smtp.connection import SessionEnded
 from ..smtp.dialogue import Session
@@ -128,10 +129,13 @@ class SmtpQuestions:
         return True
 
     async def _ask_recipients(self, session: Session) -> None:
-        """A mailbox that exists, one that does not and one of another domain, in one transaction that is given up."""
+        """A mailbox that exists, one that does not, one of another domain, and on port 25 those that every domain must have
+        (RFC 5321 4.5.1, RFC 2142 2), in one transaction that is given up."""
         if not self._domain:
             return
         boxes = {"known": self._target.known_recipient, "random": self._random, "foreign": self._foreign}
+        if self._service.port == MX_PORT:
+            boxes.update((role, f"{role}@{self._domain}") for role in ROLES)
         boxes = {name: box for name, box in boxes.items() if box}
         lines = [f"MAIL FROM:<{self.sender}>", *(f"RCPT TO:<{box}>" for box in boxes.values()), "RSET"]
         replies = await session.commands(lines)

@@ -169,6 +169,22 @@ def test_recipients_are_not_judged_without_one_that_is_taken(rcpt: str, status: 
     assert said(of_fake(Fake(rcpt=lambda client, address: rcpt)))["RCPT-01"] == status
 
 
+@pytest.mark.parametrize(
+    ("taken", "refusal", "status"),
+    [
+        ((KNOWN, "postmaster", "abuse"), "550 5.1.1 User unknown", "pass"),
+        ((KNOWN, "postmaster"), "550 5.1.1 User unknown", "fail"),
+        ((KNOWN,), "550 5.1.1 User unknown", "fail"),
+        ((KNOWN, "postmaster"), "450 4.2.0 greylisted, try again", "unknown"),
+        ((), "550 5.7.1 you are blocked", "unknown"),
+        (("",), "", "unknown"),  # everything is taken
+    ],
+)
+def test_postmaster_and_abuse_are_taken(taken: tuple[str, ...], refusal: str, status: str) -> None:
+    fake = Fake(rcpt=lambda client, rcpt: "250 2.1.5 Ok" if rcpt.startswith(taken) else refusal)
+    assert said(of_fake(fake))["RCPT-02"] == status
+
+
 def test_unknown_recipients_put_off_for_good_and_for_now() -> None:
     for text, status in (("450 4.1.1 User unknown", "informational"), ("451 4.7.1 greylisted", "unknown")):
         fake = Fake(rcpt=lambda client, rcpt, text=text: "250 2.1.5 Ok" if rcpt == KNOWN else text)
