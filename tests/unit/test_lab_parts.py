@@ -255,19 +255,19 @@ def test_too_little_room_stops_before_anything_is_built(tmp_path: Path, monkeypa
     class NothingBuilt(engine.Podman):
         def run(self, *words: str, **_options: object) -> engine.Result:  # type: ignore[override]
             asked.append(words)
-            return engine.Result(0, f"{tmp_path}\n" if words[0] == "info" else "", "")
+            return engine.Result(int(words[0] == "image"), f"{tmp_path}\n" if words[0] == "info" else "", "")
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 300 * 10**6}))
     with pytest.raises(engine.LabError, match=r"2 images are to be made, .* about 0\.4 GB in .* and 0\.3 GB are free"):
         Images(load(), NothingBuilt(tmp_path)).build({"router"})
-    assert {words[0] for words in asked} == {"images", "info"}
+    assert {words[0] for words in asked} == {"image", "info"}
 
 
 def test_base_systems_are_built_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two at a time: what waits for its parent would keep the other base system from being made beside the first."""
     class NothingBuilt(engine.Podman):
         def run(self, *words: str, **_options: object) -> engine.Result:  # type: ignore[override]
-            return engine.Result(0, f"{tmp_path}\n" if words[0] == "info" else "", "")
+            return engine.Result(int(words[0] == "image"), f"{tmp_path}\n" if words[0] == "info" else "", "")
 
     images = Images(load(), NothingBuilt(tmp_path))
     monkeypatch.setattr(images, "_build_one", lambda _image: None)
