@@ -64,7 +64,7 @@ def _judged(
 
 def strange(milters: Iterable[Called]) -> str:
     """Why it is not known what a filter does to the header; rspamd and signers leave Received lines alone unless told."""
-    return next((one.reason for one in milters if one.kind is Kind.UNKNOWN), "")
+    return next((one.reason for one in milters if one.kind in (Kind.UNKNOWN, Kind.SILENT)), "")
 
 
 def _postfix(smtp: SmtpService, site: Site, judge: Judge) -> Iterator[Finding]:
