@@ -48,7 +48,7 @@ class Outcome:
         return str(self.statement)
 
 
-class _Verdict(Enum):
+class Verdict(Enum):
     ACCEPT = "accept"
     REJECT = "reject"
 
@@ -63,7 +63,7 @@ class _Open:
 
 
 @dataclass
-class _Trail:
+class Trail:
     """What a walk met on its way: doubts that may have refused, and what may have accepted before."""
 
     may_refuse: list[_Open] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Walk:
         refused = self._refused_at_once()
         if refused is not None:
             return refused
-        trail = _Trail()
+        trail = Trail()
         for stage in _STAGES:
             ended = self._stage(stage, trail)
             if ended is not None:
@@ -97,7 +97,7 @@ class Walk:
 
     def stage(self, name: str) -> Outcome:
         """What one optional ACL says by itself; nothing stands in the way where it is unset. Never raises Doubt."""
-        trail = _Trail()
+        trail = Trail()
         return self._stage(name, trail) or self._accepted(trail)
 
     def _by_name(self, condition: str, text: str, key: str) -> bool:
@@ -111,7 +111,7 @@ class Walk:
             return Outcome(Answer.UNKNOWN, doubt=f"host_reject_connection: {exc}")
         return None
 
-    def _stage(self, stage: str, trail: _Trail) -> Optional[Outcome]:
+    def _stage(self, stage: str, trail: Trail) -> Optional[Outcome]:
         """None when the session goes on after this ACL."""
         option = self._exim.options.get(stage, "")
         try:
@@ -124,7 +124,7 @@ class Walk:
             # Without an ACL for RCPT Exim refuses every recipient; the others are optional.
             return Outcome(Answer.REJECT) if stage == "acl_smtp_rcpt" else None
         maybe = len(trail.may_accept)
-        if self._run(acl, trail, 0) is _Verdict.ACCEPT:
+        if self._run(acl, trail, 0) is Verdict.ACCEPT:
             del trail.may_accept[maybe:]
             return None
         if len(trail.may_accept) > maybe and stage == "acl_smtp_rcpt":
@@ -134,23 +134,23 @@ class Walk:
             return None
         return Outcome(Answer.REJECT, trail.statement)
 
-    def _accepted(self, trail: _Trail) -> Outcome:
+    def _accepted(self, trail: Trail) -> Outcome:
         if trail.may_refuse:
             return self._undecided(trail.may_refuse[0], trail)
         return Outcome(Answer.OK, trail.statement, tuple(trail.matched))
 
-    def _undecided(self, why: _Open, trail: _Trail) -> Outcome:
+    def _undecided(self, why: _Open, trail: Trail) -> Outcome:
         return Outcome(Answer.UNKNOWN, why.statement, tuple(trail.matched), why.reason, why.about)
 
-    def _run(self, acl: tuple[Statement, ...], trail: _Trail, depth: int) -> _Verdict:
+    def _run(self, acl: tuple[Statement, ...], trail: Trail, depth: int) -> Verdict:
         for statement in acl:
             found = self._statement(statement, trail, depth)
             if found is not None:
                 trail.statement = statement
                 return found
-        return _Verdict.REJECT  # the end of an ACL is an implicit deny
+        return Verdict.REJECT  # the end of an ACL is an implicit deny
 
-    def _statement(self, statement: Statement, trail: _Trail, depth: int) -> Optional[_Verdict]:
+    def _statement(self, statement: Statement, trail: Trail, depth: int) -> Optional[Verdict]:
         """What one statement decides, None when the next one is asked."""
         matched: list[tuple[Condition, Matched]] = []
         doubt: Optional[_Open] = None
@@ -173,22 +173,22 @@ class Walk:
                 matched.append((condition, self._lists.decided))
         return self._met(statement, matched, doubt, trail)
 
-    def _failed(self, statement: Statement, endpass: bool, doubt: Optional[_Open], trail: _Trail) -> Optional[_Verdict]:
+    def _failed(self, statement: Statement, endpass: bool, doubt: Optional[_Open], trail: Trail) -> Optional[Verdict]:
         """A condition is false. After a doubt before `endpass` it is open whether the statement was left earlier."""
         if statement.verb == "require" or statement.verb == "accept" and endpass and not doubt:
-            return _Verdict.REJECT
+            return Verdict.REJECT
         if doubt and endpass:
             trail.may_refuse.append(doubt)
         return None
 
     def _met(
-        self, statement: Statement, matched: list[tuple[Condition, Matched]], doubt: Optional[_Open], trail: _Trail
-    ) -> Optional[_Verdict]:
+        self, statement: Statement, matched: list[tuple[Condition, Matched]], doubt: Optional[_Open], trail: Trail
+    ) -> Optional[Verdict]:
         """All conditions hold, or may hold where there is a doubt."""
         if statement.verb == "accept":
             if not doubt:
                 trail.matched += matched
-                return _Verdict.ACCEPT
+                return Verdict.ACCEPT
             trail.may_accept.append(doubt)
         elif statement.verb == "require":
             trail.matched += matched
@@ -196,11 +196,11 @@ class Walk:
                 trail.may_refuse.append(doubt)
         elif statement.verb != "warn":  # deny, drop, defer; discard takes the recipient and throws it away
             if not doubt:
-                return _Verdict.REJECT
+                return Verdict.REJECT
             trail.may_refuse.append(doubt)
         return None
 
-    def _holds(self, condition: Condition, verb: str, trail: _Trail, depth: int) -> bool:
+    def _holds(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         """Whether a condition is true. Raises Doubt, and ForcedFailure for one that Exim skips."""
         self._lists.decided = None
         if condition.name in _MODIFIERS:
@@ -217,7 +217,7 @@ class Walk:
         except (Doubt, ForcedFailure):
             self._expander.acl_variables[name] = None
 
-    def _plain(self, condition: Condition, verb: str, trail: _Trail, depth: int) -> bool:
+    def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         """The condition without its `!`."""
         session, name, value = self._session, condition.name, condition.value
         recipient, sender = session.recipient.rpartition("@"), session.sender.rpartition("@")
@@ -261,7 +261,7 @@ class Walk:
             return True
         raise Doubt(f"verify = {value} is not evaluated")
 
-    def _nested(self, value: str, trail: _Trail, depth: int) -> bool:
+    def _nested(self, value: str, trail: Trail, depth: int) -> bool:
         """An ACL as a condition: true when it accepts."""
         name = self._expander.expand(value).split()
         if depth >= _NESTING or not name:
@@ -269,8 +269,8 @@ class Walk:
         acl = self._exim.acl("acl", name[0])
         if acl is None:
             raise Doubt(f"there is no ACL {name[0]}")
-        inner = _Trail()
-        accepted = self._run(acl, inner, depth + 1) is _Verdict.ACCEPT
+        inner = Trail()
+        accepted = self._run(acl, inner, depth + 1) is Verdict.ACCEPT
         self._lists.decided = inner.matched[-1][1] if accepted and inner.matched else None
         if inner.may_refuse and accepted or inner.may_accept and not accepted:
             raise Doubt((inner.may_refuse or inner.may_accept)[0].reason)

@@ -21,7 +21,7 @@ from ..readers.sendmail import Sendmail
 from . import exim_ports, inbound_exim, inbound_postfix, opensmtpd_ports, postfix_ports, sendmail_filters, sendmail_ports
 from .exim_login import each_port_with_logins
 from .exim_paths import Finder
-from .exim_walk import Answer, Walk, _Trail, _Verdict
+from .exim_walk import Answer, Trail, Verdict, Walk
 from .filtering import LOCAL, LOGINS, STRANGERS, Judge, Way, enforced, judged, scanned
 from .opensmtpd_login import NO_LOGIN
 from .opensmtpd_walk import RSPAMD, filters_named
@@ -92,19 +92,19 @@ _register("postfix", postfix_ports.each_listener, _strangers_of_postfix, _outgoi
 class _Found(Walk):
     """A message that the scanner does not like, and nothing else: the conditions on what it says are true."""
 
-    def _statement(self, statement: Statement, trail: _Trail, depth: int) -> Optional[_Verdict]:
+    def _statement(self, statement: Statement, trail: Trail, depth: int) -> Optional[Verdict]:
         if statement.verb in ("deny", "drop", "defer", "require", "discard") and not _SCANNED.search(str(statement)):
             return None
         return super()._statement(statement, trail, depth)
 
-    def _plain(self, condition: Condition, verb: str, trail: _Trail, depth: int) -> bool:
+    def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         if condition.name == "spam" or condition.name == "condition" and "$spam_" in condition.value.replace("{", ""):
             return True
         return super()._plain(condition, verb, trail, depth)
 
 
 class _Forged(Walk):
-    def _plain(self, condition: Condition, verb: str, trail: _Trail, depth: int) -> bool:
+    def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         return condition.name == "dmarc_status" or super()._plain(condition, verb, trail, depth)
 
 

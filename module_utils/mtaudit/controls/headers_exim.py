@@ -15,7 +15,7 @@ from ..readers.exim_syntax import Condition, Statement
 from ..readers.postfix_samples import FOREIGN_DOMAINS
 from .exim_login import each_port_with_logins, sending, taken
 from .exim_ports import decided, option, seen, subject
-from .exim_walk import Answer, Walk, _Trail, _Verdict
+from .exim_walk import Answer, Trail, Verdict, Walk
 
 
 class _Marking(Walk):
@@ -25,7 +25,7 @@ class _Marking(Walk):
     retained = False  # no Sender header is added, whatever else is said of it (tried on 4.96)
     _doubted = False  # whether it is open that the rest of this statement is reached
 
-    def _statement(self, statement: Statement, trail: _Trail, depth: int) -> Optional[_Verdict]:
+    def _statement(self, statement: Statement, trail: Trail, depth: int) -> Optional[Verdict]:
         outside = self._doubted
         self._doubted = outside and depth > 0
         try:
@@ -33,7 +33,7 @@ class _Marking(Walk):
         finally:
             self._doubted = outside
 
-    def _holds(self, condition: Condition, verb: str, trail: _Trail, depth: int) -> bool:
+    def _holds(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         if condition.name == "control" and condition.value.startswith("submission"):
             self.marked = self.marked or not self._doubted
             self.retained = self.retained or "sender_retain" in condition.value

@@ -12,7 +12,7 @@ from ..readers.exim import Exim
 from ..readers.exim_syntax import Condition
 from .exim_login import each_port_with_logins, sending, taken
 from .exim_ports import decided, option, seen, subject
-from .exim_walk import Answer, Outcome, Walk, _Trail
+from .exim_walk import Answer, Outcome, Trail, Walk
 from .rates import per_hour
 
 _BY_LOGIN = re.compile(r"authenticated_(?:id|sender)|auth[12]\b")
@@ -24,7 +24,7 @@ class _Over(Walk):
 
     asked = False  # whether it came to such a limit, perhaps by a doubt
 
-    def _plain(self, condition: Condition, verb: str, trail: _Trail, depth: int) -> bool:
+    def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         if condition.name == "ratelimit":
             counts = bool(_BY_LOGIN.search(condition.value))
             self.asked = self.asked or counts

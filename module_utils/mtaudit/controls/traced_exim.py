@@ -16,7 +16,7 @@ from ..readers.submitted import ADDRESSES, HELO, LOGIN, NAME, Written
 from .exim_login import each_port_with_logins
 from .exim_paths import Finder
 from .exim_ports import option, seen, subject
-from .exim_walk import Walk, _Trail
+from .exim_walk import Trail, Walk
 from .traced import Judge, hides_the_client, names_the_account
 
 _STAGES = ("acl_smtp_mail", "acl_smtp_rcpt", "acl_smtp_predata", "acl_smtp_data")
@@ -32,7 +32,7 @@ class _Adds(Walk):
         self.added: list[str] = []
         self._unsure: list[Statement] = []
 
-    def _holds(self, condition: Condition, verb: str, trail: _Trail, depth: int) -> bool:
+    def _holds(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         statement = self.reached[-1][0]
         try:
             if condition.name == "add_header" and statement not in self._unsure:
