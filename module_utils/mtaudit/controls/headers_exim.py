@@ -7,15 +7,16 @@ from dataclasses import replace
 from typing import Optional
 
 from ..control import Site, control
-from ..finding import Finding, fail, passed, unknown
+from ..finding import Finding, fail, informational, passed, unknown
 from ..listeners import Listener
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt, Session
 from ..readers.exim_syntax import Condition, Statement
 from ..readers.postfix_samples import FOREIGN_DOMAINS
 from .exim_login import each_port_with_logins, sending, taken
+from .exim_paths import Finder
 from .exim_ports import decided, option, seen, subject
-from .exim_walk import Answer, Trail, Verdict, Walk
+from .exim_walk import Answer, Outcome, Trail, Verdict, Walk
 
 
 class _Marking(Walk):
@@ -23,6 +24,7 @@ class _Marking(Walk):
 
     marked = False
     retained = False  # no Sender header is added, whatever else is said of it (tried on 4.96)
+    perhaps_retained = ""  # what says so, where it is open whether it is reached
     _doubted = False  # whether it is open that the rest of this statement is reached
 
     def _statement(self, statement: Statement, trail: Trail, depth: int) -> Optional[Verdict]:
@@ -36,7 +38,9 @@ class _Marking(Walk):
     def _holds(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         if condition.name == "control" and condition.value.startswith("submission"):
             self.marked = self.marked or not self._doubted
-            self.retained = self.retained or "sender_retain" in condition.value
+            if "sender_retain" in condition.value:
+                self.retained = self.retained or not self._doubted
+                self.perhaps_retained = f"control = {condition.value}" if self._doubted else self.perhaps_retained
         try:
             return super()._holds(condition, verb, trail, depth)
         except Doubt:
@@ -48,7 +52,7 @@ class _Marking(Walk):
 @each_port_with_logins
 def headers_name_who_sends(exim: Exim, port: Listener, site: Site, methods: Sequence[str]) -> Iterator[Finding]:
     found = [_judged(exim, port, site, method) for method in methods]
-    yield max(found, key=lambda finding: ("pass", "unknown", "fail").index(finding.status.value))
+    yield max(found, key=lambda finding: ("pass", "informational", "unknown", "fail").index(finding.status.value))
 
 
 def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
@@ -65,6 +69,10 @@ def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
         marks, shown = _marks(exim, walk, method), decided(exim, outcome)
         if outcome.answer is Answer.UNKNOWN:
             return unknown(about, untold, outcome.doubt, *shown)
+        if not marks and _relays(exim, site, walk.outcome()):
+            return informational(about, "what takes this mail asks for no login, and relays for strangers: see there", *shown)
+        if not marks and walk.perhaps_retained:
+            return unknown(about, untold, f"whether {walk.perhaps_retained} is reached could not be evaluated", *shown)
         if not marks:
             shown += [seen(f"{exim.file} {s.where}", f"{s.verb} {c}") for s, c in walk.reached if c.name == "control"]
             shown += [option(exim, "local_from_check"), option(exim, "acl_smtp_data")]
@@ -84,8 +92,15 @@ def _others(session: Session) -> Iterator[str]:
     yield next(f"{name}@{domain}" for name in ("abuse", "root") if f"{name}@{domain}" != session.sender)
 
 
+def _relays(exim: Exim, site: Site, taking: Outcome) -> bool:
+    """Whether the statement that takes a login's mail takes a stranger's as well, on any port."""
+    finders = [Finder(exim, port, site) for port in exim.listeners]
+    outcomes = [finder.outcome(finder.session(tls=tls)) for finder in finders for tls in (False, True)]
+    return any(one.answer is Answer.OK and one.statement is taking.statement for one in outcomes)
+
+
 def _marks(exim: Exim, walk: _Marking, method: str) -> bool:
     """Debian switches local_from_check off, and then submission mode adds nothing; nor does it for a login that has no name."""
     named = exim.config.authenticators.get(method, {}).get("server_set_id")
     checked = exim.options.get("local_from_check", "true") == "true" and exim.options.get("local_sender_retain") != "true"
-    return bool(walk.marked and not walk.retained and checked and named)
+    return bool(walk.marked and not walk.retained and not walk.perhaps_retained and checked and named)
