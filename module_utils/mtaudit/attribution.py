@@ -51,9 +51,19 @@ def attribute(findings: Iterable[Finding]) -> list[Finding]:
         if finding.method == Method.CONFIG and finding.status in (Status.FAIL, Status.UNKNOWN) and finding.control in CAUSES:
             causes.setdefault(finding.subject, []).append(finding)
     return [
-        _attributed(f, [*causes.get(f.subject, []), *causes.get(HOST, [])], listed) if _is_open_answer(f) else f
+        _attributed(f, [*causes.get(f.subject, []), *causes.get(HOST, [])], listed)
+        if _is_open_answer(f)
+        else _held_back(f, listed)
         for f in listed
     ]
+
+
+def _held_back(finding: Finding, listed: list[Finding]) -> Finding:
+    """Where another look at the listener found it open to anybody, a forged sender that got through tells nothing."""
+    forged = finding.control == "SENDER-03" and finding.status == Status.FAIL and "local_recipient" in finding.conditions
+    if not forged or not any(_is_plain_variant(other, finding) for other in listed):
+        return finding
+    return replace(finding, status=Status.UNKNOWN, verdict="unknown", reason="relays for anybody, so no sender is held back")
 
 
 def _attributed(opened: Finding, causes: list[Finding], listed: list[Finding]) -> Finding:

@@ -187,6 +187,13 @@ def test_a_forged_sender_to_a_local_recipient_is_no_relay_and_no_other_controls_
     assert (open_ended.status, open_ended.reason) == (Status.UNKNOWN, "still put off after a retry")
 
 
+def test_where_anybody_relays_a_forged_sender_to_a_local_recipient_is_no_second_hole():
+    forged = probed("SENDER-03", "accepts", conditions=("ipv6", "local_sender", "local_recipient"))
+    found = lines(run_of([config("SENDER-03", Status.INFORMATIONAL)], [probed("RELAY-03", "proven_open"), forged]))
+    assert found[("SENDER-03", "listener *:25")].status == Status.INFORMATIONAL
+    assert found[("RELAY-03", "listener *:25")].status == Status.FAIL
+
+
 def test_a_neighbours_view_carries_its_vantage_as_condition():
     found = lines(run_of([], [probed("RELAY-03", "proven_open")], vantage="neighbour"))
     assert found[("RELAY-03", "listener *:25")].conditions == ("neighbour",)

@@ -12,6 +12,7 @@ from test_relay_controls import FIXTURES, load
     [
         ("RELAY-01/fail-exim-relay-nets-everybody", "informational"),
         ("RELAY-12/fail-exim-accept-encrypted", "informational"),
+        ("SENDER-03/fail-exim-local-sender-relays", "informational"),
         ("RELAY-13/fail-exim-pop-before-smtp", "unknown"),  # its list is not walked
         ("SENDER-02/fail-exim-headers-stay-as-they-are", "fail"),
     ],

@@ -69,7 +69,7 @@ def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
         marks, shown = _marks(exim, walk, method), decided(exim, outcome)
         if outcome.answer is Answer.UNKNOWN:
             return unknown(about, untold, outcome.doubt, *shown)
-        if not marks and _relays(exim, site, walk.outcome()):
+        if not marks and _relays(exim, site, session.sender, walk.outcome()):
             return informational(about, "what takes this mail asks for no login, and relays for strangers: see there", *shown)
         if not marks and walk.perhaps_retained:
             return unknown(about, untold, f"whether {walk.perhaps_retained} is reached could not be evaluated", *shown)
@@ -92,11 +92,14 @@ def _others(session: Session) -> Iterator[str]:
     yield next(f"{name}@{domain}" for name in ("abuse", "root") if f"{name}@{domain}" != session.sender)
 
 
-def _relays(exim: Exim, site: Site, taking: Outcome) -> bool:
-    """Whether the statement that takes a login's mail takes a stranger's as well, on any port."""
-    finders = [Finder(exim, port, site) for port in exim.listeners]
-    outcomes = [finder.outcome(finder.session(tls=tls)) for finder in finders for tls in (False, True)]
-    return any(one.answer is Answer.OK and one.statement is taking.statement for one in outcomes)
+def _relays(exim: Exim, site: Site, sender: str, taking: Outcome) -> bool:
+    """Whether the statement that takes a login's mail takes a stranger's as well, on any port, with either sender."""
+    for finder in (Finder(exim, port, site) for port in exim.listeners):
+        for session in (finder.session(tls=tls) for tls in (False, True)):
+            for outcome in (finder.outcome(session), finder.outcome(replace(session, sender=sender))):
+                if outcome.answer is Answer.OK and outcome.statement is taking.statement:
+                    return True
+    return False
 
 
 def _marks(exim: Exim, walk: _Marking, method: str) -> bool:
