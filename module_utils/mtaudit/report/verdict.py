@@ -274,9 +274,10 @@ def _details(answer: str, hosts: Sequence[HostAnswer], problems: Sequence[Proble
     expired = _expired(findings)
     if expired:
         yield f"{_many(expired, 'failure counts', 'failures count')} again: the waiver has expired."
-    taken = sum(finding.methods.get("probe") == DISCARDS and finding.status is Status.INFORMATIONAL for finding in findings)
+    discards = [f for f in findings if f.methods.get("probe") == DISCARDS and f.status is Status.INFORMATIONAL]
+    taken = {(finding.host, finding.subject) for finding in discards}
     if taken:
-        yield f"{_many(taken, 'listener', 'listeners')} took a foreign message that did not arrive: look where it went."
+        yield f"{_many(len(taken), 'listener', 'listeners')} took a foreign message that did not arrive: look where it went."
     doubtful = sum(finding.subject.name.endswith(DISAGREE) for finding in findings)
     if doubtful:
         yield f"In {_many(doubtful, 'place', 'places')} the methods disagree: one of them is wrong there."

@@ -91,7 +91,9 @@ def test_what_a_vantage_says_of_its_work_is_told_once(tmp_path: Path, reported: 
 def test_a_message_that_vanished_and_methods_that_disagree_are_told_first(tmp_path: Path, reported: Any) -> None:
     host = factory.good("mx1")
     host.findings.append(Finding("RELAY-10", factory.OPEN, Status.PASS, "closed"))
+    host.findings.append(Finding("SENDER-03", factory.OPEN, Status.PASS, "closed"))
     host.probe = [Finding("RELAY-10", factory.OPEN, Status.INFORMATIONAL, "taken", Method.PROBE, verdict="accepts_but_discards"),
+                  Finding("SENDER-03", factory.OPEN, Status.INFORMATIONAL, "taken", Method.PROBE, verdict="accepts_but_discards"),
                   Finding("RELAY-03", factory.OPEN, Status.FAIL, "open", Method.PROBE, verdict="proven_open")]
     host.findings.append(Finding("RELAY-03", factory.OPEN, Status.PASS, "closed"))
     details = reported(factory.write_run(tmp_path, [host])).report.details
