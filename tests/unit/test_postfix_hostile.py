@@ -226,3 +226,18 @@ def test_a_nul_in_a_name_is_no_crash() -> None:
     for call in (lambda: runner.read("/etc/a\0b"), lambda: runner.stat("/etc/a\0b"), lambda: runner.run(["true", "a\0b"])):
         with pytest.raises(ReadError):
             call()
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_what_postconf_says_of_a_password_is_not_repeated(status: int) -> None:
+    class Complaining(Host):
+        def run(self, argv: list[str], stdin: str = "", timeout_s: float = 20.0, env: object = None) -> Completed:
+            said = "postconf: warning: /etc/postfix/main.cf: unused parameter: relay_password=Wren-Copper\n"
+            return Completed(status, "", said + "postconf: fatal: relay_password = Wren-Copper: what is that\n")
+
+    told: dict[str, None] = {}
+    try:
+        postfix._postconf(Complaining({}, {}), [], told)
+    except ReadError as exc:
+        told[str(exc)] = None
+    assert len(told) == 1 + status and "Wren" not in str(told) and "relay_password" in str(told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 
 from ..address import contains
@@ -11,6 +12,7 @@ from ..finding import HOST, Evidence, Finding, Method, fail, notapplicable, pass
 from ..readers.php import Place
 from ..readers.system import Host
 from ..readers.web import logins, msmtp_file
+from ..redact import MASK
 from ..text import printable
 
 _LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
@@ -31,6 +33,12 @@ def _with_php(function: Evaluate) -> Evaluate:
 def _seen(place: Place, name: str, text: str = "") -> Evidence:
     value = place.value(name)
     return Evidence(Method.CONFIG, printable(value.where), printable(text or f"{place}: {name} = {value.text or 'off'}"))
+
+
+def _without_values(command: list[str]) -> str:
+    """The program and its plain options: some, such as ssmtp, take a password there (-ap)."""
+    shown = [word for n, word in enumerate(command) if n == 0 or re.fullmatch(r"-[a-z]{1,2}", word)]
+    return " ".join([*shown, *([MASK] if len(shown) < len(command) else [])])
 
 
 def _first(wrong: list[Evidence]) -> str:
@@ -59,7 +67,7 @@ def web_mail_has_a_login_of_its_own(host: Host, site: Site) -> Iterator[Finding]
         command = place.value("sendmail_path").text.split()
         file = msmtp_file(command)
         if not file:
-            wrong.append(_seen(place, "sendmail_path"))
+            wrong.append(_seen(place, "sendmail_path", f"{place}: sendmail_path = {_without_values(command)}"))
             continue
         text = host.web.msmtp.get(file)
         names = [command[n + 1] for n, word in enumerate(command[:-1]) if word in ("-a", "--account")]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ..listeners import Server
+from ..redact import redact
 from ..runner import ReadError, Runner, ToolMissing
 from ..text import printable
 from .dovecot_model import Dovecot, Section
@@ -35,7 +36,7 @@ def read(runner: Runner) -> list[Dovecot]:
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no message"]
         fatal = next((line for line in lines if "Fatal:" in line), lines[-1])
-        raise ReadError(f"'doveconf -a' failed: {printable(fatal)}")
+        raise ReadError(f"'doveconf -a' failed: {printable(redact(fatal))}")
     dovecot = parse(done.stdout)
     for path in _post_login_scripts(dovecot.root)[:_SCRIPTS_LIMIT]:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 from ..listeners import Server
+from ..redact import redact
 from ..runner import ReadError, Runner
 from ..text import printable
 from . import local_users, network, packages
@@ -118,7 +119,7 @@ def _printed(runner: Runner, argv: list[str]) -> str:
     done = runner.run(argv)
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no message"]
-        raise ReadError(f"'{' '.join(argv)}' failed: {lines[-1]}")
+        raise ReadError(f"'{' '.join(argv)}' failed: {redact(lines[-1])}")
     return done.stdout
 
 

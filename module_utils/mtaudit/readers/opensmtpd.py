@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Optional
 
 from ..listeners import Server
+from ..redact import redact
 from ..runner import ReadError, Runner
 from ..text import printable
 from . import network
@@ -104,7 +105,7 @@ def _accepted(runner: Runner, argv: list[str]) -> None:
     done = runner.run(argv)
     if done.returncode != 0:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no message"]
-        raise ReadError(f"'{' '.join(argv)}' refuses the configuration: {lines[0]}")
+        raise ReadError(f"'{' '.join(argv)}' refuses the configuration: {redact(lines[0])}")
 
 
 def _daemon(runner: Runner) -> tuple[float, list[str]]:

@@ -11,6 +11,7 @@ from typing import Optional
 
 from ..address import is_address
 from ..listeners import Listener, Server
+from ..redact import redact
 from ..runner import ReadError, Runner, ToolMissing
 from ..text import printable
 from . import network, sasl
@@ -116,11 +117,11 @@ def parse(directory: str, settings: str, services: str, main_text: str, master_t
 def _postconf(runner: Runner, options: list[str], said: dict[str, None]) -> str:
     """What it prints; `said` gets its warnings, each once."""
     done = runner.run(["postconf", *options])
-    said.update(dict.fromkeys(re.findall(r"(?m)^\S+: warning: (.+)$", done.stderr)))
+    said.update(dict.fromkeys(map(redact, re.findall(r"(?m)^\S+: warning: (.+)$", done.stderr))))
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no message"]
         fatal = next((line for line in lines if "fatal:" in line), lines[-1])
-        raise ReadError(f"'postconf{''.join(f' {o}' for o in options)}' failed: {fatal}")
+        raise ReadError(f"'postconf{''.join(f' {o}' for o in options)}' failed: {redact(fatal)}")
     return done.stdout
 
 
