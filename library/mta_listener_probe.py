@@ -85,7 +85,9 @@ options:
     type: str
     required: true
   canary:
-    description: A mailbox on a sink that you own. Without one, line ends are not tried.
+    description: >-
+      A mailbox on a sink that you own. Each SMTP listener is asked, without a message, whether it takes mail for it from
+      strangers. Without one, line ends are not tried.
     type: str
     default: ""
   deliver:

@@ -16,17 +16,17 @@ from ..readers.exim_syntax import Condition, Statement
 from ..readers.opensmtpd import OpenSmtpd
 from ..readers.opensmtpd_syntax import Listen
 from ..readers.postfix import Postfix, Service, SmtpService
-from ..readers.rspamd import socket_of
 from ..readers.sendmail import Sendmail
 from . import exim_ports, inbound_exim, inbound_postfix, opensmtpd_ports, postfix_ports, sendmail_filters, sendmail_ports
 from .exim_login import each_port_with_logins
 from .exim_paths import Finder
 from .exim_walk import Answer, Trail, Verdict, Walk
 from .filtering import LOCAL, LOGINS, STRANGERS, Judge, Way, enforced, judged, scanned
+from .filters_opensmtpd import behind
 from .opensmtpd_login import NO_LOGIN
-from .opensmtpd_walk import RSPAMD, filters_named
+from .opensmtpd_walk import filters_named
 from .postfix_login import no_login, takes_logins
-from .scanners import Called, Kind, called
+from .scanners import Called, Kind
 from .sendmail_login import clients, offers_login
 
 _SCANNED = re.compile(r"\bspam|\bacl")
@@ -183,14 +183,9 @@ _register("sendmail", sendmail_ports.each_listener, strangers_of_sendmail, _outg
 
 
 def _of_opensmtpd(smtpd: OpenSmtpd, about: Subject, listens: Sequence[Listen], site: Site, what: str) -> Iterator[Way]:
-    """What the filters of each `listen` line are; filter-rspamd asks localhost:11333 unless told otherwise (-url)."""
+    """What the filters of each `listen` line are."""
     for listen in listens:
-        found = []
-        for one in (f for f in filters_named(smtpd, listen.filters) if f.kind == "proc"):
-            url = re.search(r"-url\s+\S+?://([^\s/]+)", one.command)
-            address = url.group(1) if url else "localhost:11333" if RSPAMD.search(one.command) else one.command
-            place = socket_of(address, 80) if RSPAMD.search(one.command) else None
-            found.append(called(site, address, [place], opensmtpd_ports.seen(one.where, one.command), milter=False))
+        found = [behind(site, each) for each in filters_named(smtpd, listen.filters) if each.kind == "proc"]
         yield Way(about, what, found, [opensmtpd_ports.seen(listen.where, listen.text)])
 
 

@@ -1,4 +1,4 @@
-"""Control on the programs that OpenSMTPD hands mail to while the client waits: one that stops must not mean that mail passes."""
+"""The programs that OpenSMTPD hands mail to while the client waits: what stands behind each, and what follows when one stops."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from ..finding import Finding, passed, unknown
 from ..listeners import Listener
 from ..readers.opensmtpd import OpenSmtpd
 from ..readers.opensmtpd_syntax import Filter
+from ..readers.rspamd import socket_of
 from .opensmtpd_ports import each_listener, line, seen, subject
 from .opensmtpd_walk import RSPAMD, filters_of
+from .scanners import Called, called
 
 # They sign outgoing mail: without them mail is unsigned, not unfiltered.
 _SIGNING = re.compile(r"(?i)dkimsign|arcsign")
@@ -34,3 +36,13 @@ def no_filter_fails_open(smtpd: OpenSmtpd, listener: Listener, site: Site) -> It
         yield passed(subject(listener), "mail waits while a filter is down: smtpd stops with it")
     else:
         yield passed(subject(listener), "no program filters mail here")
+
+
+def behind(site: Site, each: Filter) -> Called:
+    """What a program of a `filter` line hands mail to. filter-rspamd asks localhost:11333 over HTTP unless told otherwise (-url),
+    and tells it who logged in (tried with 0.1.8)."""
+    rspamd = bool(RSPAMD.search(each.command))
+    url = re.search(r"-url\s+\S+?://([^\s/]+)", each.command) if rspamd else None
+    address = url.group(1) if url else "localhost:11333" if rspamd else each.command
+    place = socket_of(address, 80) if rspamd else None
+    return called(site, address, [place], seen(each.where, each.command), milter=False)

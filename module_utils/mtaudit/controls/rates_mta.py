@@ -6,16 +6,15 @@ import re
 from collections.abc import Iterator
 
 from ..control import Site, control
-from ..finding import Evidence, Finding, Status, fail, notapplicable, unknown
+from ..finding import Finding, Status, fail, notapplicable, unknown
 from ..listeners import Listener
 from ..readers.opensmtpd import OpenSmtpd
-from ..readers.opensmtpd_syntax import Filter
 from ..readers.postfix import SmtpService
 from ..readers.postfix_restrictions import POLICY, all_statements, statements
 from ..readers.postfix_syntax import words
-from ..readers.rspamd import Socket
 from ..readers.sendmail import Sendmail
 from . import opensmtpd_ports, postfix_ports, sendmail_filters, sendmail_ports
+from .filters_opensmtpd import behind
 from .inbound_postfix import HARMLESS_POLICIES, filters
 from .opensmtpd_login import NO_LOGIN, without_tls
 from .opensmtpd_walk import filters_of
@@ -23,7 +22,6 @@ from .postfix_login import no_login, takes_logins
 from .rates_scanner import NONE, UNTOLD, by_scanner
 from .relay_paths import stranger
 from .relay_walk import Answer, Walk
-from .scanners import Called, Kind, called
 from .sender_postfix import somebody
 from .sendmail_login import clients, offers_login
 from .sendmail_login import no_login as no_login_to_sendmail
@@ -100,23 +98,13 @@ def accounts_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Iter
 def accounts_of_opensmtpd(smtpd: OpenSmtpd, listener: Listener, site: Site) -> Iterator[Finding]:
     about = opensmtpd_ports.subject(listener)
     for port in [port for port, _ in smtpd.ports_of(listener) if port.listen.auth]:
-        found = [_called(site, each) for each in filters_of(smtpd, port) if each.kind == "proc"]
+        found = [behind(site, each) for each in filters_of(smtpd, port) if each.kind == "proc"]
         finding = by_scanner(about, site, found, [opensmtpd_ports.line(port)], "", _WAITS)
         if finding.status is not Status.PASS:
             yield finding
             return
-        about_it = without_tls(smtpd, listener, port) or finding
+        last = without_tls(smtpd, listener, port) or finding
     if not any(port.listen.auth for port, _ in smtpd.ports_of(listener)):
         yield notapplicable(about, "no login here", NO_LOGIN)
     else:
-        yield about_it
-
-
-def _called(site: Site, each: Filter) -> Called:
-    """filter-rspamd asks rspamd over HTTP, and tells it who logged in (tried with 0.1.8)."""
-    shown: Evidence = opensmtpd_ports.seen(each.where, each.command)
-    if not re.search(r"(?:^|/)filter-rspamd(?:\s|$)", each.command):
-        return Called(each.command, shown, Kind.UNKNOWN, f'what the filter "{each.name}" counts is known to it alone')
-    url = re.search(r"-url\s+https?://(\[[^\]]+\]|[^:/\s]+)(?::(\d+))?", each.command)
-    place = Socket(url.group(1).strip("[]"), int(url.group(2) or 80)) if url else Socket("localhost", 11333)
-    return called(site, str(place), [place], shown, milter=False)
+        yield last

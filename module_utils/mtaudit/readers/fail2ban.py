@@ -14,7 +14,7 @@ from typing import Optional
 
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from .uses import Around
+from .uses import DAEMONS, Around
 
 DIRECTORY = "/etc/fail2ban"
 _DEPTH = 10  # as deep as fail2ban lets values refer to each other
@@ -75,7 +75,7 @@ TOOLS = {"iptables": "iptables", "nftables": "nft", "ufw": "ufw", "firewallcmd":
          "route": "ip"}  # fmt: skip
 _SYSLOGS = ("rsyslogd", "syslog-ng", "syslogd")
 _OTHERS = ("crowdsec", "sshguard", "wforce")
-_DAEMONS = ("master", "dovecot", "exim4", "exim", "sendmail-mta", "sendmail", "smtpd")
+_DAEMONS = {name for names in DAEMONS.values() for name in names}
 _UNIT = re.compile(r"/([^/\n]+\.service)(?:/|$)", re.MULTILINE)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from ..runner import ReadError
 from ..text import printable
 from . import accounts, php
+from .accounts import Accounts
 from .php import Place
 from .uses import Around
 
@@ -53,7 +54,8 @@ def read(around: Around, programs: Sequence[tuple[str, Any, Sequence[Any]]]) -> 
             text = around.text(path)
             found.msmtp[path] = _SECRET.sub(r"\1***", text) if text else None
         first = {title: instances[0] for title, _, instances in programs if instances}
-        found.handed = [_handed(around, first, account) for account in sorted({p.user for p in found.sites if p.user})]
+        known = accounts.read(around.runner) if found.sites else Accounts()
+        found.handed = [_handed(around, first, known, account) for account in sorted({p.user for p in found.sites if p.user})]
     except ReadError as exc:
         found.problem = printable(str(exc))
     return found
@@ -68,8 +70,7 @@ def msmtp_file(command: Sequence[str]) -> str:
     return given[0] if given else "/etc/msmtprc"
 
 
-def _handed(around: Around, programs: Mapping[str, Any], account: str) -> Handed:
-    known = accounts.read(around.runner)
+def _handed(around: Around, programs: Mapping[str, Any], known: Accounts, account: str) -> Handed:
     uid = next((number for number, name in known.users.items() if name == account), -1)
     postfix, exim = programs.get("Postfix"), programs.get("Exim")
     for program in (postfix, exim):
