@@ -37,6 +37,7 @@ from ansible.module_utils.mtaudit.address import parse_network  # noqa: E402
 from ansible.module_utils.mtaudit.components import read_all, scanner, servers  # noqa: E402
 from ansible.module_utils.mtaudit.control import REGISTRY, Site  # noqa: E402
 from ansible.module_utils.mtaudit.finding import Finding  # noqa: E402
+from ansible.module_utils.mtaudit.readers import rspamd  # noqa: E402
 from ansible.module_utils.mtaudit.readers.sendmail_ask import MARK  # noqa: E402
 from ansible.module_utils.mtaudit.runner import Replay  # noqa: E402
 
@@ -103,8 +104,8 @@ def _source_only(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
 
 
 def compact(recording: dict[str, Any]) -> dict[str, Any]:
-    """The recording with the long outputs of a plain `postconf` (1,100 lines), of `exim -bP` and of `sendmail -bt` as differences
-    to those of an untouched program of the same version, kept once, in tests/fixtures. `restore` is the inverse."""
+    """The recording with the long outputs of a plain `postconf` (1,100 lines), of `exim -bP`, `sendmail -bt` and `rspamadm` as
+    differences to those of an untouched program of the same version, kept once, in tests/fixtures. `restore` is the inverse."""
     for entry in recording["run"]:
         if _lists_parameters(entry) and "stdout" in entry:
             lines = [line for line in entry.pop("stdout").splitlines() if not line.startswith("process_id =")]
@@ -117,6 +118,8 @@ def compact(recording: dict[str, Any]) -> dict[str, Any]:
             _compact_exim(entry, recording)
         elif entry["argv"][-1] == "-bt":
             _compact_sendmail(entry, recording)
+        elif "configdump" in entry["argv"] and entry.get("returncode") == 0:
+            _compact_rspamd(entry)
     for path, read in recording["read"].items():
         if path.endswith("sendmail.cf") and "text" in read:
             _as_difference(read, "text", f"sendmail-cf-{_sendmail_version(recording)}.txt")
@@ -154,6 +157,24 @@ def _compact_sendmail(entry: dict[str, Any], recording: dict[str, Any]) -> None:
         entry["stdout"] = "".join(f"{line}\n" for line in kept if not line.startswith("?"))
         _as_difference(entry, "stdout", f"sendmail-stdout-{version}.txt")
         _as_difference(entry, "stdin", f"sendmail-stdin-{version}.txt")
+
+
+def _compact_rspamd(entry: dict[str, Any]) -> None:
+    """It prints the keys of a section in another order each time; what it says of its cache is read only when it fails."""
+    entry["stderr"] = ""
+    entry["stdout"] = rspamd.BETWEEN.join(_in_order(part) for part in entry["stdout"].split(rspamd.BETWEEN))
+    lines = set(entry["stdout"].splitlines())
+    bases = sorted(FIXTURES.glob("rspamd-sections-*.txt"))
+    _as_difference(entry, "stdout", max(bases, key=lambda base: len(lines & set(base.read_text().splitlines()))).name)
+
+
+def _in_order(part: str) -> str:
+    left, blocks = part.strip(), []
+    while left.startswith(("{", "[")):
+        block, end = json.JSONDecoder().raw_decode(left)
+        blocks.append(json.dumps(block, indent=1, sort_keys=True))
+        left = left[end:].lstrip()
+    return "".join(f"{text}\n" for text in (*blocks, left) if text)
 
 
 def _sendmail_version(recording: dict[str, Any]) -> str:
@@ -228,6 +249,7 @@ def restore(recording: dict[str, Any]) -> dict[str, Any]:
             recording["asked_later"] = since.get("asked_later", []) if _asked_once(recording) else []
     for entry in (*recording["run"], *recording["read"].values()):
         _whole_again(entry)
+        _with_later_sections(entry)
         if "stdout_of" not in entry:
             continue
         usual = (FIXTURES / entry.pop("stdout_of")).read_text().splitlines()
@@ -240,6 +262,20 @@ def restore(recording: dict[str, Any]) -> dict[str, Any]:
             usual = [line for line in usual if line not in without] + entry.pop("with")
         entry["stdout"] = "\n".join(usual) + "\n"
     return recording
+
+
+def _with_later_sections(entry: dict[str, Any]) -> None:
+    """What rspamd is asked since a recording was made, it answers as the lab's hosts do (tests/fixtures/rspamd-since.json)."""
+    argv = entry.get("argv", ())
+    if "configdump" not in argv:
+        return
+    asked = argv.index("-C") + 1
+    later = json.loads((FIXTURES / "rspamd-since.json").read_text())
+    for section in rspamd.SECTIONS:
+        if section not in argv[asked:]:
+            argv += [rspamd.MARK, section]
+            if entry.get("returncode") == 0:
+                entry["stdout"] += f"{rspamd.BETWEEN}{json.dumps(later[section])}\n"
 
 
 def _asked_once(recording: dict[str, Any]) -> bool:

@@ -20,15 +20,15 @@ from . import network
 
 # One spawn, 0.4 s of CPU on Debian 12 and 13. It also looks up the names of fuzzy servers, which takes its time without DNS.
 SECTIONS = ("actions", "worker", "options", "rbl", "surbl", "dmarc", "spf", "dkim", "ratelimit", "redis", "settings",
-            "force_actions", "metadata_exporter", "milter_headers")  # fmt: skip
+            "force_actions", "metadata_exporter", "milter_headers", "antivirus", "dkim_signing", "external_services")  # fmt: skip
 _TIMEOUT_S = 40.0
 # rspamadm writes compiled patterns to the cache of the daemon (3.4, measured). Without this capability it cannot, and goes on;
 # what only root may read, it reads all the same (capabilities(7), CAP_DAC_READ_SEARCH).
 _READ_ONLY = ("setpriv", "--bounding-set=-dac_override")
 # Of blocks that are there more than once, as `worker`, each is printed: a section that nobody has tells where they end.
-_MARK = "mtaudit"
-_BETWEEN = f"Section {_MARK} NOT FOUND\n"
-COMMAND = ("rspamadm", "configdump", "-j", "-C", *f" {_MARK} ".join(SECTIONS).split())
+MARK = "mtaudit"
+BETWEEN = f"Section {MARK} NOT FOUND\n"
+COMMAND = ("rspamadm", "configdump", "-j", "-C", *f" {MARK} ".join(SECTIONS).split())
 _DEFAULT_PORTS = {"rspamd_proxy": 11332, "normal": 11333, "controller": 11334}
 _MODULES_OF_REDIS = ("ratelimit", "greylist", "replies", "history_redis", "neural")
 
@@ -200,7 +200,7 @@ def read(runner: Runner) -> Optional[Rspamd]:
 
 def parse(text: str) -> dict[str, Any]:
     """What COMMAND printed: between marks the JSON text of each section, of repeated blocks each. Raises ValueError."""
-    parts, found, decoder = text.split(_BETWEEN), {}, json.JSONDecoder()
+    parts, found, decoder = text.split(BETWEEN), {}, json.JSONDecoder()
     if len(parts) != len(SECTIONS) or not text.strip():
         raise ValueError(f"{len(parts)} sections instead of {len(SECTIONS)}")
     for name, part in zip(SECTIONS, parts):
