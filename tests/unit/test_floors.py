@@ -28,7 +28,7 @@ FLOORS = {
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
         "services", "catalogue", "selection", "waivers"},
     1: {"finding", "joined", "control", "kernel", "runner", "text", "redact", "address", "listeners", "mechanisms", "tunable",
-        "certificate", "tls_versions", "located_yaml", "json_schema"},
+        "certificate", "tls_versions", "located_yaml", "json_schema", "zipped"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 
@@ -131,7 +131,8 @@ def test_imports_nothing_but_the_standard_library(path: Path) -> None:
     for line, module in absolute_imports(path):
         top = module.split(".")[0]
         assert top in allowed and module not in NEWER_THAN_3_9, f"{name(path)}:{line} imports {module}"
-        assert top != "importlib", f"{name(path)}:{line}: AnsiballZ ships only what is imported by name"
+        by_name = name(path) == "zipped.py"  # which is how the others, imported by name, come out of the zip
+        assert top != "importlib" or by_name, f"{name(path)}:{line}: AnsiballZ ships only what is imported by name"
 
 
 def too_new(node: ast.AST) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,37 @@ def test_the_audit_is_complete_on_python_3_9(payloads: dict[str, Path]) -> None:
     if python is None:
         pytest.skip("no Python 3.9 on this machine")
     assert registered(payloads["mta_audit"], python.path) == registered(payloads["mta_audit"], sys.executable)
+
+
+COMPILED = r"""
+import collections, json, sys
+archive = sys.argv[1]
+compiled = collections.Counter()
+sys.addaudithook(lambda event, about: event == "compile" and compiled.update([str(about[1])]))
+sys.path.insert(0, archive)
+import ansible.module_utils.mtaudit.audit as audit
+assert audit.__file__ == f"{archive}/ansible/module_utils/mtaudit/audit.py", audit.__file__
+try:
+    audit.networks(["no network"], "a list")
+except audit.InputError as exc:
+    frames = exc.__traceback__
+    assert frames.tb_next.tb_frame.f_code.co_filename == audit.__file__
+print(json.dumps({name[len(archive) + 1:]: times for name, times in compiled.items() if name.startswith(archive)}))
+"""
+
+
+@pytest.mark.parametrize("minor", [9, sys.version_info.minor])
+def test_out_of_the_zip_each_file_of_ours_is_compiled_once(payloads: dict[str, Path], tmp_path: Path, minor: int) -> None:
+    """zipimport alone compiles a module twice."""
+    python = find_python(minor)
+    if python is None:
+        pytest.skip(f"no Python 3.{minor} on this machine")
+    archive = shutil.make_archive(str(tmp_path / "payload"), "zip", payloads["mta_audit"])
+    done = subprocess.run([python.path, "-IS", "-c", COMPILED, archive], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    times = {name: n for name, n in json.loads(done.stdout).items() if name.startswith("ansible/module_utils/mtaudit/")}
+    early = {"ansible/module_utils/mtaudit/__init__.py", "ansible/module_utils/mtaudit/zipped.py"}
+    assert len(times) > 100 and {name for name, n in times.items() if n > 1} == early
 
 
 @pytest.mark.parametrize("name", MODULES)
