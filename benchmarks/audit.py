@@ -52,17 +52,17 @@ class Cost:
 
 
 class Meter:
-    """Measures a command: all processes it leaves behind on this machine, and the container that it asks."""
+    """Measures a command: all processes it leaves behind on this machine, and the container that it asks (`used`: its CPU s)."""
 
     def __init__(self, cgroup: str, limit_s: float) -> None:
-        self._usage = _usage_reader(cgroup)
+        self.used = _usage_reader(cgroup)
         self._limit_s = limit_s
         # ssh's masters leave their parent; as subreaper we inherit them, end them, and so get their processor time as well.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def measure(self, way: Way) -> Cost:
         """Run it; raises RuntimeError when it fails or has read something else than the audit."""
-        used, start, target = _children_cpu_s(), time.monotonic(), self._usage()
+        used, start, target = _children_cpu_s(), time.monotonic(), self.used()
         with open(way.directory / "output", "wb") as output:
             process = subprocess.Popen(way.command, cwd=ROOT, env=dict(way.environment), stdin=subprocess.DEVNULL, stdout=output,
                                        stderr=subprocess.STDOUT, start_new_session=True)
@@ -74,7 +74,7 @@ class Meter:
                 process.wait()
         wall = time.monotonic() - start
         _end_children()
-        cost = Cost(wall, _children_cpu_s() - used, self._usage() - target, status is not None)
+        cost = Cost(wall, _children_cpu_s() - used, self.used() - target, status is not None)
         if status not in (0, None):
             raise RuntimeError(f"{way.command}: {(way.directory / 'output').read_text(errors='replace')[-3000:]}")
         if status is not None and (complaints := way.complaints()):
