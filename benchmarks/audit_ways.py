@@ -84,7 +84,8 @@ class Ways:
     def audit(self, simulate: bool, profile: str = "baseline") -> Way:
         """The product, as people run it: catalogue, audit, collecting, all reports. No probes."""
         work = self._work()
-        given = {"mta_audit_canary": "", "mta_audit_simulate": simulate, "mta_audit_profile": profile, "mta_report_directory": str(work / "reports")}
+        given = {"mta_audit_canary": "", "mta_audit_simulate": simulate, "mta_audit_profile": profile,
+                 "mta_report_directory": str(work / "reports")}
         command = self._playbook(work, ROOT / "playbooks/audit.yml", "-e", json.dumps(given))
         return Way(command, self._ansible(work), lambda: self._audit_complaints(work, simulate), work)
 
