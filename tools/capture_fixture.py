@@ -247,6 +247,7 @@ def restore(recording: dict[str, Any]) -> dict[str, Any]:
             for kind in ("read", "stat", "glob"):
                 recording[kind] = {**since.get(kind, {}), **recording[kind]}
             recording["asked_later"] = since.get("asked_later", []) if _asked_once(recording) else []
+    recording["glob"] = {**dict.fromkeys(rspamd.LUA, []), **recording["glob"]}
     for entry in (*recording["run"], *recording["read"].values()):
         _whole_again(entry)
         _with_later_sections(entry)

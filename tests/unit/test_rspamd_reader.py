@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 
 def text_of(version: str) -> str:
-    return (FIXTURES / f"rspamd-sections-{version}.txt").read_text()
+    """As recorded, with the sections that are asked for since then."""
+    text = (FIXTURES / f"rspamd-sections-{version}.txt").read_text()
+    later = json.loads((FIXTURES / "rspamd-since.json").read_text())
+    asked_later = rspamd.SECTIONS[len(text.split(rspamd.BETWEEN)) :]
+    return text + "".join(f"{rspamd.BETWEEN}{json.dumps(later[section])}\n" for section in asked_later)
 
 
 def told(version: str, **sections: Any) -> Rspamd:
@@ -134,6 +139,7 @@ def _replay(entry: dict[str, Any], setpriv: bool = False) -> Replay:
         "run": [{"argv": argv, "stdin": "", "env": {}, **entry}],
         "which": {"rspamadm": "/usr/bin/rspamadm", "setpriv": "/usr/bin/setpriv" if setpriv else None},
         "read": {p: {"error": "no"} for p in ("/proc/net/tcp", "/proc/net/tcp6", "/proc/net/unix")},
+        "glob": dict.fromkeys(rspamd.LUA, []),
     })  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from . import filters_opensmtpd
 from . import guessing
 from . import guessing_session
 from . import headers_exim
+from . import headers_mta
 from . import icewarp
 from . import inbound_exim
 from . import inbound_others

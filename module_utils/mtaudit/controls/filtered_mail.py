@@ -51,11 +51,11 @@ def _of_logins(each_listener: Callable[[Any], Evaluate], logins: Callable[..., W
 
 
 def _of_postfix(smtp: SmtpService, site: Site, what: str) -> Way:
-    found = [*inbound_postfix.filters(smtp, site), *_after_queue(smtp.smtpd)]
+    found = [*inbound_postfix.filters(smtp, site), *after_queue(smtp.smtpd)]
     return Way(postfix_ports.listener(smtp), what, found, [postfix_ports.setting(smtp.smtpd, "smtpd_milters")])
 
 
-def _after_queue(service: Service) -> Iterator[Called]:
+def after_queue(service: Service) -> Iterator[Called]:
     """amavis and its like: what they do is written in their own configuration."""
     for name in ("content_filter", "smtpd_proxy_filter"):
         value = service.value(name)
@@ -79,7 +79,7 @@ def _outgoing_of_postfix(postfix: Postfix, site: Site) -> Iterator[Finding]:
         return
     named = {s.entry.command: s for s in postfix.services() if s.entry}
     cleanup, pickup = named.get("cleanup", postfix.main), named.get("pickup", postfix.main)
-    found = [*inbound_postfix.milters(cleanup, site, "non_smtpd_milters"), *_after_queue(pickup)]
+    found = [*inbound_postfix.milters(cleanup, site, "non_smtpd_milters"), *after_queue(pickup)]
     yield from judged([Way(HOST, LOCAL, found, [postfix_ports.setting(cleanup, "non_smtpd_milters")])], site, scanned)
 
 

@@ -13,7 +13,7 @@ from .scanners import Called, Kind
 
 STRANGERS, LOGINS, LOCAL = "strangers' mail", "mail of accounts", "mail of programs on this host"
 # Conditions of a rule of rspamd's settings module; what else stands in one says what is done (settings.lua of 3.4 and 3.12).
-_CONDITIONS = {"ip", "ip_map", "client_ip", "client_ip_map", "from", "from_mime", "rcpt", "rcpt_mime", "user", "hostname",
+CONDITIONS = {"ip", "ip_map", "client_ip", "client_ip_map", "from", "from_mime", "rcpt", "rcpt_mime", "user", "hostname",
                "authenticated", "local", "selector", "header", "request_header", "external_map"}  # fmt: skip
 _LOOKED_UP = {"received": "the servers that it came through (received)", "urls": "its links (urls)"}
 _BY_MODULE = {"SPF": "spf", "DKIM": "dkim", "DMARC": "dmarc"}
@@ -54,7 +54,7 @@ def scanned(way: Way, site: Site) -> Iterator[Finding]:
         yield _without(way, "no content scanner sees", "a content scanner sees")
         return
     rspamd: Rspamd = site.rspamd
-    wrong = way.idle or _nothing_done(rspamd) or _skipped(rspamd, way.what)
+    wrong = way.idle or _nothing_done(rspamd) or skipped(rspamd, way.what)
     if not wrong and way.what == STRANGERS:
         asked_for = {check for one in rspamd.lists if not one.whitelist for check in one.checks}
         missing = [text for check, text in _LOOKED_UP.items() if check not in asked_for]
@@ -85,7 +85,7 @@ def enforced(way: Way, site: Site) -> Iterator[Finding]:
     off = [name for name, module in _BY_MODULE.items() if not rspamd.enabled(module)]
     actions = rspamd.section("dmarc").get("actions")
     does = str(actions.get("reject", "")) if isinstance(actions, Mapping) else ""
-    wrong = way.idle or _skipped(rspamd, way.what)
+    wrong = way.idle or skipped(rspamd, way.what)
     if off:
         wrong = f"rspamd's module for {' and '.join(off)} is off"
     elif not does:
@@ -124,11 +124,11 @@ def _does(rspamd: Rspamd) -> str:
     return "marks spam; it refuses nothing"
 
 
-def _skipped(rspamd: Rspamd, what: str) -> str:
+def skipped(rspamd: Rspamd, what: str) -> str:
     """The rule of rspamd's settings by which all mail of this kind passes unseen; empty when there is none."""
     mine = {LOGINS: "authenticated", LOCAL: "local"}.get(what, "")
     for name, said in rspamd.section("settings").items():
-        if not isinstance(said, Mapping) or _CONDITIONS & set(said) - {mine}:
+        if not isinstance(said, Mapping) or CONDITIONS & set(said) - {mine}:
             continue
         if said.get("whitelist") or said.get("want_spam") or _toothless(said.get("apply")):
             return f"rspamd lets it pass (settings, {name})"

@@ -67,18 +67,26 @@ def _recipient(smtp: SmtpService, site: Site) -> str:
 
 def no_mail(smtp: SmtpService, site: Site) -> Optional[Finding]:
     """Why there is no stranger's mail to filter, or another control says what is wrong; None when there is."""
-    walk, recipient = Walk(smtp.smtpd, smtp.smtpd.postfix.resolver(smtp.smtpd)), _recipient(smtp, site)
-    if walk.outcome(stranger(smtp, site)).answer is Answer.OK:
+    walk, recipient = _walk(smtp), _recipient(smtp, site)
+    if open_to_strangers(smtp, site):
         return informational(listener(smtp), "strangers relay here, whoever they are: another control says so")
     if not recipient or walk.outcome(stranger(smtp, site, recipient=recipient)).answer is Answer.REJECT:
         return passed(listener(smtp), "no stranger's mail is taken here")
     return None
 
 
+def open_to_strangers(smtp: SmtpService, site: Site) -> bool:
+    return _walk(smtp).outcome(stranger(smtp, site)).answer is Answer.OK
+
+
+def _walk(smtp: SmtpService) -> Walk:
+    return Walk(smtp.smtpd, smtp.smtpd.postfix.resolver(smtp.smtpd))
+
+
 def _uses(smtp: SmtpService, site: Site, names: tuple[str, ...]) -> Iterator[Use]:
     """The lists that these restrictions ask, and whether a client that is listed there is refused."""
     smtpd = smtp.smtpd
-    walk, recipient = Walk(smtpd, smtpd.postfix.resolver(smtpd)), _recipient(smtp, site)
+    walk, recipient = _walk(smtp), _recipient(smtp, site)
     for word, argument in dict.fromkeys(all_statements(smtpd)):
         if word not in names or not argument:
             continue

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Optional
 
 from ..control import Site, control
 from ..finding import Finding, Status, fail, notapplicable, unknown
 from ..listeners import Listener
 from ..readers.opensmtpd import OpenSmtpd
-from ..readers.postfix import SmtpService
+from ..readers.postfix import Service, SmtpService
 from ..readers.postfix_restrictions import POLICY, all_statements, statements
 from ..readers.postfix_syntax import words
 from ..readers.sendmail import Sendmail
@@ -39,9 +40,9 @@ def accounts_of_postfix(smtp: SmtpService, site: Site) -> Iterator[Finding]:
         return
     milters = " ".join(words(service.value("smtpd_milters")))
     action = next(iter(re.findall(r"default_action\s*=\s*(\w+)", milters)), service.value("milter_default_action"))
-    deaf = "" if "{auth_authen}" in service.value("milter_mail_macros") else "milter_mail_macros has no {auth_authen}"
     shown = [postfix_ports.setting(service, name) for name in ("smtpd_milters", "smtpd_recipient_restrictions")]
-    found = by_scanner(about, site, filters(smtp, site), shown, deaf, _PASSES if action.lower() == "accept" else _WAITS)
+    down = _PASSES if action.lower() == "accept" else _WAITS
+    found = by_scanner(about, site, filters(smtp, site), shown, untold_by_postfix(service), down)
     asked = {policy: _asked(smtp, site, policy) for policy in _policies(smtp)}
     if found.status is Status.PASS or not asked:
         yield found
@@ -54,6 +55,11 @@ def accounts_of_postfix(smtp: SmtpService, site: Site) -> Iterator[Finding]:
         yield unknown(about, UNTOLD, reason, *found.evidence)
     else:
         yield fail(about, f"{NONE}: the policy service {next(iter(asked))} stands behind what accepts logins", *shown)
+
+
+def untold_by_postfix(service: Service) -> str:
+    """Why milters are not told who logged in; empty when they are."""
+    return "" if "{auth_authen}" in service.value("milter_mail_macros") else "milter_mail_macros has no {auth_authen}"
 
 
 def _policies(smtp: SmtpService) -> list[str]:
@@ -79,18 +85,30 @@ def _asked(smtp: SmtpService, site: Site, policy: str) -> bool:
 @control("RATE-01", "sendmail", scanner=True)
 @sendmail_ports.each_listener
 def accounts_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
-    about = sendmail_ports.subject(port)
-    strangers = next(iter(clients(sendmail, port, site)), None)
-    if strangers and not strangers.features.doubt and not offers_login(sendmail, port, strangers):
-        yield notapplicable(about, "no login here", no_login_to_sendmail(sendmail, port))
+    nobody = no_login_of_sendmail(sendmail, port, site)
+    if nobody:
+        yield nobody
         return
     named, where = sendmail_filters.named(sendmail, port)
     # Without T, R or 4 mail passes (Operation Guide, 5.11).
     flags = "".join(sendmail.cf.filters[name].flags for name in named if name in sendmail.cf.filters)
-    heard = "{auth_authen}" in sendmail.cf.option("Milter.macros.envfrom")
-    deaf = "" if heard else "Milter.macros.envfrom has no {auth_authen}"
     down = _WAITS if set(flags) & set("TR4") else _PASSES
-    yield by_scanner(about, site, sendmail_filters.filters(sendmail, port, site), [where], deaf, down)
+    found = sendmail_filters.filters(sendmail, port, site)
+    yield by_scanner(sendmail_ports.subject(port), site, found, [where], untold_by_sendmail(sendmail), down)
+
+
+def no_login_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Optional[Finding]:
+    """None where strangers can log in, or that is not known."""
+    strangers = next(iter(clients(sendmail, port, site)), None)
+    if strangers and not strangers.features.doubt and not offers_login(sendmail, port, strangers):
+        return notapplicable(sendmail_ports.subject(port), "no login here", no_login_to_sendmail(sendmail, port))
+    return None
+
+
+def untold_by_sendmail(sendmail: Sendmail) -> str:
+    """As untold_by_postfix()."""
+    heard = "{auth_authen}" in sendmail.cf.option("Milter.macros.envfrom")
+    return "" if heard else "Milter.macros.envfrom has no {auth_authen}"
 
 
 @control("RATE-01", "opensmtpd", scanner=True)

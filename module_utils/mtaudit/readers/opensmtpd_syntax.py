@@ -94,6 +94,7 @@ class Listen:
     hostname: str = ""
     logins: Optional[Table] = None
     senders: Optional[Table] = None
+    masquerade: bool = False
     proxy: bool = False
     mask_src: bool = False
     received_auth: bool = False
@@ -317,7 +318,7 @@ class _Statement:
             found.update(auth=option, logins=self._table() if self._table_follows() else None)
         elif option == "senders":
             found["senders"] = self._table()
-            self._takes("masquerade")
+            found["masquerade"] = bool(self._takes("masquerade"))
         elif option == "hostnames":
             self._table()
         elif option == "filter":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -20,8 +20,10 @@ from . import network
 
 # One spawn, 0.4 s of CPU on Debian 12 and 13. It also looks up the names of fuzzy servers, which takes its time without DNS.
 SECTIONS = ("actions", "worker", "options", "rbl", "surbl", "dmarc", "spf", "dkim", "ratelimit", "redis", "settings",
-            "force_actions", "metadata_exporter", "milter_headers", "antivirus", "dkim_signing", "external_services")  # fmt: skip
+            "force_actions", "metadata_exporter", "milter_headers", "antivirus", "dkim_signing", "external_services",
+            "multimap")  # fmt: skip
 _TIMEOUT_S = 40.0
+LUA = ("/etc/rspamd/*.lua", "/etc/rspamd/l*/*.lua")
 # rspamadm writes compiled patterns to the cache of the daemon (3.4, measured). Without this capability it cannot, and goes on;
 # what only root may read, it reads all the same (capabilities(7), CAP_DAC_READ_SEARCH).
 _READ_ONLY = ("setpriv", "--bounding-set=-dac_override")
@@ -103,17 +105,21 @@ class Rate:
 class Rspamd:
     """What rspamd is told, and what listens on this host now. `problem` says why nothing is known.
 
-    `sections` is what configdump printed; `listening` are the TCP ports, `sockets` the files of listening unix sockets.
+    `sections` is what configdump printed; `listening` are the TCP ports, `sockets` the files of listening unix sockets; `lua`
+    those files of the site's own with rules that look at who logged in.
     """
 
     sections: Mapping[str, Any] = field(default_factory=dict)
     listening: tuple[tuple[Address, int], ...] = ()
     sockets: frozenset[str] = frozenset()
     problem: str = ""
+    lua: tuple[str, ...] = ()
 
     def section(self, name: str) -> Mapping[str, Any]:
+        """One that is written in several places is printed as often, and is all of them to rspamd (tried on 3.4 and 3.12)."""
         found = self.sections.get(name)
-        return found if isinstance(found, dict) else {}
+        blocks = [block for block in _each(found) if isinstance(block, dict)]
+        return blocks[0] if len(blocks) == 1 else {key: block[key] for block in blocks for key in block}
 
     @property
     def actions(self) -> dict[str, float]:
@@ -193,7 +199,7 @@ def read(runner: Runner) -> Optional[Rspamd]:
         said = [line for line in done.stderr.splitlines() if "failed" in line or "error" in line] or done.stderr.splitlines()
         return Rspamd(listening=listening, sockets=sockets, problem=f"rspamadm configdump: {printable(' '.join(said[-1:]))}")
     try:
-        return Rspamd(parse(done.stdout), listening, sockets)
+        return Rspamd(parse(done.stdout), listening, sockets, lua=tuple(_lua(runner)))
     except ValueError as exc:
         return Rspamd(listening=listening, sockets=sockets, problem=f"what rspamadm configdump printed is not understood: {exc}")
 
@@ -212,6 +218,16 @@ def parse(text: str) -> dict[str, Any]:
         if blocks:
             found[name] = blocks if len(blocks) > 1 else blocks[0]
     return found
+
+
+def _lua(runner: Runner) -> Iterator[str]:
+    """rules/rspamd.lua reads rspamd.local.lua, lua/rspamd.local.lua, lua.local.d/*.lua and local.d/rspamd.lua."""
+    for path in (path for pattern in LUA for path in runner.glob(pattern)):
+        try:
+            if "get_user" in runner.read(path):
+                yield path
+        except ReadError:
+            yield path
 
 
 def unix_sockets(runner: Runner) -> frozenset[str]:

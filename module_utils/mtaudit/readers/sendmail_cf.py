@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Optional
 
 _NAME = r"(?:\{(?P<long>[^}]*)\}|(?P<short>.))"
 _OPTION = re.compile(r"O\s+(?P<name>[\w.]+)\s*(?:=\s*(?P<value>.*))?")
@@ -17,6 +18,7 @@ _FILE = re.compile(rf"F{_NAME}\s*(?P<optional>-o\s+)?(?P<value>\S+)")
 _MAP = re.compile(r"K\s*(?P<name>\S+)\s+(?P<kind>\S+)\s*(?P<rest>.*)")
 _DEFINITION = re.compile(r"[MX](?P<name>[^\s,]+)\s*,\s*(?P<rest>.*)")
 _HEADER = re.compile(r"H(?P<text>[\w-]+\s*:(?!\s*\$>).*)")  # without ?flags?, and without a rule set that looks at it
+_LOOKED_AT = re.compile(r"H(?:\?[^?]*\?)?(?P<name>[\w*-]+)\s*:\s*\$>\+?\s*(?P<set>[\w-]+)")
 _SET = re.compile(r"S\s*(?P<name>[^\s=]+)")
 _CALL = re.compile(r"\$>\s*(?:\"(?P<quoted>[^\"]+)\"|(?P<bare>[\w-]+))")
 _LOOKUP = re.compile(r"\$\(\s*(?P<name>[\w-]+)")
@@ -82,6 +84,7 @@ class Cf:
     mailers: dict[str, Definition] = field(default_factory=dict)
     filters: dict[str, Definition] = field(default_factory=dict)
     headers: list[tuple[str, int]] = field(default_factory=list)  # those that every message gets
+    looked_at: dict[str, tuple[str, int]] = field(default_factory=dict)  # the rule set for a header of this name; `*`: of others
 
     def option(self, name: str, default: str = "") -> str:
         return self.options.get(name.lower(), (default, 0))[0]
@@ -89,6 +92,10 @@ class Cf:
     def line_of(self, name: str) -> int:
         """The line of an option; 0 when it has its default."""
         return self.options.get(name.lower(), ("", 0))[1]
+
+    def looking(self, header: str) -> Optional[tuple[str, int]]:
+        """The rule set that may refuse a message by this header, and its line."""
+        return self.looked_at.get(header.lower(), self.looked_at.get("*"))
 
     def reached(self, *starts: str) -> dict[str, list[Rule]]:
         """The rule sets that these lead to, with those themselves."""
@@ -141,6 +148,8 @@ def parse_cf(text: str) -> Cf:
             cf.maps[match["name"]] = Map(match["name"], match["kind"], match["rest"].strip(), number)
         elif kind == "H" and (match := _HEADER.match(line)):
             cf.headers.append((match["text"], number))
+        elif kind == "H" and (match := _LOOKED_AT.match(line)):
+            cf.looked_at[match["name"].lower()] = match["set"], number
         elif kind in ("M", "X") and (match := _DEFINITION.match(line)):
             known = cf.mailers if kind == "M" else cf.filters
             known[match["name"]] = Definition(match["name"], _fields(match["rest"]), number)

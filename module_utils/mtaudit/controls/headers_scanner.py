@@ -1,0 +1,192 @@
+"""What rspamd does with a From header that is not the login's own, by its settings and force_actions; tried on 3.4 and 3.12."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+from ..control import Site
+from ..finding import Evidence, Finding, Method, Subject, fail, passed, unknown
+from ..readers.rspamd import Rspamd
+from ..redact import redact
+from ..text import printable
+from .filtering import CONDITIONS, LOGINS, skipped
+from .scanners import Called, Kind
+
+UNTOLD = "which From headers a login may use could not be told"
+OPEN = "a login may write as others: a From header that is not its own is neither refused nor marked by a Sender header"
+OWN = "a From header that is not the login's own"
+_STOPS = ("reject", "soft reject", "discard")
+_PASSES = ("no action", "add header", "rewrite subject", "accept")
+# Of a message with another From header than its envelope sender. FORGED_SENDER is looked for where there is a To or Cc header.
+_ALWAYS = {"FROM_NEQ_ENVFROM": True, "FROM_EQ_ENVFROM": False, "MISSING_FROM": False}
+_WITH_TO = "FORGED_SENDER"
+# What whoever sends a message chooses himself.
+_CHOSEN = {"from", "from_mime", "rcpt", "rcpt_mime", "header", "selector", "external_map"}
+_NARROWED = {"symbols_enabled", "symbols_disabled", "groups_enabled", "groups_disabled"}
+_EXPRESSION_LIMIT = 500
+_SYMBOL = re.compile(r"[\w:.-]+")
+_WORDS = {"&": " and ", "|": " or ", "!": " not ", "and": " and ", "or": " or ", "not": " not "}
+Truth = Optional[bool]  # None: it is not known
+
+
+def headers_by_scanner(about: Subject, site: Site, filters: Sequence[Called], shown: Sequence[Evidence], deaf: str) -> Finding:
+    """By the filters that a port's mail passes; `deaf` says why rspamd is not told who logged in, empty when it is."""
+    if not any(c.kind is Kind.RSPAMD for c in filters):
+        blind = next((c for c in filters if c.kind in (Kind.UNKNOWN, Kind.SILENT)), None)
+        if blind:
+            return unknown(about, UNTOLD, blind.reason, blind.shown)
+        why = "nothing that its mail passes compares it"
+        return fail(about, f"{OPEN}: {why}", *shown, *(c.shown for c in filters), conditions=_WHO)
+    rspamd: Rspamd = site.rspamd
+    written = [_written(rspamd, name) for name in ("force_actions", "settings")]
+    refused, why = _refused(rspamd, deaf)
+    own = "" if refused else _own_rules(rspamd)
+    if refused:
+        return passed(about, f"{OWN} is refused ({why})")
+    if refused is None or own:
+        return unknown(about, UNTOLD, own or why, *written)
+    return fail(about, f"{OPEN}: {why}", *written, conditions=_WHO)
+
+
+_WHO = ("authenticated",)
+
+
+def _written(rspamd: Rspamd, section: str) -> Evidence:
+    text = json.dumps(rspamd.sections.get(section) or {}, sort_keys=True)
+    return Evidence(Method.CONFIG, f"rspamadm configdump {section}", printable(redact(text)))
+
+
+def _refused(rspamd: Rspamd, deaf: str) -> tuple[Truth, str]:
+    """Whether such mail is refused, with a To header and without one, and by what, or why not."""
+    unseen = skipped(rspamd, LOGINS)
+    if unseen:
+        return False, unseen
+    if not isinstance(rspamd.sections.get("settings") or {}, (Mapping, list)):
+        return None, "rspamd reads its settings from a map, which was not read"
+    found = list(_forced(rspamd, _inserted(rspamd, deaf)))
+    for name, with_to, without in found:
+        if with_to and without:
+            narrowed = next((key for apply in _for_logins(rspamd) for key in _NARROWED & set(apply)), "")
+            doubt = f"rspamd's settings say with {narrowed} which checks are made of a login's mail"
+            return (None, doubt) if narrowed else (True, f"force_actions, {name}")
+    for name, with_to, without in found:
+        if with_to is None or without is None:
+            return None, f"whether rspamd's rule {name} (force_actions) holds depends on what is not evaluated"
+    if any(with_to for _, with_to, _ in found):
+        return False, f"rspamd's rule {found[0][0]} is about {_WITH_TO}, which is not looked for where there is no To header"
+    scored = next((symbol for apply in _for_logins(rspamd) for symbol in (_WITH_TO, *_ALWAYS) if _scores(apply, symbol)), "")
+    if scored:
+        return None, f"rspamd's settings give {scored} a score, and what that comes to depends on all that is in a message"
+    if found:
+        return False, deaf or f"rspamd's rule {found[0][0]} (force_actions) does not hold for it"
+    return False, "no rule of rspamd's (force_actions) refuses it"
+
+
+def _forced(rspamd: Rspamd, known: Mapping[str, Truth]) -> Iterator[tuple[str, Truth, Truth]]:
+    """Each rule of force_actions that may stop a message: whether it stops such a one with a To header, and without one."""
+    rules = rspamd.section("force_actions").get("rules") if rspamd.enabled("force_actions") else None
+    for name, rule in rules.items() if isinstance(rules, Mapping) else ():
+        action = str(rule.get("action", "")).replace("_", " ") if isinstance(rule, Mapping) else "no action"
+        if action in _PASSES:
+            continue
+        sure = action in _STOPS and not {"limit", "least", "honor_action", "require_action"} & set(rule)
+        truths = [_holds(str(rule.get("expression", "")), {**_ALWAYS, **known, _WITH_TO: to}) for to in (True, False)]
+        with_to, without = (None if truth and not sure else truth for truth in truths)
+        yield str(name), with_to, without
+
+
+def _for_logins(rspamd: Rspamd) -> Iterator[Mapping[str, Any]]:
+    """What the settings apply to every login's mail."""
+    for rule in rspamd.section("settings").values():
+        if isinstance(rule, Mapping) and _certain(rule):
+            yield _applied(rule)
+
+
+def _certain(rule: Mapping[str, Any]) -> bool:
+    return bool(rule.get("authenticated")) and "expression" not in rule and CONDITIONS & set(rule) == {"authenticated"}
+
+
+def _inserted(rspamd: Rspamd, deaf: str) -> dict[str, Truth]:
+    """The symbols that the settings give a login's mail: rspamd has none of its own for a login. A rule without `apply` does
+    nothing, and a text in the place of a list of symbols ends the module (tried). Of the rules that fit those of the highest
+    priority are applied (settings.lua)."""
+    rules = [rule for rule in rspamd.section("settings").values() if isinstance(rule, Mapping)]
+    named = [(rule, _symbols(rule.get("symbols")) + _symbols(_applied(rule).get("symbols"))) for rule in rules]
+    dead = deaf or not rspamd.enabled("settings") or any(isinstance(_applied(rule).get("symbols"), str) for rule in rules)
+    found: dict[str, Truth] = {}
+    for rule, symbols in named:
+        before = [other for other in rules if _priority(other) > _priority(rule) and "apply" in other]
+        sure: Truth = True if _certain(rule) else None
+        if dead or "apply" not in rule or any(map(_certain, before)):
+            sure = False
+        elif any(_CHOSEN & set(other) for other in before):
+            sure = None
+        for symbol in symbols:
+            found[symbol] = max(sure, found.get(symbol, False), key=(False, None, True).index)
+    return found
+
+
+def _applied(rule: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = rule.get("apply")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _symbols(said: Any) -> list[str]:
+    return [said] if isinstance(said, str) else [str(name) for name in said or ()]
+
+
+def _priority(rule: Mapping[str, Any]) -> float:
+    given = rule.get("priority")
+    return float(given) if isinstance(given, (int, float)) else {"high": 3.0, "medium": 2.0}.get(str(given), 1.0)
+
+
+def _scores(apply: Mapping[str, Any], symbol: str) -> bool:
+    scores = apply.get("scores")
+    return symbol in apply or isinstance(scores, Mapping) and symbol in scores
+
+
+def _holds(expression: str, known: Mapping[str, Truth]) -> Truth:
+    """An expression of symbols with & | ! ( ); None where it depends on another symbol, or has an operator that counts."""
+    names: list[str] = []
+
+    def plain(match: re.Match[str]) -> str:
+        if match.group().lower() in _WORDS:
+            return _WORDS[match.group().lower()]
+        names.append(match.group())
+        return f" _{len(names) - 1} "
+
+    text = _SYMBOL.sub(plain, expression[:_EXPRESSION_LIMIT])
+    text = re.sub(r"([&|])\1?|!", lambda match: _WORDS[match.group()[0]], text)
+    try:
+        return _value(ast.parse(" ".join(text.split()), mode="eval").body, [known.get(name) for name in names])
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _value(node: ast.expr, values: Sequence[Truth]) -> Truth:
+    if isinstance(node, ast.Name):
+        return values[int(node.id[1:])]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        value = _value(node.operand, values)
+        return None if value is None else not value
+    if isinstance(node, ast.BoolOp):
+        decides = isinstance(node.op, ast.Or)
+        parts = [_value(part, values) for part in node.values]
+        return decides if decides in parts else None if None in parts else not decides
+    return None
+
+
+def _own_rules(rspamd: Rspamd) -> str:
+    """Rules of the site's own that may do it, and are not evaluated; empty when there are none."""
+    if rspamd.lua:
+        return f"what the site's own rules in {rspamd.lua[0]} do is not evaluated"
+    for name, rule in rspamd.section("multimap").items():
+        selector = str(rule.get("selector", "")) if isinstance(rule, Mapping) else ""
+        if "user" in selector and "from" in selector:
+            return f"what rspamd's rule {name} (multimap) does is not evaluated: {selector}"
+    custom = rspamd.section("milter_headers").get("custom")
+    return "a routine of the site's own (milter_headers, custom) adds headers" if custom else ""

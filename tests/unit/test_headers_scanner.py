@@ -1,0 +1,77 @@
+"""What rspamd's settings and force_actions make of a From header that is not the login's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.module_utils.mtaudit.control import Site
+from ansible.module_utils.mtaudit.controls.headers_scanner import headers_by_scanner
+from ansible.module_utils.mtaudit.controls.scanners import Called, Kind
+from ansible.module_utils.mtaudit.finding import Evidence, Finding, Method, Subject
+from ansible.module_utils.mtaudit.readers.rspamd import Rspamd
+
+SHOWN = Evidence(Method.CONFIG, "main.cf:1 smtpd_milters", "inet:127.0.0.1:11332")
+RSPAMD = Called("inet:127.0.0.1:11332", SHOWN, Kind.RSPAMD)
+LOGINS = {"authenticated": True, "apply": {"symbols": ["LOGGED_IN"]}}
+
+
+def judged(expression: str, *settings: dict[str, Any], deaf: str = "", lua: tuple[str, ...] = (), **rule: Any) -> Finding:
+    forced = {"rules": {"OWN": {"action": "reject", "expression": expression, **rule}}}
+    rules = {f"rule{number}": one for number, one in enumerate(settings or (LOGINS,))}
+    rspamd = Rspamd({"settings": rules, "force_actions": forced}, lua=lua)
+    return headers_by_scanner(Subject("listener", "*:587"), Site(rspamd=rspamd), [RSPAMD], [SHOWN], deaf)
+
+
+@pytest.mark.parametrize(
+    ("expression", "status"),
+    [
+        ("LOGGED_IN & !MISSING_FROM & (!FROM_EQ_ENVFROM | MULTIPLE_FROM)", "pass"),
+        ("LOGGED_IN and not FROM_EQ_ENVFROM", "pass"),
+        ("FROM_NEQ_ENVFROM || OTHER", "pass"),
+        ("LOGGED_IN & (FORGED_SENDER | FROM_NEQ_ENVFROM)", "pass"),
+        ("LOGGED_IN & FORGED_SENDER", "fail"),
+        ("LOGGED_IN & FROM_EQ_ENVFROM", "fail"),
+        ("LOGGED_IN & FROM_NEQ_ENVFROM & !MAILLIST", "unknown"),
+        ("FROM_NEQ_ENVFROM + OTHER > 1", "unknown"),
+        ("(LOGGED_IN", "unknown"),
+        ("(" * 400, "unknown"),
+    ],
+)
+def test_the_expression_is_followed(expression: str, status: str) -> None:
+    assert judged(expression).status.value == status
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        ([{"authenticated": True, "apply": {}, "symbols": ["LOGGED_IN"]}], "pass"),
+        ([{"authenticated": True, "symbols": ["LOGGED_IN"]}], "fail"),
+        ([{"authenticated": True, "apply": {"symbols": "LOGGED_IN"}}], "fail"),
+        ([{"authenticated": True, "user": "alice", **LOGINS}], "unknown"),
+        ([LOGINS, {"authenticated": True, "priority": "high", "apply": {"actions": {"reject": 20}}}], "fail"),
+        ([LOGINS, {"from": "@own.test", "priority": 5, "apply": {"whitelist": True}}], "unknown"),
+        ([LOGINS, {"ip": "127.0.0.1", "priority": 5, "apply": {"whitelist": True}}], "pass"),
+        ([LOGINS, {"authenticated": True, "whitelist": True}], "fail"),
+        ([{"authenticated": True, "apply": {"symbols": ["LOGGED_IN"], "groups_disabled": ["headers"]}}], "unknown"),
+    ],
+)
+def test_whom_the_settings_give_the_symbol(settings: list[dict[str, Any]], status: str) -> None:
+    assert judged("LOGGED_IN & FROM_NEQ_ENVFROM", *settings).status.value == status
+
+
+def test_what_is_done_counts() -> None:
+    assert judged("FROM_NEQ_ENVFROM", action="add header").status.value == "fail"
+    assert judged("FROM_NEQ_ENVFROM", action="soft_reject").status.value == "pass"
+    assert judged("FROM_NEQ_ENVFROM", action="quarantine").status.value == "unknown"
+    assert judged("FROM_NEQ_ENVFROM", honor_action=["reject"]).status.value == "unknown"
+
+
+def test_who_is_told_no_login_compares_nothing() -> None:
+    found = judged("LOGGED_IN & FROM_NEQ_ENVFROM", deaf="milter_mail_macros has no {auth_authen}")
+    assert (found.status.value, "{auth_authen}" in found.message) == ("fail", True)
+    assert judged("FROM_NEQ_ENVFROM", deaf="milter_mail_macros has no {auth_authen}").status.value == "pass"
+
+
+def test_rules_of_the_sites_own_are_not_known() -> None:
+    assert judged("OTHER & FROM_EQ_ENVFROM", lua=("/etc/rspamd/rspamd.local.lua",)).status.value == "unknown"
