@@ -9,6 +9,7 @@ from . import auth_opensmtpd
 from . import auth_postfix
 from . import auth_sendmail
 from . import certificates
+from . import directions
 from . import drift
 from . import files
 from . import filtered_mail

@@ -77,6 +77,9 @@ def _outgoing_of_postfix(postfix: Postfix, site: Site) -> Iterator[Finding]:
     yield from _of_logins(postfix_ports.each_listener, _logins_of_postfix)(postfix, site)
     if postfix.problem:
         return
+    if not postfix.main.value("authorized_submit_users"):
+        yield passed(HOST, "no program hands mail over to this instance: authorized_submit_users is empty")
+        return
     named = {s.entry.command: s for s in postfix.services() if s.entry}
     cleanup, pickup = named.get("cleanup", postfix.main), named.get("pickup", postfix.main)
     found = [*inbound_postfix.milters(cleanup, site, "non_smtpd_milters"), *after_queue(pickup)]

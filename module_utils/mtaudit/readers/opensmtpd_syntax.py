@@ -50,7 +50,8 @@ class Rule:
 @dataclass(frozen=True)
 class Action:
     """`kind` is relay for what goes to other servers, else the way of delivery. `virtual` maps recipients to users, `aliases`
-    users to others, and `userbase` knows the users that are none of the system's."""
+    users to others, and `userbase` knows the users that are none of the system's. `host` is where relayed mail goes instead of
+    the recipient's servers."""
 
     name: str
     kind: str
@@ -58,6 +59,7 @@ class Action:
     virtual: Optional[Table] = None
     aliases: Optional[Table] = None
     userbase: Optional[Table] = None
+    host: Optional[Table] = None
 
     @property
     def relays(self) -> bool:
@@ -217,10 +219,10 @@ class _Statement:
         tables: dict[str, Table] = {}
         for index in range(self._position, len(self._tokens)):
             word = self._tokens[index].text if self._tokens[index].kind == "word" else ""
-            if word in ("virtual", "alias", "userbase") and kind in _LOCAL_ACTIONS:
+            if word in ("virtual", "alias", "userbase") and kind in _LOCAL_ACTIONS or word == "host" and kind == "relay":
                 self._position = index + 1
                 tables[word] = self._table()
-        named = (tables.get("virtual"), tables.get("alias"), tables.get("userbase"))
+        named = (tables.get("virtual"), tables.get("alias"), tables.get("userbase"), tables.get("host"))
         self._config.actions[name] = Action(name, kind, self.where, *named)
 
     def _proc(self) -> None:

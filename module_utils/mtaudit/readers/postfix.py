@@ -19,7 +19,7 @@ from .postfix_headers import submitted
 from .postfix_match import included, is_table
 from .postfix_model import MAPS, MATCH_LISTS, PORTS, RESTRICTION_LISTS, Postfix, Service, SmtpService
 from .postfix_recipients import recipient_tables
-from .postfix_syntax import main_cf, master_cf, physical_lines, words
+from .postfix_syntax import main_cf, master_cf, next_hops, physical_lines, words
 from .postfix_tables import load
 
 __all__ = ["Postfix", "Service", "SmtpService", "describe", "digest", "parse", "read", "read_instance"]
@@ -149,6 +149,7 @@ def _read_surroundings(runner: Runner, postfix: Postfix) -> None:
     if any(not n.rpartition(":")[2].isdigit() and n.rpartition(":")[2] not in PORTS for n in inet):
         postfix.ports = _tcp_ports(runner)
     hosts = [n.rpartition(":")[0] for n in inet] + words(postfix.main.value("inet_interfaces"))
+    hosts += [host for host, _ in next_hops(postfix.main.value("relayhost"))]
     postfix.hosts = {name: found for name in dict.fromkeys(hosts) if _is_name(name)
                      for found in [_host_addresses(runner, name)] if found}
 

@@ -19,7 +19,9 @@ RESTRICTION_LISTS = ("smtpd_client_restrictions", "smtpd_helo_restrictions", "sm
 MATCH_LISTS = ("mynetworks", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains",
                "permit_mx_backup_networks", "smtpd_authorized_xclient_hosts", "smtpd_authorized_xforward_hosts",
                "smtpd_forbid_bare_newline_exclusions", "smtpd_client_event_limit_exceptions")
-MAPS = ("relay_clientcerts", "smtpd_sender_login_maps")
+# What sends mail for domains of others on, by recipient or by sender.
+ROUTES = ("transport_maps", "sender_dependent_default_transport_maps", "sender_dependent_relayhost_maps")
+MAPS = ("relay_clientcerts", "smtpd_sender_login_maps", *ROUTES)
 # What decides which recipients exist, in the order in which check_rcpt_maps() of smtpd_check.c asks; and what local(8) knows.
 REWRITING_MAPS = ("recipient_canonical_maps", "canonical_maps", "virtual_alias_maps")
 RECIPIENT_MAPS = (*REWRITING_MAPS, "local_recipient_maps", "virtual_mailbox_maps", "relay_recipient_maps", "alias_maps")

@@ -106,6 +106,12 @@ def unbraced(text: str) -> str:
     return text[1:-1].strip() if text.startswith("{") and text.endswith("}") else text
 
 
+def next_hops(text: str) -> list[tuple[str, str]]:
+    """Host and port (empty when left out) of each destination: `[host]:port`, `host:port`, several by commas (relayhost)."""
+    found = [re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\w+))?", word) for word in words(text)]
+    return [((m[1] or m[2]).lower(), m[3] or "") for m in found if m]
+
+
 def master_cf(text: str) -> list[MasterEntry]:
     """The services of master.cf, with file lines for each override."""
     return [entry for line in _numbered(text) for entry in [_master_entry(line)] if entry]

@@ -106,7 +106,7 @@ class Question:
 @dataclass(frozen=True)
 class Told:
     """What Sendmail answered. `allowed` is None when the answer decides nothing; `reason` says why. `ruleset` is the one that
-    said yes, `key` what it had looked up last. `mailer` is what would deliver the recipient, to `user`."""
+    said yes, `key` what it had looked up last. `mailer` is what would deliver the recipient, by way of `host`, to `user`."""
 
     allowed: Optional[bool]
     said: str
@@ -114,6 +114,7 @@ class Told:
     ruleset: str = ""
     key: str = ""
     mailer: str = ""
+    host: str = ""
     user: str = ""
 
 
@@ -165,23 +166,23 @@ def told(text: str) -> Told:
     """The output for one question."""
     recipient = _returned(text, ("check_rcpt",))
     routed = _returned(text, ("parse",)) or ""
-    mailer = re.match(r"\$# *(\S+)(?:.*\$: *(.*))?", routed)
-    named = mailer.group(1) if mailer else ""
+    mailer = re.match(r"\$# *(\S+)(?: *\$@ *(.*?))?(?: *\$: *(.*))?$", routed)
+    named, host, user = (printable(re.sub(r"\s+", "", part or "")) for part in (mailer.groups() if mailer else ("", "", "")))
+    way = {"mailer": named, "host": host}
     undecided: Optional[Told] = None
     before = [_returned(text, names) for names in (("check_relay",), ("check_mail", "Local_check_mail"))]
     for value in filter(None, (*before, recipient)):
         if _REFUSED.match(value):
             said, reason = printable(redact(_message(value))), _undecided(value)
             if not reason:
-                return Told(False, said, mailer=named)
-            undecided = undecided or Told(None, said, reason, mailer=named)
+                return Told(False, said, **way)
+            undecided = undecided or Told(None, said, reason, **way)
     if undecided:
         return undecided  # what comes later does not refuse: with a better sender it would have been taken
     if recipient is None:
-        return Told(None, "", "Sendmail gave no answer", mailer=named)
+        return Told(None, "", "Sendmail gave no answer", **way)
     ruleset, key = _decisive(text)
-    user = re.sub(r"\s+", "", (mailer.group(2) if mailer else "") or "")
-    return Told(True, printable(redact(recipient)), ruleset=ruleset, key=key, mailer=named, user=printable(user))
+    return Told(True, printable(redact(recipient)), ruleset=ruleset, key=key, user=user, **way)
 
 
 def _returned(text: str, names: Sequence[str]) -> Optional[str]:

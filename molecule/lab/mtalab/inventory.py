@@ -50,7 +50,9 @@ def host_variables(config: Config, host: Host) -> dict[str, Any]:
         variables["mta_audit_local_domains"] = [host.mail_domain]
         variables["mta_audit_known_recipient"] = f"alice@{host.mail_domain}"
         # Every host signs its own certificate, and a copy has its original's.
-        variables["mta_audit_tunables"] = {"TLS-01": {"untrusted_fails": False, "names": [host.fqdn]}}
+        trusted = {"untrusted_fails": False, "names": [host.fqdn]}
+        # And one host of the lab is a whole site.
+        variables["mta_audit_tunables"] = {"TLS-01": trusted, "OUT-03": {"one_host_is_wanted": True}}
     if host.submission:
         variables["mta_audit_test_login"] = {"username": "alice", "password": config.logins["alice"]}
         variables["mta_audit_test_login"]["other_sender"] = f"bob@{host.mail_domain}"
