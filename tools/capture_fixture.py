@@ -34,7 +34,7 @@ ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 from ansible.module_utils.mtaudit import controls  # noqa: E402, F401 - registers every control
 from ansible.module_utils.mtaudit.address import parse_network  # noqa: E402
-from ansible.module_utils.mtaudit.components import read_all, scanner, servers  # noqa: E402
+from ansible.module_utils.mtaudit.components import one, read_all, servers  # noqa: E402
 from ansible.module_utils.mtaudit.control import REGISTRY, Site  # noqa: E402
 from ansible.module_utils.mtaudit.finding import Finding  # noqa: E402
 from ansible.module_utils.mtaudit.readers import rspamd  # noqa: E402
@@ -249,8 +249,9 @@ def restore(recording: dict[str, Any]) -> dict[str, Any]:
             recording["asked_later"] = since.get("asked_later", []) if _asked_once(recording) else []
     recording["glob"] = {**dict.fromkeys(rspamd.LUA, []), **recording["glob"]}
     for entry in (*recording["run"], *recording["read"].values()):
+        base = entry.get("stdout_of_file", "")
         _whole_again(entry)
-        _with_later_sections(entry)
+        _with_later_sections(entry, base)
         if "stdout_of" not in entry:
             continue
         usual = (FIXTURES / entry.pop("stdout_of")).read_text().splitlines()
@@ -265,18 +266,22 @@ def restore(recording: dict[str, Any]) -> dict[str, Any]:
     return recording
 
 
-def _with_later_sections(entry: dict[str, Any]) -> None:
-    """What rspamd is asked since a recording was made, it answers as the lab's hosts do (tests/fixtures/rspamd-since.json)."""
+def _with_later_sections(entry: dict[str, Any], base: str) -> None:
+    """What rspamd is asked since a recording was made, it answers as an untouched one of its release, but for what the lab's
+    hosts had set before (tests/fixtures/rspamd-since.json)."""
     argv = entry.get("argv", ())
     if "configdump" not in argv:
         return
-    asked = argv.index("-C") + 1
-    later = json.loads((FIXTURES / "rspamd-since.json").read_text())
-    for section in rspamd.SECTIONS:
-        if section not in argv[asked:]:
-            argv += [rspamd.MARK, section]
-            if entry.get("returncode") == 0:
-                entry["stdout"] += f"{rspamd.BETWEEN}{json.dumps(later[section])}\n"
+    first = argv.index("-C") + 1
+    asked = [word for word in argv[first:] if word != rspamd.MARK]
+    argv[first:] = rspamd.COMMAND[rspamd.COMMAND.index("-C") + 1 :]
+    if entry.get("returncode") == 0:
+        parts = (FIXTURES / base).read_text().split(rspamd.BETWEEN) if base else []
+        later = json.loads((FIXTURES / "rspamd-since.json").read_text())
+        told = {section: f"{json.dumps(text)}\n" for section, text in later.items()}
+        told = {**dict(zip(rspamd.SECTIONS, parts)), **told}
+        told.update(zip(asked, entry["stdout"].split(rspamd.BETWEEN)))  # the base may have grown since, at its end
+        entry["stdout"] = rspamd.BETWEEN.join(told[section] for section in rspamd.SECTIONS)
 
 
 def _asked_once(recording: dict[str, Any]) -> bool:
@@ -307,7 +312,7 @@ def evaluate(programs: list[str], recording: dict[str, Any], site: Site) -> list
     replay = Replay(recording)
     ids = recording.get("ids", ())
     readings = read_all(replay, programs, ids)
-    site = replace(site, servers=servers(readings), rspamd=scanner(readings))
+    site = replace(site, servers=servers(readings), rspamd=one(readings, "rspamd"), clamav=one(readings, "clamav"))
     for reading in readings:
         own = reading.component.name
         wanted = [c for (i, component), c in sorted(REGISTRY.items()) if component == own and (own != "os" or i in ids)]

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from . import controls  # noqa: F401 - registers every control
 from .address import LOOPBACK, Network, contains, parse_network
-from .components import COMPONENTS, Reading, digest, read_all, scanner, servers
+from .components import COMPONENTS, Reading, digest, one, read_all, servers
 from .control import Site, controls_for
 from .finding import HOST, Finding, Method, notapplicable, stamped
 from .finding import error as error_finding
@@ -102,7 +102,8 @@ def audit(runner: Runner, request: Request) -> Answer:
         proxies=request.proxies,
         gateways=tuple(str(g) for g in links.gateways) if links else (),
         servers=servers(readings, strange),
-        rspamd=scanner(readings),
+        rspamd=one(readings, "rspamd"),
+        clamav=one(readings, "clamav"),
     )
     answer.findings.extend(_evaluated(request, site, readings, strange))
     answer.findings.extend(_logged(runner, request, site, readings))

@@ -127,6 +127,15 @@ def _rspamd() -> Component:
     return Component("rspamd", "rspamd", transfers=False, survey=survey)
 
 
+def _clamav() -> Component:
+    def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
+        from .readers import clamav
+
+        return [clamav.read(runner)] if "AV-01" in ids and any(reading.component.program for reading in readings) else []
+
+    return Component("clamav", "ClamAV", transfers=False, survey=survey)
+
+
 def _os() -> Component:
     def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
         from .readers import system
@@ -151,6 +160,7 @@ COMPONENTS: Mapping[str, Callable[[], Component]] = {
     "opensmtpd": _opensmtpd,
     "dovecot": _dovecot,
     "rspamd": _rspamd,
+    "clamav": _clamav,
     "icewarp": _icewarp,
     "os": _os,
 }
@@ -194,9 +204,9 @@ def servers(readings: Sequence[Reading], strange: Sequence[Listener] = ()) -> di
     return {**found, "": (Server("", "", tuple(strange)),)} if strange else found
 
 
-def scanner(readings: Sequence[Reading]) -> Any:
-    """The reading of rspamd; None where there is none."""
-    return next((r.instances[0] for r in readings if r.component.name == "rspamd" and r.instances), None)
+def one(readings: Sequence[Reading], name: str) -> Any:
+    """The reading of what is on a host once, as rspamd; None where there is none."""
+    return next((r.instances[0] for r in readings if r.component.name == name and r.instances), None)
 
 
 def digest(readings: Sequence[Reading]) -> str:

@@ -20,7 +20,8 @@ class Site:
     `tunables` maps a tunable's name to its value, already of the type that the catalogue gives it. `gateways` are the next
     hops of the host's default routes. `servers` is what every program of the host tells of itself, by its name in the
     catalogue; under an empty name stand the SMTP ports that listen and that no program told of. `rspamd` is what
-    readers/rspamd.py read, None where it is not installed or no selected control of the host's programs looks at it.
+    readers/rspamd.py read, None where it is not installed or no selected control of the host's programs looks at it; `clamav`
+    what readers/clamav.py read, for AV-01.
     """
 
     kind: str = ""
@@ -31,6 +32,7 @@ class Site:
     servers: Mapping[str, tuple[Server, ...]] = field(default_factory=dict)
     tunables: Mapping[str, Any] = field(default_factory=dict)
     rspamd: Any = None
+    clamav: Any = None
 
 
 @dataclass(frozen=True)

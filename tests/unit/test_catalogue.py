@@ -399,7 +399,7 @@ def test_a_profile_adds_to_what_it_extends(catalogue: Catalogue) -> None:
     tags = {"host", "auth", "people", "encryption", "log"}
     added = {entry.id for entry in catalogue.controls.values() if tags & set(entry.tags)}
     named = {"RELAY-14", "INFO-01", "MILTER-01", "PATCH-02", "RCPT-02", "RATE-01", "RATE-02", "SENDER-02", "INB-04", "OUT-01",
-             "OUT-03"}
+             "OUT-03", "AV-01"}
     assert provider - baseline == named | added - {"AUTH-01"}
     assert strict == set(catalogue.controls)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Union
 
 from ..address import LOOPBACK, contains
 from ..control import Evaluate, Site
@@ -33,22 +34,26 @@ def each_port_with_logins(function: PerLoginPort) -> Evaluate:
 
     @each_listener
     def evaluate(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
-        about = subject(port)
-        if not exim.takes_logins:
-            yield notapplicable(about, "no login here", "no authenticator has a server side")
-            return
-        try:
-            methods = [offer.name for offer in offers(exim, port, site, tls=True) if usable(exim, offer)]
-        except Doubt as exc:
-            shown = option(exim, "auth_advertise_hosts")
-            yield unknown(about, "whether this port takes logins could not be told", str(exc), shown)
-            return
-        if methods:
-            yield from function(exim, port, site, methods)
+        found = methods(exim, port, site)
+        if isinstance(found, Finding):
+            yield found
         else:
-            yield notapplicable(about, "no login here", "no authenticator is offered to strangers on this port")
+            yield from function(exim, port, site, found)
 
     return evaluate
+
+
+def methods(exim: Exim, port: Listener, site: Site) -> Union[list[str], Finding]:
+    """The authenticators that strangers may use on a port, at least one; else what to say of it."""
+    about = subject(port)
+    if not exim.takes_logins:
+        return notapplicable(about, "no login here", "no authenticator has a server side")
+    try:
+        found = [offer.name for offer in offers(exim, port, site, tls=True) if usable(exim, offer)]
+    except Doubt as exc:
+        shown = option(exim, "auth_advertise_hosts")
+        return unknown(about, "whether this port takes logins could not be told", str(exc), shown)
+    return found or notapplicable(about, "no login here", "no authenticator is offered to strangers on this port")
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,17 @@ from typing import Any, Optional, Union
 from ..control import Evaluate, Site, control
 from ..finding import HOST, Finding, Subject, notapplicable, passed
 from ..listeners import Listener
+from ..readers.clamav import places
 from ..readers.exim import Exim
 from ..readers.exim_expand import Session
-from ..readers.exim_syntax import Condition, Statement
+from ..readers.exim_syntax import Condition, Statement, items
 from ..readers.opensmtpd import OpenSmtpd
 from ..readers.opensmtpd_syntax import Listen
 from ..readers.postfix import Postfix, Service, SmtpService
 from ..readers.sendmail import Sendmail
 from . import exim_ports, inbound_exim, inbound_postfix, opensmtpd_ports, postfix_ports, sendmail_filters, sendmail_ports
-from .exim_login import each_port_with_logins
+from .antivirus import Scanner, by_clamd, looked_into
+from .exim_login import methods
 from .exim_paths import Finder
 from .exim_walk import Answer, Trail, Verdict, Walk
 from .filtering import LOCAL, LOGINS, STRANGERS, Judge, Way, enforced, judged, scanned
@@ -33,13 +35,22 @@ _SCANNED = re.compile(r"\bspam|\bacl")
 Ways = Iterator[Union[Way, Finding]]
 
 
-def _register(program: str, each_listener: Callable[[Any], Evaluate], strangers: Callable[..., Ways], outgoing: Evaluate) -> None:
-    """`strangers` are the ways of a port that strangers' mail comes in by; they get what each_listener() gives, the Site last."""
+def _register(
+    program: str, each_listener: Callable[[Any], Evaluate], strangers: Callable[..., Ways], logins: Callable[..., Ways],
+    outgoing: Evaluate,
+) -> None:  # fmt: skip
+    """The ways of a port that mail of strangers and of accounts comes in by get what each_listener() gives, the Site last."""
 
     def inbound(judge: Judge) -> Evaluate:
         return each_listener(lambda *asked: judged(strangers(*asked), asked[-1], judge))
 
-    for control_id, evaluate in (("INB-03", inbound(scanned)), ("INB-04", inbound(enforced)), ("OUT-01", outgoing)):
+    def of_both(*asked: Any) -> Iterator[Finding]:
+        ways = [*strangers(*asked), *logins(*asked)]
+        return judged(sorted(ways, key=lambda way: isinstance(way, Finding)), asked[-1], looked_into)
+
+    for control_id, evaluate in (
+        ("INB-03", inbound(scanned)), ("INB-04", inbound(enforced)), ("OUT-01", outgoing), ("AV-01", each_listener(of_both)),
+    ):  # fmt: skip
         control(control_id, program, scanner=True)(evaluate)
 
 
@@ -86,7 +97,7 @@ def _outgoing_of_postfix(postfix: Postfix, site: Site) -> Iterator[Finding]:
     yield from judged([Way(HOST, LOCAL, found, [postfix_ports.setting(cleanup, "non_smtpd_milters")])], site, scanned)
 
 
-_register("postfix", postfix_ports.each_listener, _strangers_of_postfix, _outgoing_of_postfix)
+_register("postfix", postfix_ports.each_listener, _strangers_of_postfix, _logins_of_postfix, _outgoing_of_postfix)
 
 
 # Exim
@@ -106,6 +117,15 @@ class _Found(Walk):
         return super()._plain(condition, verb, trail, depth)
 
 
+class _Infected(Walk):
+    """A message with a virus."""
+
+    def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
+        if condition.name == "malware" and "$" not in condition.value:
+            return condition.value.split("/")[0].strip().lower() not in ("0", "false", "")
+        return super()._plain(condition, verb, trail, depth)
+
+
 class _Forged(Walk):
     def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         return condition.name == "dmarc_status" or super()._plain(condition, verb, trail, depth)
@@ -118,7 +138,27 @@ def _of_exim(exim: Exim, site: Site, way: Way, session: Session, acl: str) -> Wa
     forged = _Forged(exim, session).stage(acl)
     by_dmarc = str(forged) if forged.answer is Answer.REJECT and forged.statement is not None else ""
     doubt = outcome.doubt if found and outcome.answer is Answer.UNKNOWN else ""
-    return replace(way, filters=found, idle=idle, doubt=doubt, by_dmarc=by_dmarc)
+    return replace(way, filters=found, idle=idle, doubt=doubt, by_dmarc=by_dmarc, malware=_malware(exim, site, session, acl))
+
+
+def _malware(exim: Exim, site: Site, session: Session, acl: str) -> list[Scanner]:
+    """What `malware` asks: av_scanner, `clamd:/run/clamav/clamd.ctl`, `clamd:127.0.0.1 3310`."""
+    walk = _Infected(exim, session)
+    outcome = walk.stage(acl)
+    asked = [(s, c) for s, c in walk.reached if c.name == "malware"]
+    if not asked:
+        return []
+    shown = exim_ports.seen(f"{exim.file} {asked[0][0].where}", f"{asked[0][0].verb} {asked[0][1]}")
+    kind, *servers = items(exim.options.get("av_scanner", "sophie:/var/run/sophie"))
+    wrong, doubt = "", f"av_scanner is {kind}, of which mtaudit reads nothing"
+    if kind == "clamd":
+        texts = [":".join(server.split()[:2]) for server in servers if server != "local"]
+        wrong, doubt = by_clamd(site, [place for text in texts for place in places(text)])
+    if outcome.answer is Answer.UNKNOWN:
+        doubt = outcome.doubt
+    elif outcome.answer is Answer.OK:
+        wrong = "the ACL asks the virus scanner and refuses nothing"
+    return [Scanner(f"{kind}, asked by Exim,", shown, wrong, doubt)]
 
 
 def _strangers_of_exim(exim: Exim, port: Listener, site: Site) -> Ways:
@@ -132,21 +172,24 @@ def _strangers_of_exim(exim: Exim, port: Listener, site: Site) -> Ways:
         yield _of_exim(exim, site, way, session, "acl_smtp_data")
 
 
-@each_port_with_logins
-def _logins_of_exim(exim: Exim, port: Listener, site: Site, methods: Any) -> Iterator[Finding]:
-    way = Way(exim_ports.subject(port), LOGINS, (), [exim_ports.option(exim, "acl_smtp_data")])
-    session = Finder(exim, port, site).session(tls=True, login="mtaudit", method=methods[0])
-    yield from judged([_of_exim(exim, site, way, session, "acl_smtp_data")], site, scanned)
+def _logins_of_exim(exim: Exim, port: Listener, site: Site) -> Ways:
+    usable = methods(exim, port, site)
+    if isinstance(usable, Finding):
+        yield usable
+    else:
+        way = Way(exim_ports.subject(port), LOGINS, (), [exim_ports.option(exim, "acl_smtp_data")])
+        session = Finder(exim, port, site).session(tls=True, login="mtaudit", method=usable[0])
+        yield _of_exim(exim, site, way, session, "acl_smtp_data")
 
 
 def _outgoing_of_exim(exim: Exim, site: Site) -> Iterator[Finding]:
-    yield from _logins_of_exim(exim, site)
+    yield from _of_logins(exim_ports.each_listener, _logins_of_exim)(exim, site)
     if not exim.problem:
         way = Way(HOST, LOCAL, (), [exim_ports.option(exim, "acl_not_smtp")])
         yield from judged([_of_exim(exim, site, way, Session("", login="root"), "acl_not_smtp")], site, scanned)
 
 
-_register("exim", exim_ports.each_listener, _strangers_of_exim, _outgoing_of_exim)
+_register("exim", exim_ports.each_listener, _strangers_of_exim, _logins_of_exim, _outgoing_of_exim)
 
 
 # Sendmail
@@ -179,7 +222,7 @@ def _outgoing_of_sendmail(sendmail: Sendmail, site: Site) -> Iterator[Finding]:
         yield from judged([replace(_of_sendmail(sendmail, own, site, LOCAL), subject=HOST)], site, scanned)
 
 
-_register("sendmail", sendmail_ports.each_listener, strangers_of_sendmail, _outgoing_of_sendmail)
+_register("sendmail", sendmail_ports.each_listener, strangers_of_sendmail, _logins_of_sendmail, _outgoing_of_sendmail)
 
 
 # OpenSMTPD
@@ -219,4 +262,4 @@ def _outgoing_of_opensmtpd(smtpd: OpenSmtpd, site: Site) -> Iterator[Finding]:
         yield from judged(ways if socket else [plain], site, scanned)
 
 
-_register("opensmtpd", opensmtpd_ports.each_listener, strangers_of_opensmtpd, _outgoing_of_opensmtpd)
+_register("opensmtpd", opensmtpd_ports.each_listener, strangers_of_opensmtpd, _logins_of_opensmtpd, _outgoing_of_opensmtpd)

@@ -26,7 +26,7 @@ class Way:
     """Mail of one kind (`what`) and the filters that see it before it is taken; `shown` is where they are named, or would be.
 
     `idle` says why what they find has no consequence, `doubt` why that is not known; `by_dmarc` that the program itself refuses
-    by DMARC.
+    by DMARC; `malware` are virus scanners that it asks (antivirus.py).
     """
 
     subject: Subject
@@ -36,6 +36,7 @@ class Way:
     idle: str = ""
     doubt: str = ""
     by_dmarc: str = ""
+    malware: Sequence[Any] = ()
 
 
 Judge = Callable[[Way, Site], Iterator[Finding]]

@@ -29,12 +29,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Called:
-    """A filter that is called: its address as written, where that is written, what answers there, and why that is not known."""
+    """A filter that is called: its address as written, where that is written, what answers there, and why that is not known;
+    `milter` says that it is rspamd by the protocol of milters."""
 
     address: str
     shown: Evidence
     kind: Kind
     reason: str = ""
+    milter: bool = False
 
 
 def called(site: Site, address: str, sockets: Iterable[Optional[Socket]], shown: Evidence, milter: bool) -> Called:
@@ -53,7 +55,7 @@ def called(site: Site, address: str, sockets: Iterable[Optional[Socket]], shown:
         return Called(address, shown, Kind.UNKNOWN, rspamd.problem)
     workers = [worker for worker in map(rspamd.worker_at, places) if worker]
     if any(worker.scans and (worker.milter or not milter) for worker in workers):
-        return Called(address, shown, Kind.RSPAMD)
+        return Called(address, shown, Kind.RSPAMD, milter=milter)
     if workers:
         why = f"the worker of rspamd at {address} scans nothing itself, or speaks another protocol"
         return Called(address, shown, Kind.UNKNOWN, why)

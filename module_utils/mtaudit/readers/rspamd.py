@@ -21,7 +21,7 @@ from . import network
 # One spawn, 0.4 s of CPU on Debian 12 and 13. It also looks up the names of fuzzy servers, which takes its time without DNS.
 SECTIONS = ("actions", "worker", "options", "rbl", "surbl", "dmarc", "spf", "dkim", "ratelimit", "redis", "settings",
             "force_actions", "metadata_exporter", "milter_headers", "antivirus", "dkim_signing", "external_services",
-            "multimap")  # fmt: skip
+            "group", "multimap")  # fmt: skip
 _TIMEOUT_S = 40.0
 LUA = ("/etc/rspamd/*.lua", "/etc/rspamd/l*/*.lua")
 # rspamadm writes compiled patterns to the cache of the daemon (3.4, measured). Without this capability it cannot, and goes on;
