@@ -20,8 +20,8 @@ SHOWN = Evidence(Method.CONFIG, "main.cf", "smtpd_milters = inet:127.0.0.1:11332
 SOCKET = "/run/clamav/clamd.ctl"
 NOW = 1_795_000_000.0
 RULE: dict[str, Any] = {"type": "clamav", "servers": SOCKET, "symbol": "CLAM_VIRUS"}
-GOOD: dict[str, Any] = {"clamd": {"LocalSocket": ["/var/run/clamav/clamd.ctl"]}, "built_at": NOW - 3600, "running": True, "now": NOW,
-                        "sockets": frozenset({SOCKET})}  # fmt: skip
+GOOD: dict[str, Any] = {"clamd": {"LocalSocket": ["/var/run/clamav/clamd.ctl"]}, "built_at": NOW - 3600, "running": True,
+                        "now": NOW, "sockets": frozenset({SOCKET})}  # fmt: skip
 MILTER = {"MilterSocket": ["/var/run/clamav/clamav-milter.ctl"], "ClamdSocket": ["unix:/var/run/clamav/clamd.ctl"]}
 MILTER_SOCKETS = frozenset({SOCKET, "/run/clamav/clamav-milter.ctl"})
 
@@ -140,10 +140,10 @@ def test_a_database_that_is_none(header: str) -> None:
 
 def read(header: str) -> ClamAv:
     text = base64.b64encode(header.ljust(512).encode()).decode()
-    stat = {path: None for path in (clamav.CLAMD, clamav.MILTER, "/var/lib/clamav/daily.cvd")}
-    there = {"path": "x", "mode": 0o644, "uid": 0, "gid": 0}
+    absent = dict.fromkeys((clamav.CLAMD, clamav.MILTER, "/var/lib/clamav/daily.cvd"))
+    there = {"uid": 0, "gid": 0, "mode": 0o644, "size_bytes": 512, "mtime_ns": 0, "kind": "file"}
     return clamav.read(Replay({
-        "run": [], "now": NOW, "stat": {**stat, "/var/lib/clamav/daily.cld": {**FILE}}, "glob": {"/proc/[0-9]*/stat": []},
+        "run": [], "now": NOW, "stat": {**absent, "/var/lib/clamav/daily.cld": there}, "glob": {"/proc/[0-9]*/stat": []},
         "piece": {"/var/lib/clamav/daily.cld": {"0+512": text}},
         "read": {path: {"text": "1.0 1.0\n"} for path in ("/proc/uptime", "/proc/net/tcp", "/proc/net/tcp6", "/proc/net/unix")},
     }))  # fmt: skip
