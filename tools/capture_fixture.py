@@ -37,7 +37,7 @@ from ansible.module_utils.mtaudit.address import parse_network  # noqa: E402
 from ansible.module_utils.mtaudit.components import one, read_all, servers  # noqa: E402
 from ansible.module_utils.mtaudit.control import REGISTRY, Site  # noqa: E402
 from ansible.module_utils.mtaudit.finding import Finding  # noqa: E402
-from ansible.module_utils.mtaudit.readers import rspamd  # noqa: E402
+from ansible.module_utils.mtaudit.readers import openssl, rspamd  # noqa: E402
 from ansible.module_utils.mtaudit.readers.sendmail_ask import MARK  # noqa: E402
 from ansible.module_utils.mtaudit.runner import Replay  # noqa: E402
 
@@ -224,6 +224,11 @@ def _only_mail_programs(recording: dict[str, Any]) -> None:
         for path in set(recording["glob"][pattern]) - set(kept):
             recording["read"].pop(path, None)
         recording["glob"][pattern] = [path for path in recording["glob"][pattern] if path in kept]
+    if "text" in recording["read"].get(openssl.FILE, {}):
+        found = openssl.LINE.finditer(recording["read"][openssl.FILE]["text"])
+        kept = ("openssl_conf", "ssl_conf", "system_default", "minprotocol", "cipherstring")
+        lines = [line.group().strip() for line in found if line["section"] or line["name"].lower() in kept]
+        recording["read"][openssl.FILE]["text"] = "".join(f"{line}\n" for line in lines)
     if "/proc/stat" in recording["read"]:  # of its many numbers only the time of the boot is looked at
         text = recording["read"]["/proc/stat"].get("text", "")
         recording["read"]["/proc/stat"]["text"] = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("btime"))

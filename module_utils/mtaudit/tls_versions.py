@@ -84,3 +84,22 @@ def of_openssl_options(text: str) -> list[str]:
     words = text.lower().split()
     without = {version for option, version in _OPENSSL_OPTIONS.items() if f"+{option}" in words}
     return [version for version in VERSIONS if version not in without]
+
+
+def security_level(*texts: str) -> int:
+    """Of lists of ciphers for OpenSSL the first that says `@SECLEVEL=`; Debian's default is 2."""
+    named = (re.findall(r"@seclevel=(\d)", text.lower()) for text in texts)
+    return int(next((found[-1] for found in named if found), "2"))
+
+
+def of_sendmail(options: str, least: str) -> list[str]:
+    """ServerSSLOptions, such as `+SSL_OP_NO_TLSv1 SSL_OP_NO_TLSv1_1` (`-` takes one back), and OpenSSL's MinProtocol. There is no
+    SSL 3 in it any more. Raises ValueError for numbers."""
+    without: set[str] = set()
+    for word in options.lower().replace(",", " ").split():
+        if word.lstrip("+-")[:1].isdigit():
+            raise ValueError(f"what the number {word} in ServerSSLOptions stands for is not evaluated")
+        meant = {version for option, version in _OPENSSL_OPTIONS.items() if word.lstrip("+-") == f"ssl_op_{option}"}
+        without = without - meant if word.startswith("-") else without | meant
+    first = VERSIONS.index(_NAMES.get(least.lower(), "TLSv1"))
+    return [version for version in VERSIONS[max(first, 1) :] if version not in without]

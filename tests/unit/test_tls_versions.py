@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.mtaudit import tls_versions
+from ansible.module_utils.mtaudit.readers import openssl
 
 NEW = ["TLSv1.2", "TLSv1.3"]
 TLS = ["TLSv1", "TLSv1.1", *NEW]
@@ -75,3 +76,36 @@ def test_dovecot_and_openssl() -> None:
         tls_versions.of_dovecot("TLSv2")
     assert tls_versions.of_openssl_options("+no_sslv2 +no_sslv3 +no_tlsv1 +no_tlsv1_1") == NEW
     assert tls_versions.of_openssl_options("+no_sslv2 +no_sslv3") == TLS
+
+
+@pytest.mark.parametrize(
+    ("options", "least", "left"),
+    [
+        ("", "", ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"]),
+        ("+SSL_OP_NO_TLSv1 SSL_OP_NO_TLSv1_1", "", ["TLSv1.2", "TLSv1.3"]),
+        ("SSL_OP_NO_TLSv1,-SSL_OP_NO_TLSv1", "TLSv1.1", ["TLSv1.1", "TLSv1.2", "TLSv1.3"]),
+        ("SSL_OP_SINGLE_DH_USE", "TLSv1.2", ["TLSv1.2", "TLSv1.3"]),
+    ],
+)
+def test_what_sendmail_leaves(options: str, least: str, left: list[str]) -> None:
+    assert tls_versions.of_sendmail(options, least) == left
+
+
+def test_a_number_is_not_evaluated() -> None:
+    with pytest.raises(ValueError, match="0x10000000"):
+        tls_versions.of_sendmail("0x10000000", "")
+
+
+@pytest.mark.parametrize(
+    ("texts", "level"),
+    [(("", ""), 2), (("A:@SECLEVEL=0",), 0), (("ALL", "DEFAULT@SECLEVEL=1"), 1), (("A:@seclevel=1", "@SECLEVEL=0"), 1)],
+)
+def test_the_security_level_that_is_named_first(texts: tuple[str, ...], level: int) -> None:
+    assert tls_versions.security_level(*texts) == level
+
+
+def test_openssls_own_file_is_followed_to_the_section_in_force() -> None:
+    chain = "openssl_conf = a\n[a]\nssl_conf = b\n[ b ]\nsystem_default = c\n[c]\nMinProtocol = TLSv1.2 # new\n"
+    assert openssl.parse(chain) == {"minprotocol": "TLSv1.2"}
+    assert openssl.parse(chain.replace("ssl_conf = b", "# ssl_conf = b")) == {}
+    assert openssl.parse("[c]\nMinProtocol = TLSv1.2\n") == {}

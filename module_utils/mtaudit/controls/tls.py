@@ -11,11 +11,13 @@ from .. import tls_versions
 from ..control import Site, control
 from ..finding import Evidence, Finding, Subject, fail, notapplicable, passed, unknown
 from ..listeners import Listener, for_people
+from ..readers import openssl
 from ..readers.dovecot_model import Dovecot, Port
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt, Expander, ForcedFailure
 from ..readers.postfix import SmtpService
-from . import dovecot_ports, exim_ports, postfix_ports
+from ..readers.sendmail import Sendmail
+from . import dovecot_ports, exim_ports, postfix_ports, sendmail_ports
 from .exim_paths import Finder
 from .postfix_login import encrypts, level_parameter
 
@@ -79,6 +81,33 @@ def versions_of_exim(exim: Exim, port: Listener, site: Site) -> Iterator[Finding
 def _is_debian(exim: Exim) -> bool:
     """Debian's program is called exim4, and built with GnuTLS (README.Debian, "TLS")."""
     return exim.options.get("exim_path", "").endswith("/exim4")
+
+
+@control("TLS-01", "sendmail")
+@sendmail_ports.each_listener
+def versions_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
+    """OpenSSL 3 takes old ones at its security level 0 only. CipherList comes before what OpenSSL's own file says of ciphers, and
+    MinProtocol of that file before both (tried on 8.17 and 8.18)."""
+    about, cf = sendmail_ports.subject(port), sendmail.cf
+    if "STARTTLS" not in sendmail.compiled or not cf.option("ServerCertFile"):
+        yield notapplicable(about, "offers no TLS", "no ServerCertFile is named; what goes over it in clear is AUTH-01's")
+        return
+    names = ("CipherList", "ServerSSLOptions")
+    evidence = [sendmail_ports.seen(sendmail.origin(name), cf.option(name, "(unset)")) for name in names]
+    if sendmail.openssl:
+        evidence.append(sendmail_ports.seen(openssl.FILE, ", ".join(f"{k} = {v}" for k, v in sendmail.openssl.items())))
+    level = tls_versions.security_level(cf.option("CipherList"), sendmail.openssl.get("cipherstring", ""))
+    versions: list[str] = []
+    doubt = sendmail.openssl_problem if "@seclevel" not in cf.option("CipherList").lower() else ""
+    try:
+        versions = tls_versions.of_sendmail(cf.option("ServerSSLOptions"), sendmail.openssl.get("minprotocol", ""))
+    except ValueError as exc:
+        doubt = doubt or ("" if level else str(exc))
+    if doubt:
+        yield unknown(about, _NOT_TOLD, doubt, *evidence)
+    else:
+        old = [] if level else versions
+        yield _judged(about, for_people("smtp", port.port), old, "security level 0 of OpenSSL", *evidence)
 
 
 @control("TLS-01", "dovecot")

@@ -13,7 +13,7 @@ from typing import Optional
 from ..listeners import Server
 from ..runner import ReadError, Runner
 from ..text import printable
-from . import network, packages, sasl
+from . import network, openssl, packages, sasl
 from .sendmail_ask import BOUNDED, answers, script
 from .sendmail_cf import Cf, Map, given_options, parse_cf
 from .sendmail_model import Sendmail, Table, network_of, parse_table
@@ -213,8 +213,9 @@ def _read_surroundings(runner: Runner, found: Sendmail) -> None:
 
 
 def _read_helpers(runner: Runner, found: Sendmail) -> None:
-    """What SASL is told, what HELP answers, and which package this is where its release had a defect that Debian has repaired."""
+    """What SASL and OpenSSL are told, what HELP answers, and which package this is where Debian has repaired its release."""
     found.sasl = sasl.read(runner, "Sendmail")
+    found.openssl, found.openssl_problem = openssl.read(runner)
     try:
         # Without the file HELP names the release itself (help() in srvrsmtp.c).
         found.help = runner.read(found.cf.option("HelpFile")) if found.cf.option("HelpFile") else ""

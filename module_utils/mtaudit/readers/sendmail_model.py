@@ -78,7 +78,7 @@ class Sendmail:
 
     `classes` are as the program has them, files read; `told` are its answers to the questions of sendmail_questions.py.
     `compiled` are the parts that it was built with. `help` is its HelpFile, `package` the version of Debian's package, where the
-    release alone does not tell what was repaired; `help_problem` and `package_problem` say why they are not known.
+    release alone does not tell what was repaired; `openssl` is readers/openssl.py's. Each `..._problem` says why it is not known.
     """
 
     file: str
@@ -97,6 +97,8 @@ class Sendmail:
     sasl: Sasl = field(default_factory=Sasl)
     help: str = ""
     help_problem: str = ""
+    openssl: Mapping[str, str] = field(default_factory=dict)
+    openssl_problem: str = ""
     package: str = ""
     package_problem: str = ""
     problem: str = ""
