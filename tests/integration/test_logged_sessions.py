@@ -1,4 +1,4 @@
-"""The server's own log about our sessions: Postfix under rsyslog and journald, Exim, OpenSMTPD, a gateway that hides clients."""
+"""The server's own log about our sessions: every program, in a file and in the journal, and a gateway that hides clients."""
 
 from __future__ import annotations
 
@@ -194,6 +194,39 @@ def test_sessions_with_opensmtpd(lab: Lab, tmp_path: Path, base: str) -> None:
     assert traces[delivered]["deliveries"][0]["relay"].startswith("sink.canary.test[")
     assert traces[silent]["lines"] == [] and "1 of 3 tokens are not in the log" in answer["reason"]
     sessions = [Connection(t, "*:25", "stranger", (ipaddress.ip_address(used[t]),)) for t in (refused, delivered)]
+    findings = source_truth(sessions, [Trace.from_dict(t) for t in answer["traces"]], Surroundings())
+    assert [f.status for f in findings] == [Status.PASS]
+
+
+@pytest.mark.parametrize("base", ["sendmail-d12", "sendmail-d13"])
+def test_sessions_with_sendmail(lab: Lab, tmp_path: Path, base: str) -> None:
+    """The line of a refused recipient names it and the client, so that the token must be in one of them."""
+    refused, delivered, silent = token(), token(), token()
+    name = f"t-log-{uuid.uuid4().hex[:8]}"
+    try:
+        lab.clone(base, name)
+        about = lab.host(name)
+        used = {refused: session(lab, about.ipv6, refused, recipient=f"mtaudit-{refused}@canary.test")}
+        script = "printf 'Connect:198.19.0\\tRELAY\\n' >> /etc/mail/access && /usr/local/lib/lab/activate"
+        done = lab.execute(name, "sh", "-c", script)
+        assert done.returncode == 0, done.stderr
+        used[delivered] = session(lab, about.ipv4, delivered, "send")
+        used[silent] = session(lab, about.ipv4, silent)
+        programs = [{"name": "sendmail", "version": "", "instance": "/etc/mail/sendmail.cf"}]
+        answer = look_until(lab, name, tmp_path, [refused, delivered, silent], lambda a: a["traces"][1]["deliveries"], programs)
+    finally:
+        lab.remove(name)
+    assert answer["source"] == ("journal" if base == "sendmail-d13" else "/var/log/mail.log") and answer["changed"] is False
+    traces = {trace["token"]: trace for trace in answer["traces"]}
+    assert [c["address"] for c in traces[refused]["clients"]] == [used[refused]] and traces[refused]["clients"][0]["refused"]
+    assert any("Relaying denied" in line for line in traces[refused]["lines"])
+    assert [c["address"] for c in traces[delivered]["clients"]] == [used[delivered]]
+    assert [(d["recipient"], d["status"]) for d in traces[delivered]["deliveries"]] == [(CANARY, "sent")]
+    assert traces[delivered]["deliveries"][0]["relay"].startswith("sink.canary.test[")
+    # A recipient that was accepted, and then nothing: Sendmail logs the sender all the same.
+    assert [(c["address"], c["refused"]) for c in traces[silent]["clients"]] == [(used[silent], False)]
+    assert traces[silent]["deliveries"] == [] and "not in the log" not in answer["reason"]
+    sessions = [Connection(t, "*:25", "stranger", (ipaddress.ip_address(used[t]),)) for t in used]
     findings = source_truth(sessions, [Trace.from_dict(t) for t in answer["traces"]], Surroundings())
     assert [f.status for f in findings] == [Status.PASS]
 
