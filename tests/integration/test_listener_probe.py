@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,12 @@ def host(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
         lab.remove(name)
 
 
-def look(lab: Lab, host: str, directory: Path, **more: Any) -> dict[str, Any]:
+def look(lab: Lab, host: str, directory: Path, services: Sequence[dict[str, Any]] = SERVICES, **more: Any) -> dict[str, Any]:
     """Run the module on the stranger, over ssh."""
     about = lab.host(host)
     fqdn = lab.execute(host, "postconf", "-h", "myhostname").stdout.strip()
     declared = {
-        "name": host, "host": about.ipv4, "services": SERVICES, "known_recipient": f"alice@{about.mail_domain}",
+        "name": host, "host": about.ipv4, "services": [*services], "known_recipient": f"alice@{about.mail_domain}",
         "local_domains": [about.mail_domain], "helo_name": fqdn, "untrusted_certificate_fails": False,
     }  # fmt: skip
     arguments = {
@@ -129,3 +129,50 @@ def test_what_is_planted_is_seen(lab: Lab, host: str, tmp_path: Path) -> None:
     assert lab.execute(host, "sh", "-c", mended).returncode == 0
     closed = look(lab, host, tmp_path, auth=login(lab, host))
     assert statuses(closed, 465)["PATCH-02"] == "pass" and on(closed, 465)["line_ends"]["outcome"] in ("ignored", "refused")
+
+
+MAILBOX = [{"port": 110, "protocol": "pop3"}, {"port": 995, "protocol": "pop3", "tls": True}, {"port": 4190, "protocol": "sieve"}]
+# Arguments: server, password. Logs in without TLS, as alice: to POP3, and to ManageSieve (RFC 5804, 2.1). Prints the answers.
+IN_CLEAR = """
+import base64, poplib, socket, sys
+server, password = sys.argv[1:]
+try:
+    pop3 = poplib.POP3(server, timeout=20)
+    pop3.user("alice")
+    print(pop3.pass_(password).decode())
+except poplib.error_proto as exc:
+    print(exc)
+sieve = socket.create_connection((server, 4190), timeout=20)
+lines = sieve.makefile("rb")
+while not lines.readline().startswith(b"OK"):
+    pass
+token = base64.b64encode(b"\\0alice\\0" + password.encode()).decode()
+sieve.sendall(f'AUTHENTICATE "PLAIN" "{token}"\\r\\n'.encode())
+print(lines.readline().decode())
+"""
+
+
+def test_pop3_and_managesieve(lab: Lab, host: str, tmp_path: Path) -> None:
+    """Dovecot's, installed from the lab's own repository: first as the good host has its IMAP, then with logins in clear."""
+    install = "apt-get update && apt-get install -y --no-install-recommends dovecot-pop3d dovecot-managesieved"
+    done = lab.execute(host, "sh", "-c", f"export DEBIAN_FRONTEND=noninteractive; {install}", timeout_s=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    address, secret = lab.host(host).ipv4, lab.config.logins["alice"]
+    good = look(lab, host, tmp_path, MAILBOX)
+    for port, start in ((110, "-starttls pop3"), (995, ""), (4190, "-starttls sieve")):
+        found = statuses(good, port)
+        assert found["AUTH-01"] == "pass" and "fail" not in found.values(), (port, good["findings"])
+        assert (on(good, port)["tls"]["old"] == "taken") == openssl_takes_old_tls(lab, address, port, start), port
+        assert on(good, port)["costs"]["logins"] == 0 and on(good, port)["costs"]["worst_connection_errors"] <= 6
+    assert "+OK" not in lab.execute("stranger", "python3", "-c", IN_CLEAR, address, secret).stdout
+
+    clear = "auth_allow_cleartext = yes" if "d13" in lab.host(host).image else "disable_plaintext_auth = no"
+    change = f"printf '%s\\n' '{clear}' 'ssl = yes' >> /etc/dovecot/conf.d/99-mail.conf; doveadm reload; sleep 2"
+    assert lab.execute(host, "sh", "-c", change).returncode == 0
+    answers = lab.execute("stranger", "python3", "-c", IN_CLEAR, address, secret).stdout
+    assert re.search(r"(?s)^\+OK.*\nOK", answers), answers
+    asked = look(lab, host, tmp_path, MAILBOX)
+    assert [statuses(asked, port)["AUTH-01"] for port in (110, 4190, 995)] == ["fail", "fail", "pass"], asked["findings"]
+    proven = look(lab, host, tmp_path, MAILBOX, auth=login(lab, host, cleartext=True))
+    assert [on(proven, port)["login_in_clear"]["outcome"] for port in (110, 4190)] == ["taken", "taken"], proven["listeners"]
+    assert secret not in json.dumps(proven)
