@@ -90,6 +90,14 @@ def test_what_is_no_milter_may_not_know_every_action() -> None:
     assert told({**RULE, "action": "discard"}, milter=False).status.value == "unknown"
 
 
+@pytest.mark.parametrize(("score", "expected"), [(20, "pass"), (3, "fail")])
+def test_what_goes_by_the_score_does_not_see_the_action(score: float, expected: str) -> None:
+    rspamd = Rspamd({"actions": {"reject": 15}, "antivirus": {"clamav": {**RULE, "action": "reject", "score": score}}})
+    way = Way(HOST, STRANGERS, [Called("127.0.0.1 11333", SHOWN, Kind.RSPAMD)], [SHOWN], by_score=True)
+    (found,) = looked_into(way, Site(rspamd=rspamd, clamav=ClamAv(**GOOD)))
+    assert found.status.value == expected
+
+
 def test_accounts_that_rspamd_lets_pass() -> None:
     settings = {"ours": {"authenticated": True, "whitelist": True}}
     assert told({**RULE, "action": "reject"}, LOGINS, settings=settings).status.value == "fail"

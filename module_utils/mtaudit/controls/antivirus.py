@@ -129,7 +129,7 @@ def _of_rspamd(called: Called, way: Way, site: Site) -> Iterator[Scanner]:
         return
     for name, rule in rules.items():
         symbol = str(rule.get("symbol", name.upper()))
-        toothless, doubt = _consequence(rspamd, rule, symbol, called)
+        toothless, doubt = _consequence(rspamd, rule, symbol, called, way)
         by, why = by_clamd(site, [s for text in _texts(rule.get("servers")) for s in places(text)])
         if rule.get("servers") is None:
             by = f"rspamd's rule {name} names no server"  # the module leaves it out
@@ -140,11 +140,15 @@ def _of_rspamd(called: Called, way: Way, site: Site) -> Iterator[Scanner]:
         yield Scanner(f"{name}, asked by rspamd,", shown, toothless or by, doubt or why or way.doubt, down)
 
 
-def _consequence(rspamd: Rspamd, rule: Mapping[str, Any], symbol: str, called: Called) -> tuple[str, str]:
+def _consequence(rspamd: Rspamd, rule: Mapping[str, Any], symbol: str, called: Called, way: Way) -> tuple[str, str]:
     """Why a virus that the rule finds is not stopped, and why that is not known."""
     does, least = str(rule.get("action", "")).lower(), rspamd.actions.get("reject")
     scores = [score for score in (rule.get("score"), _weight(rspamd, symbol)) if isinstance(score, (int, float))]
-    if does in _REFUSES or _forced(rspamd, symbol) or least is not None and max(scores, default=0) >= least:
+    if least is not None and max(scores, default=0) >= least:
+        return "", ""
+    if way.by_score:
+        return f"the ACL looks at rspamd's score and not at $spam_action, and {symbol} alone does not reach the score", ""
+    if does in _REFUSES or _forced(rspamd, symbol):
         return "", ""
     if does in _TAKES_AWAY:
         return "", "" if called.milter else f"what asks rspamd may not know its action {does}"

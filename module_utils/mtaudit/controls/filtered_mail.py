@@ -31,6 +31,7 @@ from .postfix_login import no_login, takes_logins
 from .scanners import Called, Kind
 from .sendmail_login import clients, offers_login
 
+_REFUSING = ("deny", "drop", "defer", "require", "discard")
 _SCANNED = re.compile(r"\bspam|\bacl")
 Ways = Iterator[Union[Way, Finding]]
 
@@ -107,7 +108,7 @@ class _Found(Walk):
     """A message that the scanner does not like, and nothing else: the conditions on what it says are true."""
 
     def _statement(self, statement: Statement, trail: Trail, depth: int) -> Optional[Verdict]:
-        if statement.verb in ("deny", "drop", "defer", "require", "discard") and not _SCANNED.search(str(statement)):
+        if statement.verb in _REFUSING and not _SCANNED.search(str(statement)):
             return None
         return super()._statement(statement, trail, depth)
 
@@ -138,7 +139,11 @@ def _of_exim(exim: Exim, site: Site, way: Way, session: Session, acl: str) -> Wa
     forged = _Forged(exim, session).stage(acl)
     by_dmarc = str(forged) if forged.answer is Answer.REJECT and forged.statement is not None else ""
     doubt = outcome.doubt if found and outcome.answer is Answer.UNKNOWN else ""
-    return replace(way, filters=found, idle=idle, doubt=doubt, by_dmarc=by_dmarc, malware=_malware(exim, site, session, acl))
+    harmless = Walk(exim, session)
+    harmless.stage(acl)
+    by_score = not any(s.verb in _REFUSING and "spam_action" in str(s) for s, _ in harmless.reached)
+    return replace(way, filters=found, idle=idle, doubt=doubt, by_dmarc=by_dmarc, malware=_malware(exim, site, session, acl),
+                   by_score=by_score)  # fmt: skip
 
 
 def _malware(exim: Exim, site: Site, session: Session, acl: str) -> list[Scanner]:

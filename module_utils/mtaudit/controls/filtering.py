@@ -26,7 +26,8 @@ class Way:
     """Mail of one kind (`what`) and the filters that see it before it is taken; `shown` is where they are named, or would be.
 
     `idle` says why what they find has no consequence, `doubt` why that is not known; `by_dmarc` that the program itself refuses
-    by DMARC; `malware` are virus scanners that it asks (antivirus.py).
+    by DMARC; `malware` are virus scanners that it asks (antivirus.py); `by_score` says that it looks at a
+    scanner's score and not at the action that rspamd names.
     """
 
     subject: Subject
@@ -37,6 +38,7 @@ class Way:
     doubt: str = ""
     by_dmarc: str = ""
     malware: Sequence[Any] = ()
+    by_score: bool = False
 
 
 Judge = Callable[[Way, Site], Iterator[Finding]]
