@@ -16,6 +16,7 @@ LOSSY = "lossy"  # not every line of a burst
 LOST = "lost"  # no line, or none beyond the next start
 UNSURE = "unsure"
 
+MISSED = "Forwarding to syslog missed"  # journald-server.c, server_forward_syslog
 _LATE_S = 300.0  # what a file may be behind the journal: rsyslog writes at once, unless it is told otherwise
 
 
@@ -127,7 +128,9 @@ def _written(logs: Logs, place: Place, action: Action, lines_per_second: int, jo
 def _late(logs: Logs, file: LogFile, place: Place) -> str:
     """Why the file does not get what the journal gets, as its time tells; the mail facility's lines only are looked up."""
     newest = logs.journal.newest_mail_at
-    if place.facility != "mail" or not newest:
+    # journald says later how many lines it could not pass on (at boot, before rsyslogd): the newest may be one of them.
+    missed = any(line.message.startswith(MISSED) and line.at >= newest for line in logs.journal.lost)
+    if place.facility != "mail" or not newest or missed:
         return ""
     written = max((s.mtime_ns / 1e9 for s in (file.stat, *(copy.stat for copy in file.copies)) if s), default=0.0)
     if not written:
