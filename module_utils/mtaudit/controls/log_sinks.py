@@ -16,7 +16,7 @@ LOSSY = "lossy"  # not every line of a burst
 LOST = "lost"  # no line, or none beyond the next start
 UNSURE = "unsure"
 
-MISSED = "Forwarding to syslog missed"  # journald-server.c, server_forward_syslog
+_STARTING_S = 60.0
 _LATE_S = 300.0  # what a file may be behind the journal: rsyslog writes at once, unless it is told otherwise
 
 
@@ -128,9 +128,8 @@ def _written(logs: Logs, place: Place, action: Action, lines_per_second: int, jo
 def _late(logs: Logs, file: LogFile, place: Place) -> str:
     """Why the file does not get what the journal gets, as its time tells; the mail facility's lines only are looked up."""
     newest = logs.journal.newest_mail_at
-    # journald says later how many lines it could not pass on (at boot, before rsyslogd): the newest may be one of them.
-    missed = any(line.message.startswith(MISSED) and line.at >= newest for line in logs.journal.lost)
-    if place.facility != "mail" or not newest or missed:
+    # What is logged while rsyslogd starts, at boot, journald cannot pass on; half a minute later it says how many lines it missed.
+    if place.facility != "mail" or newest < logs.rsyslog_at + _STARTING_S:
         return ""
     written = max((s.mtime_ns / 1e9 for s in (file.stat, *(copy.stat for copy in file.copies)) if s), default=0.0)
     if not written:

@@ -11,7 +11,7 @@ from ..readers.log_keeping import Logs
 from ..readers.log_places import Place
 from ..readers.system import Host
 from ..text import printable
-from .log_sinks import KEPT, LOSSY, LOST, MISSED, UNSURE, Sink, sinks
+from .log_sinks import KEPT, LOSSY, LOST, UNSURE, Sink, sinks
 
 _OUR_LINES_S = 30 * 86_400.0  # for how long a loss that journald has told of is shown
 
@@ -66,7 +66,7 @@ def _losses(logs: Logs) -> Iterator[Evidence]:
     """What journald itself says that it dropped from a mail program, or did not pass on."""
     units = [unit for units in logs.units.values() for unit in units]
     for line in logs.journal.lost[:5]:
-        about = any(f"from {unit}" in line.message for unit in units) or line.message.startswith(MISSED)
+        about = any(f"from {unit}" in line.message for unit in units) or line.message.startswith("Forwarding to syslog missed")
         if about and logs.now - line.at < _OUR_LINES_S:
             when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(line.at))
             yield Evidence(Method.LOG, "journal", printable(f"{when} {line.message}"))

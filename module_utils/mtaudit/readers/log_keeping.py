@@ -52,7 +52,7 @@ class LogFile:
 @dataclass
 class Logs:
     """`units` are the services of each program's processes by its title; `ways` what rsyslog does with its samples. `daemons` are
-    the running ones that take syslog, without journald. `dev_log` is where /dev/log leads."""
+    the running ones that take syslog, without journald, and rsyslogd runs since `rsyslog_at`. `dev_log` is where /dev/log leads."""
 
     places: list[Place] = field(default_factory=list)
     units: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -72,6 +72,7 @@ class Logs:
     time_daemons: tuple[str, ...] = ()
     now: float = 0.0
     started_at: float = 0.0
+    rsyslog_at: float = 0.0
     problems: list[str] = field(default_factory=list)
 
     def files_of(self, place: Place) -> list[LogFile]:
@@ -91,6 +92,7 @@ def read(around: Around, programs: Sequence[tuple[str, Optional[Callable[..., An
                 found.places.append(place)
     names = {process.name for process in around.processes}
     found.started_at = next((p.started_at for p in around.processes if p.pid == 1), 0.0)
+    found.rsyslog_at = max((p.started_at for p in around.processes if p.name == RSYSLOG), default=0.0)
     found.daemons = tuple(name for name in (RSYSLOG, *_OTHER_DAEMONS) if name in names)
     found.time_daemons = tuple(name for name in TIME_DAEMONS if name in names)
     found.units = {place.title: _units(around, place) for place in found.places}
