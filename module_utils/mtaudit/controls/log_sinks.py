@@ -128,7 +128,7 @@ def _written(logs: Logs, place: Place, action: Action, lines_per_second: int, jo
 def _late(logs: Logs, file: LogFile, place: Place) -> str:
     """Why the file does not get what the journal gets, as its time tells; the mail facility's lines only are looked up."""
     newest = logs.journal.newest_mail_at
-    # What is logged while rsyslogd starts, at boot, journald cannot pass on; half a minute later it says how many lines it missed.
+    # What is logged while rsyslogd starts, at boot, journald cannot pass on; how many lines, it says half a minute later.
     if place.facility != "mail" or newest < logs.rsyslog_at + _STARTING_S:
         return ""
     written = max((s.mtime_ns / 1e9 for s in (file.stat, *(copy.stat for copy in file.copies)) if s), default=0.0)

@@ -52,7 +52,7 @@ class LogFile:
 @dataclass
 class Logs:
     """`units` are the services of each program's processes by its title; `ways` what rsyslog does with its samples. `daemons` are
-    the running ones that take syslog, without journald, and rsyslogd runs since `rsyslog_at`. `dev_log` is where /dev/log leads."""
+    the running ones that take syslog, without journald; `rsyslog_at` is rsyslogd's start. `dev_log` is where /dev/log leads."""
 
     places: list[Place] = field(default_factory=list)
     units: dict[str, tuple[str, ...]] = field(default_factory=dict)
