@@ -52,6 +52,9 @@ def told(
         ({}, {"group": {"antivirus": {"symbol": {"CLAM_VIRUS": {"weight": 20}}}}}, "fail"),  # says nothing to rspamd
         ({}, {"force_actions": {"rules": {"V": {"action": "reject", "expression": "CLAM_VIRUS"}}}}, "pass"),
         ({}, {"force_actions": {"rules": {"V": {"action": "reject", "expression": "CLAM_VIRUS_FAIL"}}}}, "fail"),
+        ({}, {"force_actions": {"rules": {"V": {"action": "reject", "expression": "CLAM_VIRUS | R_BAD"}}}}, "pass"),
+        ({}, {"force_actions": {"rules": {"V": {"action": "reject", "expression": "CLAM_VIRUS & R_BAD"}}}}, "unknown"),
+        ({}, {"force_actions": {"rules": {"V": {"action": "reject", "expression": "!CLAM_VIRUS"}}}}, "fail"),
         ({"action": "reject"}, {"antivirus": {}}, "fail"),
         ({"action": "reject"}, {"antivirus": {"enabled": False, "clamav": {**RULE, "action": "reject"}}}, "fail"),
         ({"action": "reject"}, {"options": {"disabled_modules": ["antivirus"]}}, "fail"),

@@ -14,6 +14,7 @@ from ..readers.clamav import MILTER, ClamAv, places
 from ..readers.rspamd import Rspamd, Socket
 from ..redact import redact
 from ..text import printable
+from .expressions import Truth, holds, mentions
 from .filtering import LOGINS, Way, skipped
 from .scanners import Called, Kind, milter_place
 
@@ -148,8 +149,11 @@ def _consequence(rspamd: Rspamd, rule: Mapping[str, Any], symbol: str, called: C
         return "", ""
     if way.by_score:
         return f"the ACL looks at rspamd's score and not at $spam_action, and {symbol} alone does not reach the score", ""
-    if does in _REFUSES or _forced(rspamd, symbol):
+    forced = _forced(rspamd, symbol)
+    if does in _REFUSES or forced:
         return "", ""
+    if forced is None:
+        return "", f"whether rspamd's rule about {symbol} (force_actions) holds depends on what is not evaluated"
     if does in _TAKES_AWAY:
         return "", "" if called.milter else f"what asks rspamd may not know its action {does}"
     if does:
@@ -157,11 +161,13 @@ def _consequence(rspamd: Rspamd, rule: Mapping[str, Any], symbol: str, called: C
     return f"rspamd only notes a virus: the rule of {symbol} has no action, and its score does not reach that of reject", ""
 
 
-def _forced(rspamd: Rspamd, symbol: str) -> bool:
-    """Whether a rule of force_actions refuses by this symbol."""
+def _forced(rspamd: Rspamd, symbol: str) -> Truth:
+    """Whether a rule of force_actions refuses by this symbol, whatever else a message has."""
     rules = rspamd.section("force_actions").get("rules")
     said = [r for r in (rules.values() if isinstance(rules, Mapping) else ()) if isinstance(r, Mapping)]
-    return any(r.get("action") in _REFUSES and symbol in str(r.get("expression", "")).split() for r in said)
+    expressions = [str(rule.get("expression", "")) for rule in said if rule.get("action") in _REFUSES]
+    found = {holds(text, {symbol: True}) for text in expressions if mentions(text, symbol)}
+    return True if True in found else None if None in found else False
 
 
 def _weight(rspamd: Rspamd, symbol: str) -> Any:

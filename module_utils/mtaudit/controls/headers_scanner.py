@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ..control import Site
 from ..finding import Evidence, Finding, Method, Subject, fail, passed, unknown
 from ..readers.rspamd import Rspamd
 from ..redact import redact
 from ..text import printable
+from .expressions import Truth, holds
 from .filtering import CONDITIONS, LOGINS, skipped
 from .scanners import Called, Kind
 
@@ -27,10 +26,6 @@ _WITH_TO = "FORGED_SENDER"
 # What whoever sends a message chooses himself.
 _CHOSEN = {"from", "from_mime", "rcpt", "rcpt_mime", "header", "selector", "external_map"}
 _NARROWED = {"symbols_enabled", "symbols_disabled", "groups_enabled", "groups_disabled"}
-_EXPRESSION_LIMIT = 500
-_SYMBOL = re.compile(r"[\w:.-]+")
-_WORDS = {"&": " and ", "|": " or ", "!": " not ", "and": " and ", "or": " or ", "not": " not "}
-Truth = Optional[bool]  # None: it is not known
 
 
 def headers_by_scanner(about: Subject, site: Site, filters: Sequence[Called], shown: Sequence[Evidence], deaf: str) -> Finding:
@@ -94,7 +89,7 @@ def _forced(rspamd: Rspamd, known: Mapping[str, Truth]) -> Iterator[tuple[str, T
         if action in _PASSES:
             continue
         sure = action in _STOPS and not {"limit", "least", "honor_action", "require_action"} & set(rule)
-        truths = [_holds(str(rule.get("expression", "")), {**_ALWAYS, **known, _WITH_TO: to}) for to in (True, False)]
+        truths = [holds(str(rule.get("expression", "")), {**_ALWAYS, **known, _WITH_TO: to}) for to in (True, False)]
         with_to, without = (None if truth and not sure else truth for truth in truths)
         yield str(name), with_to, without
 
@@ -147,37 +142,6 @@ def _priority(rule: Mapping[str, Any]) -> float:
 def _scores(apply: Mapping[str, Any], symbol: str) -> bool:
     scores = apply.get("scores")
     return symbol in apply or isinstance(scores, Mapping) and symbol in scores
-
-
-def _holds(expression: str, known: Mapping[str, Truth]) -> Truth:
-    """An expression of symbols with & | ! ( ); None where it depends on another symbol, or has an operator that counts."""
-    names: list[str] = []
-
-    def plain(match: re.Match[str]) -> str:
-        if match.group().lower() in _WORDS:
-            return _WORDS[match.group().lower()]
-        names.append(match.group())
-        return f" _{len(names) - 1} "
-
-    text = _SYMBOL.sub(plain, expression[:_EXPRESSION_LIMIT])
-    text = re.sub(r"([&|])\1?|!", lambda match: _WORDS[match.group()[0]], text)
-    try:
-        return _value(ast.parse(" ".join(text.split()), mode="eval").body, [known.get(name) for name in names])
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def _value(node: ast.expr, values: Sequence[Truth]) -> Truth:
-    if isinstance(node, ast.Name):
-        return values[int(node.id[1:])]
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        value = _value(node.operand, values)
-        return None if value is None else not value
-    if isinstance(node, ast.BoolOp):
-        decides = isinstance(node.op, ast.Or)
-        parts = [_value(part, values) for part in node.values]
-        return decides if decides in parts else None if None in parts else not decides
-    return None
 
 
 def _own_rules(rspamd: Rspamd) -> str:
