@@ -226,9 +226,9 @@ def _only_mail_programs(recording: dict[str, Any]) -> None:
         recording["glob"][pattern] = [path for path in recording["glob"][pattern] if path in kept]
     if "text" in recording["read"].get(openssl.FILE, {}):
         found = openssl.LINE.finditer(recording["read"][openssl.FILE]["text"])
-        kept = ("openssl_conf", "ssl_conf", "system_default", "minprotocol", "cipherstring")
-        lines = [line.group().strip() for line in found if line["section"] or line["name"].lower() in kept]
-        recording["read"][openssl.FILE]["text"] = "".join(f"{line}\n" for line in lines)
+        wanted = ("openssl_conf", "ssl_conf", "system_default", "minprotocol", "cipherstring")
+        told = [line.group().strip() for line in found if line["section"] or line["name"].lower() in wanted]
+        recording["read"][openssl.FILE]["text"] = "".join(f"{line}\n" for line in told)
     if "/proc/stat" in recording["read"]:  # of its many numbers only the time of the boot is looked at
         text = recording["read"]["/proc/stat"].get("text", "")
         recording["read"]["/proc/stat"]["text"] = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("btime"))
