@@ -49,6 +49,7 @@ def told(
         ({"score": 14}, {}, "fail"),
         ({}, {"group": {"antivirus": {"symbols": {"CLAM_VIRUS": {"weight": 20}}}}}, "pass"),
         ({}, {"group": [{"antivirus": {"symbols": {"CLAM_VIRUS": {"weight": 20}}}}, {"rbl": {}}]}, "pass"),
+        ({}, {"group": {"antivirus": [{}, {"symbols": [{"R_BAD": {}}, {"CLAM_VIRUS": {"weight": 20}}]}]}}, "pass"),
         ({}, {"group": {"antivirus": {"symbol": {"CLAM_VIRUS": {"weight": 20}}}}}, "fail"),  # says nothing to rspamd
         ({}, {"force_actions": {"rules": {"V": {"action": "reject", "expression": "CLAM_VIRUS"}}}}, "pass"),
         ({}, {"force_actions": {"rules": {"V": {"action": "reject", "expression": "CLAM_VIRUS_FAIL"}}}}, "fail"),

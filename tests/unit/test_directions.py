@@ -64,6 +64,7 @@ def test_one_queue_that_is_wanted() -> None:
 @pytest.mark.parametrize(("text", "expected"), [
     ("[out.test]:587", [("out.test", "587")]), ("out.test", [("out.test", "")]), ("[2001:db8::1]", [("2001:db8::1", "")]),
     ("a.test:26, [b.test]", [("a.test", "26"), ("b.test", "")]), ("", []),
+    ("unix:/run/filter", [("unix:/run/filter", "")]),
 ])  # fmt: skip
 def test_next_hops(text: str, expected: list[tuple[str, str]]) -> None:
     assert next_hops(text) == expected

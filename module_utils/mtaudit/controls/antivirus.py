@@ -173,12 +173,16 @@ def _forced(rspamd: Rspamd, symbol: str) -> Truth:
 def _weight(rspamd: Rspamd, symbol: str) -> Any:
     """What a group says of a symbol; only below `symbols` it is in force (tried on 3.4)."""
     found = rspamd.sections.get("group")
-    for block in found if isinstance(found, list) else [found]:
-        for group in (block or {}).values():
-            one = group.get("symbols", {}).get(symbol) if isinstance(group, Mapping) else None
-            if isinstance(one, Mapping):
-                return one.get("weight", one.get("score"))
+    groups = [group for block in _blocks(found) for named in block.values() for group in _blocks(named)]
+    for one in (symbols.get(symbol) for group in groups for symbols in _blocks(group.get("symbols"))):
+        if isinstance(one, Mapping):
+            return one.get("weight", one.get("score"))
     return None
+
+
+def _blocks(said: Any) -> list[Mapping[str, Any]]:
+    """What is written once, or in several places."""
+    return [block for block in (said if isinstance(said, list) else [said]) if isinstance(block, Mapping)]
 
 
 def _texts(said: Any) -> list[str]:

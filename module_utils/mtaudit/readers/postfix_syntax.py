@@ -107,9 +107,10 @@ def unbraced(text: str) -> str:
 
 
 def next_hops(text: str) -> list[tuple[str, str]]:
-    """Host and port (empty when left out) of each destination: `[host]:port`, `host:port`, several by commas (relayhost)."""
-    found = [re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\w+))?", word) for word in words(text)]
-    return [((m[1] or m[2]).lower(), m[3] or "") for m in found if m]
+    """Host and port (empty when left out) of each destination: `[host]:port`, `host:port`, several by commas (relayhost). What is
+    no host, as `unix:/path` for lmtp(8), stays as it is written."""
+    found = [(word, re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\w+))?", word)) for word in words(text)]
+    return [((m[1] or m[2]).lower(), m[3] or "") if m else (word, "") for word, m in found]
 
 
 def master_cf(text: str) -> list[MasterEntry]:
