@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```\w+ (file|append|change)=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COPIED = ("checks", "module_utils", "library", "roles", "docs", "tools", "molecule/lab", "pyproject.toml", "tests/conftest.py",
-          "tests/unit/test_catalogue.py", "tests/unit/test_floors.py")
+          "tests/unit/test_catalogue.py", "tests/unit/test_floors.py", "tests/unit/test_statements.py", "tests/fixtures/RCPT-01")
 ABOUT_THE_DAEMON = r"""
 from mtaudit import controls
 from mtaudit.control import REGISTRY, Site
@@ -45,7 +45,8 @@ def with_steps_taken(copy: Path) -> Path:
     steps = BLOCK.findall(TEXT)
     assert [name for _, name, _ in steps] == [
         "checks/bounce/BOUNCE-01.yml", "checks/ids.txt", "module_utils/mtaudit/controls/bounce.py",
-        "module_utils/mtaudit/controls/__init__.py", "molecule/lab/faults/postfix.yml"]
+        "module_utils/mtaudit/controls/__init__.py", "molecule/lab/faults/postfix.yml",
+        "molecule/lab/faults/statements/BOUNCE-01.yml"]
     for how, name, text in steps:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text(changed(copy / name, how, text), encoding="utf-8")
@@ -77,7 +78,8 @@ def test_the_new_control_is_documented_and_accepted(tree: Path) -> None:
     assert "BOUNCE-01" in (tree / "docs/controls.md").read_text(encoding="utf-8")
     # What concerns the new files; how the loader tells of errors is tested in the tree itself.
     which = "(catalogue and not jsonschema and not error_is_told) or bounce"
-    done = python(tree, "-m", "pytest", "-q", "tests/unit/test_catalogue.py", "tests/unit/test_floors.py", "-k", which)
+    done = python(tree, "-m", "pytest", "-q", "tests/unit/test_catalogue.py", "tests/unit/test_floors.py",
+                  "tests/unit/test_statements.py", "-k", which)
     assert done.returncode == 0, done.stdout[-3000:]
 
 
