@@ -34,6 +34,7 @@ from . import logged_passwords
 from . import logs
 from . import patches
 from . import privileges
+from . import quarantine
 from . import rates_exim
 from . import rates_mta
 from . import recipients

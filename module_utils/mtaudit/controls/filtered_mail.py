@@ -79,14 +79,14 @@ def _strangers_of_postfix(smtp: SmtpService, site: Site) -> Ways:
     yield inbound_postfix.no_mail(smtp, site) or _of_postfix(smtp, site, STRANGERS)
 
 
-def _logins_of_postfix(smtp: SmtpService, site: Site) -> Ways:
+def logins_of_postfix(smtp: SmtpService, site: Site) -> Ways:
     about = postfix_ports.listener(smtp)
     logins = takes_logins(smtp.smtpd)
     yield _of_postfix(smtp, site, LOGINS) if logins else notapplicable(about, "no login here", no_login(smtp.smtpd))
 
 
 def _outgoing_of_postfix(postfix: Postfix, site: Site) -> Iterator[Finding]:
-    yield from _of_logins(postfix_ports.each_listener, _logins_of_postfix)(postfix, site)
+    yield from _of_logins(postfix_ports.each_listener, logins_of_postfix)(postfix, site)
     if postfix.problem:
         return
     if not postfix.main.value("authorized_submit_users"):
@@ -98,7 +98,7 @@ def _outgoing_of_postfix(postfix: Postfix, site: Site) -> Iterator[Finding]:
     yield from judged([Way(HOST, LOCAL, found, [postfix_ports.setting(cleanup, "non_smtpd_milters")])], site, scanned)
 
 
-_register("postfix", postfix_ports.each_listener, _strangers_of_postfix, _logins_of_postfix, _outgoing_of_postfix)
+_register("postfix", postfix_ports.each_listener, _strangers_of_postfix, logins_of_postfix, _outgoing_of_postfix)
 
 
 # Exim

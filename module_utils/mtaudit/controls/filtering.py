@@ -52,7 +52,7 @@ def judged(ways: Iterable[Union[Way, Finding]], site: Site, judge: Judge) -> Ite
 
 def scanned(way: Way, site: Site) -> Iterator[Finding]:
     """A content scanner sees the mail, looks at what matters, and something comes of it."""
-    asked = _rspamd(way)
+    asked = rspamd_of(way)
     if asked is None:
         yield _without(way, "no content scanner sees", "a content scanner sees")
         return
@@ -72,7 +72,7 @@ def scanned(way: Way, site: Site) -> Iterator[Finding]:
 
 def enforced(way: Way, site: Site) -> Iterator[Finding]:
     """What a domain wants of mail that fails SPF and DKIM (DMARC) is done."""
-    asked = _rspamd(way)
+    asked = rspamd_of(way)
     if way.by_dmarc:
         yield passed(way.subject, f"mail is refused by its domain's DMARC policy: {way.by_dmarc}")
         return
@@ -103,7 +103,8 @@ def enforced(way: Way, site: Site) -> Iterator[Finding]:
         yield passed(way.subject, f"what a domain wants refused by DMARC gets: {does}")
 
 
-def _rspamd(way: Way) -> Optional[Called]:
+def rspamd_of(way: Way) -> Optional[Called]:
+    """Its milter or worker, where the mail is shown to it."""
     return next((c for c in way.filters if c.kind is Kind.RSPAMD), None)
 
 
@@ -113,6 +114,11 @@ def _without(way: Way, nothing: str, something: str) -> Finding:
         shown, reason = ([blind.shown], blind.reason) if blind else (way.shown, way.doubt)
         return unknown(way.subject, f"whether {something} {way.what} could not be told", reason, *shown)
     return fail(way.subject, f"{nothing} {way.what}", *way.shown, *(c.shown for c in way.filters))
+
+
+def no_effect(way: Way, rspamd: Rspamd) -> str:
+    """Why nothing comes of the scan; empty where something does."""
+    return way.idle or _nothing_done(rspamd) or skipped(rspamd, way.what)
 
 
 def _nothing_done(rspamd: Rspamd) -> str:

@@ -31,6 +31,8 @@ _READ_ONLY = ("setpriv", "--bounding-set=-dac_override")
 MARK = "mtaudit"
 BETWEEN = f"Section {MARK} NOT FOUND\n"
 COMMAND = ("rspamadm", "configdump", "-j", "-C", *f" {MARK} ".join(SECTIONS).split())
+# What some versions do not do when they are told to: only then is the version asked for.
+_BY_VERSION = re.compile(r'"quarantine_on_reject": true|"action": "quarantine"')
 _DEFAULT_PORTS = {"rspamd_proxy": 11332, "normal": 11333, "controller": 11334}
 _MODULES_OF_REDIS = ("ratelimit", "greylist", "replies", "history_redis", "neural")
 
@@ -106,7 +108,8 @@ class Rspamd:
     """What rspamd is told, and what listens on this host now. `problem` says why nothing is known.
 
     `sections` is what configdump printed; `listening` are the TCP ports, `sockets` the files of listening unix sockets; `lua`
-    those files of the site's own with rules that look at who logged in.
+    those files of the site's own with rules that look at who logged in; `version` is `3.12.1`, or empty: it was not needed,
+    or rspamadm did not say.
     """
 
     sections: Mapping[str, Any] = field(default_factory=dict)
@@ -114,6 +117,7 @@ class Rspamd:
     sockets: frozenset[str] = frozenset()
     problem: str = ""
     lua: tuple[str, ...] = ()
+    version: str = ""
 
     def section(self, name: str) -> Mapping[str, Any]:
         """One that is written in several places is printed as often, and is all of them to rspamd (tried on 3.4 and 3.12)."""
@@ -199,7 +203,8 @@ def read(runner: Runner) -> Optional[Rspamd]:
         said = [line for line in done.stderr.splitlines() if "failed" in line or "error" in line] or done.stderr.splitlines()
         return Rspamd(listening=listening, sockets=sockets, problem=f"rspamadm configdump: {printable(' '.join(said[-1:]))}")
     try:
-        return Rspamd(parse(done.stdout), listening, sockets, lua=tuple(_lua(runner)))
+        version = _version(runner) if _BY_VERSION.search(done.stdout) else ""
+        return Rspamd(parse(done.stdout), listening, sockets, lua=tuple(_lua(runner)), version=version)
     except ValueError as exc:
         return Rspamd(listening=listening, sockets=sockets, problem=f"what rspamadm configdump printed is not understood: {exc}")
 
@@ -218,6 +223,15 @@ def parse(text: str) -> dict[str, Any]:
         if blocks:
             found[name] = blocks if len(blocks) > 1 else blocks[0]
     return found
+
+
+def _version(runner: Runner) -> str:
+    """`Rspamadm 3.12.1`, of the installed program."""
+    try:
+        found = re.search(r"\d+(\.\d+)+", runner.run(("rspamadm", "--version"), timeout_s=_TIMEOUT_S).stdout)
+    except ReadError:
+        return ""
+    return found.group() if found else ""
 
 
 def _lua(runner: Runner) -> Iterator[str]:

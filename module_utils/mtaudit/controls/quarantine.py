@@ -1,0 +1,157 @@
+"""Control on what comes of suspect mail of accounts: it does not leave, and somebody is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Union
+
+from ..control import Site, control
+from ..finding import Evidence, Finding, Method, fail, informational, passed, unknown
+from ..readers.postfix import SmtpService
+from ..readers.rspamd import Rspamd, Socket
+from ..redact import redact
+from ..text import printable
+from .filtered_mail import logins_of_postfix
+from .filtering import Way, judged, no_effect, rspamd_of
+from .postfix_ports import each_listener, setting
+from .scanners import Called, Kind
+
+# What selectors choose of that which is stopped (metadata_exporter.lua of 3.4 and 3.12).
+_REJECTED, _ALL = {"reject"}, {"reject", "quarantine"}
+_CHOOSES = {"is_reject": _REJECTED, "is_reject_authed": _REJECTED, "is_spam": _REJECTED, "is_spam_authed": _REJECTED,
+            "default": _ALL, "is_not_soft_reject": _ALL}  # fmt: skip
+_NEEDED = {"send_mail": ("mail_to", "smtp"), "http": ("url",)}
+# From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` where a module gave a message for the client
+# (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered). These modules do; of force_actions' rules
+# those that have one, while virus scanners and maps always have.
+_LETS_GO = ((3, 9), (4, 1, 1))
+_THROWN_AWAY = "thrown away"
+_INSTEAD = {"discard_on_reject": _THROWN_AWAY, "quarantine_on_reject": "quarantined"}
+_WITH_MESSAGE = ("force_actions", "antivirus", "external_services", "multimap")
+
+
+@control("OUT-02", "postfix", scanner=True)
+@each_listener
+def suspect_mail_is_told_of(smtp: SmtpService, site: Site) -> Iterator[Finding]:
+    yield from judged((_held(way, smtp) for way in logins_of_postfix(smtp, site)), site, told)
+
+
+def _held(way: Union[Way, Finding], smtp: SmtpService) -> Union[Way, Finding]:
+    """What is only marked, header checks of Postfix may put on hold."""
+    names = [name for name in ("milter_header_checks", "header_checks") if smtp.smtpd.value(name)]
+    if isinstance(way, Finding) or not names:
+        return way
+    shown = [*way.shown, setting(smtp.smtpd, names[0])]
+    return replace(way, shown=shown, doubt=f"{names[0]} may put on hold what is marked, and was not followed")
+
+
+def told(way: Way, site: Site) -> Iterator[Finding]:
+    """It is refused or quarantined, and a rule of rspamd's exporter reports it."""
+    asked, rspamd = rspamd_of(way), site.rspamd
+    if asked is None:
+        blind = next((c for c in way.filters if c.kind in (Kind.UNKNOWN, Kind.SILENT)), None)
+        if blind:
+            yield unknown(way.subject, f"what comes of suspect {way.what} could not be told", blind.reason, blind.shown)
+        else:
+            yield informational(way.subject, f"no content scanner sees {way.what}: another control says so")
+        return
+    if no_effect(way, rspamd):
+        yield informational(way.subject, f"no suspect {way.what} is found: another control says so")
+        return
+    does = _stopped(asked, rspamd)
+    shown = _seen("metadata_exporter", rspamd.section("metadata_exporter").get("rules", "no rules"))
+    actions, proxy = _seen("actions", rspamd.section("actions")), _seen("worker", [_instead(w.options) for w in rspamd.workers])
+    if not does and way.doubt:
+        yield unknown(way.subject, f"whether suspect {way.what} leaves could not be told", way.doubt, *way.shown)
+        return
+    if not does:
+        yield fail(way.subject, f"suspect {way.what} leaves, only marked", actions)
+        return
+    if _THROWN_AWAY in does.values():
+        yield fail(way.subject, f"suspect {way.what} is {_THROWN_AWAY}, and nothing is kept (discard_on_reject)", proxy)
+        return
+    gone = _let_go(rspamd, does)
+    if gone and not rspamd.version:
+        reason = f"some versions of rspamd let go what is to be quarantined, and that of this one is not known ({gone})"
+        yield unknown(way.subject, f"whether suspect {way.what} leaves could not be told", reason, proxy)
+    elif gone and _LETS_GO[0] <= tuple(map(int, rspamd.version.split(".")[:3])) < _LETS_GO[1]:
+        why = f"rspamd {rspamd.version} lets go what is to be quarantined and has a message for the client ({gone})"
+        yield fail(way.subject, f"suspect {way.what} leaves: {why}", proxy)
+    else:
+        yield _reported(way, rspamd, does, shown)
+
+
+def _instead(options: Mapping[str, Any]) -> list[str]:
+    return [name for name in _INSTEAD if options.get(name)]
+
+
+def _stopped(asked: Called, rspamd: Rspamd) -> dict[str, str]:
+    """What comes of rspamd's actions that let nothing leave: `reject` and `quarantine`, which only milters understand."""
+    instead = {name for w in rspamd.workers if w.milter and asked.milter for name in _instead(w.options)}
+    # The first is looked at first (milter.c).
+    rejected = next((done for name, done in _INSTEAD.items() if name in instead), "refused")
+    found = {"reject": rejected, **({"quarantine": "quarantined"} if asked.milter else {})}
+    return {action: does for action, does in found.items() if action in rspamd.actions}
+
+
+def _let_go(rspamd: Rspamd, does: Mapping[str, str]) -> str:
+    """The modules whose quarantine some versions forget."""
+    kept = {"quarantine", *(action for action, done in does.items() if done == "quarantined")}
+    found = []
+    for module in (module for module in _WITH_MESSAGE if rspamd.enabled(module)):
+        section = rspamd.section(module)
+        rules = section.get("rules", {}) if module == "force_actions" else section
+        said = [rule for rule in rules.values() if isinstance(rule, Mapping) and rule.get("action") in kept]
+        if any(rule.get("message") or module != "force_actions" for rule in said):
+            found.append(module)
+    return ", ".join(found)
+
+
+def _reported(way: Way, rspamd: Rspamd, does: Mapping[str, str], shown: Evidence) -> Finding:
+    reports, doubt, wrong = _reports(rspamd, set(does))
+    fate = " or ".join(sorted(set(does.values())))
+    if reports:
+        return passed(way.subject, f"suspect {way.what} is {fate}, and reported to {reports}")
+    if doubt:
+        return unknown(way.subject, f"whether somebody is told of suspect {way.what} is not known", doubt, shown)
+    return fail(way.subject, f"suspect {way.what} is {fate}, and nobody is told: {wrong}", shown)
+
+
+def _reports(rspamd: Rspamd, untold: set[str]) -> tuple[str, str, str]:
+    """Whom rspamd's exporter tells of what is stopped, why that is not known, and else what is wrong."""
+    section, doubt, wrong = rspamd.section("metadata_exporter"), "", "rspamd's metadata_exporter has no rule"
+    rules = section.get("rules")
+    if section.get("pusher_enabled"):
+        doubt = "metadata_exporter is set by pusher_enabled, which is not followed"
+    if not rspamd.enabled("metadata_exporter"):
+        return "", "", "rspamd's metadata_exporter is off"
+    for name, rule in rules.items() if isinstance(rules, Mapping) else ():
+        said = rule if isinstance(rule, Mapping) else {}
+        backend, selector = str(said.get("backend")), str(said.get("selector", "default"))
+        missing = [key for key in _NEEDED.get(backend, ()) if not said.get(key)]
+        if backend not in _NEEDED or selector not in _CHOOSES:
+            doubt = doubt or f"what the rule {name} does ({backend}, {selector}) is not known to mtaudit"
+        elif missing:
+            wrong = f"the rule {name} has no {missing[0]}"
+        elif backend == "send_mail" and rspamd.answers(_server(said)) is False:
+            wrong = f"the rule {name} sends by {_server(said)}, where nothing listens"
+        else:
+            untold = untold - _CHOOSES[selector]
+            if not untold:
+                return _text(said["mail_to" if backend == "send_mail" else "url"]), "", ""
+            wrong = f"the rule {name} ({selector}) does not choose what is quarantined"
+    return "", printable(doubt), printable(wrong)
+
+
+def _server(rule: Mapping[str, Any]) -> Socket:
+    port = rule.get("smtp_port", 25)
+    return Socket(str(rule.get("smtp")), port if isinstance(port, int) else 25)
+
+
+def _seen(section: str, said: Any) -> Evidence:
+    return Evidence(Method.CONFIG, f"rspamadm configdump {section}", _text(said))
+
+
+def _text(said: Any) -> str:
+    return printable(redact(str(said)))[:300]
