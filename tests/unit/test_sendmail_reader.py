@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.mtaudit.readers import sendmail
 from ansible.module_utils.mtaudit.readers.sendmail_ask import Question, answers, in_tag, script, spaced, told
-from ansible.module_utils.mtaudit.readers.sendmail_cf import parse_cf
+from ansible.module_utils.mtaudit.readers.sendmail_cf import given_options, parse_cf
 from ansible.module_utils.mtaudit.readers.sendmail_model import Entry, Sendmail, Table, network_of, parse_table
 from ansible.module_utils.mtaudit.readers.sendmail_questions import questions
 from ansible.module_utils.mtaudit.runner import Replay
@@ -103,6 +103,13 @@ def test_ports() -> None:
     assert [daemon.login_required for daemon in found.daemons] == [False, True]
     assert [o.name for o in Sendmail("", cf=parse_cf("")).listeners] == ["*:25"]
     assert [o.families for o in Sendmail("", cf=parse_cf(CF), only_ipv6=True).listeners][1] == ("ipv6",)
+
+
+@pytest.mark.parametrize(("words", "level"), [("-O LogLevel=8", "8"), ("-OLogLevel=8", "8"), ("-oL8", "8"), ("-ox8", "10")])
+def test_options_of_the_command_line_overrule_the_file(words: str, level: str) -> None:
+    cf = parse_cf("O LogLevel=10\n")
+    given_options(sendmail._given(("sendmail", "-bd", *words.split())), cf)
+    assert cf.option("LogLevel") == level
 
 
 def test_a_question_holds_nothing_that_ends_its_line() -> None:

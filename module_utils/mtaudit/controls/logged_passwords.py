@@ -90,12 +90,14 @@ def _set_ids(exim: Exim) -> Iterator[Evidence]:
 
 
 def _acl_texts(exim: Exim) -> Iterator[Evidence]:
-    """Only while the command is AUTH do these variables hold a password: in the ACL for it."""
-    name = exim.options.get("acl_smtp_auth", "")
-    for statement in exim.config.acls.get(name.strip(), ()):
-        for condition in statement.conditions:
-            if condition.name in ("logwrite", "log_message") and _GIVEN.search(condition.value):
-                yield exim_ports.seen(f"{exim.file} {statement.where}", str(condition))
+    """Only while the command is AUTH do these variables hold a password: in the ACL for it. Debugging that was switched on before
+    writes the command and what is in it to debuglog (tried on 4.96)."""
+    for when in ("connect", "helo", "starttls", "auth"):
+        for statement in exim.config.acls.get(exim.options.get(f"acl_smtp_{when}", "").strip(), ()):
+            for condition in statement.conditions:
+                text = when == "auth" and condition.name in ("logwrite", "log_message") and _GIVEN.search(condition.value)
+                if text or condition.name == "control" and re.match(r"debug(?!/(?:stop|kill))", condition.value):
+                    yield exim_ports.seen(f"{exim.file} {statement.where}", str(condition))
 
 
 @control("LOG-06", "sendmail")

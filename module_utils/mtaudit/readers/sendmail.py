@@ -25,6 +25,8 @@ __all__ = ["NAMES", "Sendmail", "describe", "digest", "program", "read"]
 NAMES = ("sendmail-mta", "sendmail.sendmail", "/usr/libexec/sendmail/sendmail")
 DEFAULT_FILES = ("/etc/mail/sendmail.cf", "/etc/sendmail.cf")
 PID_FILES = ("/run/sendmail.pid", "/run/sendmail*/*.pid", "/run/sendmail/*/*.pid", "/var/spool/mqueue*/*.pid")
+# Options by their letters (readcf.c, OptTab): `-oL8`.
+_LETTERS = {"A": "AliasFile", "H": "HelpFile", "L": "LogLevel", "O": "DaemonPortOptions", "p": "PrivacyOptions"}
 # Maps whose entries makemap can list.
 _LISTED = ("hash", "btree", "cdb", "dbm")
 _CLASSES = ("w", "R", "m", "{TrustAuthMech}", "{VirtHost}")
@@ -138,13 +140,15 @@ def _own_file(command: Sequence[str]) -> str:
 
 
 def _given(command: Sequence[str]) -> dict[str, str]:
-    """The options of -O and -o that were given by their long names."""
+    """The options of -O, and those of -o that a control looks at."""
     found = {}
     for word, following in zip(command, (*command[1:], "")):
         if word.startswith("-O"):
             name, equals, value = (word[2:] or following).partition("=")
             if equals:
                 found[name] = value
+        elif word.startswith("-o") and word[2:3] in _LETTERS:
+            found[_LETTERS[word[2:3]]] = word[3:]
     return found
 
 
