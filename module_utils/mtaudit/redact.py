@@ -26,11 +26,23 @@ _AUTH_COMMAND = re.compile(
     rf"|[\w-]+[ \t]+{_NO_RESPONSE}(?=[A-Za-z0-9+/]{{8}})))[^\s\"']+"
 )
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+# Exim's servers of a data base: host/name/user/password, a colon between two, also in a lookup (spec.txt 9.22).
+_SERVERS = re.compile(r"(?i)\b((?:(?:mysql|pgsql|oracle|redis)_)?servers\s*=)([^\n;]*)")
 
 
 def redact(text: str) -> str:
-    """The text without passwords in assignments and URLs, SMTP AUTH initial responses (RFC 4954, 4) and private keys."""
+    """The text without passwords in assignments and URLs, SMTP AUTH initial responses (RFC 4954, 4), private keys, and what
+    Exim logs in to data bases with."""
     text = _PEM.sub(MASK, text)
     text = _URL_USERINFO.sub(rf"\g<1>{MASK}@", text)
+    text = _SERVERS.sub(_without_logins, text)
     text = _AUTH_COMMAND.sub(rf"\g<1>{MASK}", text)
     return _ASSIGNMENT.sub(rf"\g<1>{MASK}", text)
+
+
+def _without_logins(found: re.Match[str]) -> str:
+    kept = []
+    for server in re.split("(?<!:):(?!:)", found[2]):
+        host, slash, login = server.partition(")/" if server.lstrip().startswith("(") else "/")
+        kept.append(host + slash + (MASK if login else ""))
+    return found[1] + ":".join(kept)
