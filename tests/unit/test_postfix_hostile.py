@@ -96,6 +96,7 @@ def test_text_tables_as_postfix_reads_them() -> None:
         (r"^1(72\.16|92\.168)\.", "192.168.7.7"),
         (r"^2a00:1450:", "2a00:1450::7"),
         (r"^(a|(b|c))@x\.test$", "c@x.test"),
+        (r"^.*\.pl$", "mtaudit-7f3a9c.pl"),
     ],
 )
 def test_patterns_are_tried_with_all_their_alternatives(pattern: str, key: str) -> None:

@@ -211,8 +211,10 @@ class Finder:
 
     def _destinations(self) -> Iterator[Path]:
         """Domains of strangers that a list takes for ones of the site."""
-        listed = [i.lstrip("!* \t.") for i in self._mentioned("domains", "domainlist") if i.startswith("*")]
-        labels = [i for i in listed if i and "." not in i and i not in (*_PRIVATE_LABELS, *self.local_domains)]
+        keys = [key for table in self._exim.tables.values() if not table.problem for key, _ in table.entries("lsearch")]
+        wide = [i for i in (*self._mentioned("domains", "domainlist"), *keys) if i.lstrip("! \t")[:1] in ("*", "^", ".", "\\")]
+        named = dict.fromkeys(word for i in wide for word in re.findall(r"[a-z][\w-]*", i.lower()))
+        labels = [i for i in named if i not in (*_PRIVATE_LABELS, *self.local_domains)][:_CANDIDATES_LIMIT]
         for domain in (*FOREIGN_DOMAINS, *(f"{LABEL}.{label}" for label in labels)):
             session = self.session(recipient=f"probe@{domain}")
             outcome = self.outcome(session)

@@ -20,9 +20,18 @@ OPEN = "a login may write as others: a From header that is not its own is neithe
 OWN = "a From header that is not the login's own"
 _STOPS = ("reject", "soft reject", "discard")
 _PASSES = ("no action", "add header", "rewrite subject", "accept")
-# Of a message with another From header than its envelope sender. FORGED_SENDER is looked for where there is a To or Cc header.
-_ALWAYS = {"FROM_NEQ_ENVFROM": True, "FROM_EQ_ENVFROM": False, "MISSING_FROM": False}
+# What rspamd finds in a login's messages whose From header is not its own. FORGED_SENDER is looked for where there is a To or Cc
+# header; of an empty envelope sender, and of the second address of two, no symbol says that it differs (tried).
 _WITH_TO = "FORGED_SENDER"
+_ALWAYS = {"FROM_NEQ_ENVFROM": True, "FROM_EQ_ENVFROM": False, "MISSING_FROM": False, "MULTIPLE_FROM": False, _WITH_TO: False}
+_MESSAGES = {
+    "with a To header": {**_ALWAYS, _WITH_TO: True},
+    "without a To header": _ALWAYS,
+    "with an empty envelope sender": {**_ALWAYS, "FROM_NEQ_ENVFROM": False},
+    "with two addresses in its From header": {
+        **_ALWAYS, "FROM_NEQ_ENVFROM": False, "FROM_EQ_ENVFROM": True, "MULTIPLE_FROM": True,
+    },
+}  # fmt: skip
 # What whoever sends a message chooses himself.
 _CHOSEN = {"from", "from_mime", "rcpt", "rcpt_mime", "header", "selector", "external_map"}
 _NARROWED = {"symbols_enabled", "symbols_disabled", "groups_enabled", "groups_disabled"}
@@ -63,16 +72,17 @@ def _refused(rspamd: Rspamd, deaf: str) -> tuple[Truth, str]:
     if not isinstance(rspamd.sections.get("settings") or {}, (Mapping, list)):
         return None, "rspamd reads its settings from a map, which was not read"
     found = list(_forced(rspamd, _inserted(rspamd, deaf)))
-    for name, with_to, without in found:
-        if with_to and without:
-            narrowed = next((key for apply in _for_logins(rspamd) for key in _NARROWED & set(apply)), "")
-            doubt = f"rspamd's settings say with {narrowed} which checks are made of a login's mail"
-            return (None, doubt) if narrowed else (True, f"force_actions, {name}")
-    for name, with_to, without in found:
-        if with_to is None or without is None:
+    stopped = {each: [name for name, truths in found if truths[each]] for each in _MESSAGES}
+    if all(stopped.values()):
+        narrowed = next((key for apply in _for_logins(rspamd) for key in _NARROWED & set(apply)), "")
+        doubt = f"rspamd's settings say with {narrowed} which checks are made of a login's mail"
+        return (None, doubt) if narrowed else (True, f"force_actions, {next(iter(stopped.values()))[0]}")
+    for name, truths in found:
+        if None in truths.values():
             return None, f"whether rspamd's rule {name} (force_actions) holds depends on what is not evaluated"
-    if any(with_to for _, with_to, _ in found):
-        return False, f"rspamd's rule {found[0][0]} is about {_WITH_TO}, which is not looked for where there is no To header"
+    if any(stopped.values()):
+        gap = next(each for each, names in stopped.items() if not names)
+        return False, f"rspamd's rule {found[0][0]} (force_actions) does not hold for a message {gap}"
     scored = next((symbol for apply in _for_logins(rspamd) for symbol in (_WITH_TO, *_ALWAYS) if _scores(apply, symbol)), "")
     if scored:
         return None, f"rspamd's settings give {scored} a score, and what that comes to depends on all that is in a message"
@@ -81,17 +91,16 @@ def _refused(rspamd: Rspamd, deaf: str) -> tuple[Truth, str]:
     return False, "no rule of rspamd's (force_actions) refuses it"
 
 
-def _forced(rspamd: Rspamd, known: Mapping[str, Truth]) -> Iterator[tuple[str, Truth, Truth]]:
-    """Each rule of force_actions that may stop a message: whether it stops such a one with a To header, and without one."""
+def _forced(rspamd: Rspamd, known: Mapping[str, Truth]) -> Iterator[tuple[str, dict[str, Truth]]]:
+    """Each rule of force_actions that may stop a message: whether it stops each of those that are thought of."""
     rules = rspamd.section("force_actions").get("rules") if rspamd.enabled("force_actions") else None
     for name, rule in rules.items() if isinstance(rules, Mapping) else ():
         action = str(rule.get("action", "")).replace("_", " ") if isinstance(rule, Mapping) else "no action"
         if action in _PASSES:
             continue
         sure = action in _STOPS and not {"limit", "least", "honor_action", "require_action"} & set(rule)
-        truths = [holds(str(rule.get("expression", "")), {**_ALWAYS, **known, _WITH_TO: to}) for to in (True, False)]
-        with_to, without = (None if truth and not sure else truth for truth in truths)
-        yield str(name), with_to, without
+        said = {each: holds(str(rule.get("expression", "")), {**symbols, **known}) for each, symbols in _MESSAGES.items()}
+        yield str(name), {each: None if truth and not sure else truth for each, truth in said.items()}
 
 
 def _for_logins(rspamd: Rspamd) -> Iterator[Mapping[str, Any]]:

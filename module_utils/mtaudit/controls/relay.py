@@ -212,7 +212,9 @@ def mx_records_do_not_permit_relaying(smtp: SmtpService, site: Site) -> Iterator
     bounds = service.match_list("permit_mx_backup_networks")
     trusted = bounds.trusted()
     shown = [setting(service, outcome.rule.parameter), setting(service, "permit_mx_backup_networks")]
-    if not bounds.items or any(n.prefixlen == 0 for n, _ in trusted.networks):
+    # An eighth of all addresses: 2000::/3 is all of the IPv6 Internet.
+    shares = [sum(2.0**-n.prefixlen for n, _ in trusted.networks if n.version == version) for version in (4, 6)]
+    if not bounds.items or max(shares) >= 1 / 8:
         text = "permit_mx_backup without bounds: whoever names this host as backup MX may relay through it"
         yield fail(listener(smtp), text, *shown, conditions=("mx_backup",))
     elif trusted.doubts:

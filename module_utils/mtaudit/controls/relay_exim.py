@@ -16,6 +16,7 @@ from .exim_paths import Finder, Path, paths, pop_before_smtp
 from .exim_ports import PerListener, decided, each_listener, option, seen, subject
 from .exim_walk import Answer
 from .relay_clients import listed_clients
+from .way import routes
 
 _NOBODY = "mtaudit-nobody"  # a login that owns no sender
 # Options of an authenticator that make it take logins (specification, "Generic options for authenticators").
@@ -112,27 +113,29 @@ def no_device_hides_clients(exim: Exim, listener: Listener, site: Site) -> Itera
 def routing_in_the_local_part_is_refused(exim: Exim, listener: Listener, site: Site) -> Iterator[Finding]:
     finder, shown = Finder(exim, listener, site), option(exim, "percent_hack_domains")
     foreign = finder.session().recipient.rpartition("@")[2]
-    for domain in exim.relayed_domains[:1]:
-        session = finder.session(recipient=f"probe%{foreign}@{domain}")
+    for trick, local_part, shape in routes(foreign) if exim.relayed_domains else ():
+        domain = exim.relayed_domains[0]
+        session = finder.session(recipient=f"{local_part}@{domain}")
         outcome = finder.outcome(session)
         try:
-            followed = _lists(exim, session).domains(exim.options.get("percent_hack_domains", ""), domain)
+            hack = exim.options.get("percent_hack_domains", "")
+            followed = trick == "percent" and _lists(exim, session).domains(hack, domain)
         except Doubt as exc:
             yield unknown(subject(listener), "percent_hack_domains could not be evaluated", str(exc), shown)
             return
         if outcome.answer is Answer.OK and not followed:
-            text = f"user%foreign@{domain} is passed on to the next host, which may send it anywhere"
-            yield fail(subject(listener), text, *decided(exim, outcome), conditions=("percent",))
+            text = f"{shape}@{domain} is passed on to the next host, which may send it anywhere"
+            yield fail(subject(listener), text, *decided(exim, outcome), conditions=(trick,))
             return
         if outcome.answer is Answer.UNKNOWN:
-            text = f"whether user%foreign@{domain} is accepted could not be evaluated"
+            text = f"whether {shape}@{domain} is accepted could not be evaluated"
             yield unknown(subject(listener), text, outcome.doubt, *decided(exim, outcome))
             return
     if exim.options.get("percent_hack_domains"):
         # Tried on 4.96 and 4.98: the address is rewritten before the ACL sees it, which judges the foreign domain.
         yield informational(subject(listener), "percent_hack_domains is set: such recipients are judged as foreign ones", shown)
     else:
-        yield passed(subject(listener), "no percent sign in a local part leads elsewhere")
+        yield passed(subject(listener), "no route in a local part leads elsewhere")
 
 
 @control("RELAY-12", "exim")

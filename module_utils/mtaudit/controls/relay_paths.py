@@ -217,6 +217,9 @@ class _Finder:
         items = [i for i in self.walk.resolver.match_list("relay_domains").items if not i.negated]
         literal = [i.text.lstrip(".") for i in items if not i.table]
         keys = [key.lstrip(".") for i in items if i.table and not i.table.sampled for key in i.table.entries]
+        # Of a table of patterns, what answered for a name that nobody has below a top level.
+        keys += [key.partition(".")[2] for i in items if i.table and i.table.sampled for key in i.table.entries
+                 if key.startswith(f"{LABEL}.")]  # fmt: skip
         labels = [k for k in (*literal, *keys) if k and "." not in k and k not in (*_PRIVATE_LABELS, *self.local_domains)]
         for domain in (*FOREIGN_DOMAINS, *(f"{LABEL}.{label}" for label in labels)):
             accepted = self.walk.accepts(f"probe@{domain}")

@@ -62,3 +62,9 @@ def relaxed(
         if path.doubt:
             yield path  # what the probe proves there is found under the control that a plain session belongs to
         yield replace(path, control="RELAY-06", message=f"{source} relaxes the policy: {path.message}")
+
+
+def routes(foreign: str) -> tuple[tuple[str, str, str], ...]:
+    """Local parts that the next host may take for an address elsewhere: the trick, the local part, and how it is told."""
+    return (("percent", f"probe%{foreign}", "user%foreign"), ("bang", f"{foreign}!probe", "foreign!user"),
+            ("quoted", f"probe@{foreign}", '"user@foreign"'))  # fmt: skip

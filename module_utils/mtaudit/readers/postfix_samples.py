@@ -126,6 +126,8 @@ def _completed(text: str) -> Iterator[str]:
             yield ".".join([*octets[:-1], f"{octets[-1]}7", "7", "7", "7"][:4])  # `198.1` may begin 198.17 as well
     elif re.fullmatch(r"[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){1,7}", text) and "::" not in text:
         yield f"{text.rstrip(':')}::7"
+    elif re.fullmatch(r"\w\.[\w-]+", text):
+        yield f"{LABEL}{text[1:]}"  # a name of any kind below a top level
     if "@" not in text:
         yield from (f"probe@{text.lstrip('@.')}", f"{text.rstrip('@')}@{FOREIGN_DOMAINS[0]}", f"{LABEL}.{text.lstrip('.')}",
                     f"probe@{LABEL}.{text.lstrip('.')}")
