@@ -32,10 +32,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
-from ansible.module_utils.mtaudit import controls  # noqa: E402, F401 - registers every control
 from ansible.module_utils.mtaudit.address import parse_network  # noqa: E402
 from ansible.module_utils.mtaudit.components import one, read_all, servers  # noqa: E402
 from ansible.module_utils.mtaudit.control import REGISTRY, Site  # noqa: E402
+from ansible.module_utils.mtaudit.controls import every  # noqa: E402, F401 - registers every control
 from ansible.module_utils.mtaudit.finding import Finding  # noqa: E402
 from ansible.module_utils.mtaudit.readers import openssl, rspamd  # noqa: E402
 from ansible.module_utils.mtaudit.readers.sendmail_ask import MARK  # noqa: E402
@@ -55,7 +55,7 @@ try:
     tarfile.open(fileobj=io.BytesIO(base64.b64decode(sys.stdin.read()))).extractall(directory)
     sys.path.insert(0, directory)
     sys.dont_write_bytecode = True
-    from mtaudit import controls
+    from mtaudit.controls import every
     from mtaudit.components import read_all
     from mtaudit.runner import LocalRunner, Recorder
     ids = IDS

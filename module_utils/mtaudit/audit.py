@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
-from . import controls  # noqa: F401 - registers every control
 from .address import LOOPBACK, Network, contains, parse_network
 from .components import COMPONENTS, Reading, digest, one, read_all, servers
 from .control import Site, controls_for
+from .controls import every  # noqa: F401 - registers every control
 from .finding import HOST, Finding, Method, notapplicable, stamped
 from .finding import error as error_finding
 from .finding import unknown as unknown_finding

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import controls  # noqa: F401 - registers every control
 from .address import parse_network
 from .control import Site, controls_for
+from .controls import icewarp as registered  # noqa: F401 - the only program with exports
 from .finding import HOST, Finding, error, stamped
 from .readers import icewarp
 from .runner import LocalRunner, Runner

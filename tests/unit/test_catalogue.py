@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils.mtaudit.controls  # noqa: F401 - registers every control
+import ansible.module_utils.mtaudit.controls.every  # noqa: F401 - registers every control
 import jsonschema
 import pytest
 import yaml

@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```\w+ (file|append|change)=(\S+)\n(.*?)^```$", re.MULTILI
 COPIED = ("checks", "module_utils", "library", "roles", "docs", "tools", "molecule/lab", "pyproject.toml", "tests/conftest.py",
           "tests/unit/test_catalogue.py", "tests/unit/test_floors.py", "tests/unit/test_statements.py", "tests/fixtures/RCPT-01")
 ABOUT_THE_DAEMON = r"""
-from mtaudit import controls
+from mtaudit.controls import every
 from mtaudit.control import REGISTRY, Site
 from mtaudit.readers.postfix import Postfix
 from mtaudit.readers.postfix_syntax import MasterEntry
@@ -45,7 +45,7 @@ def with_steps_taken(copy: Path) -> Path:
     steps = BLOCK.findall(TEXT)
     assert [name for _, name, _ in steps] == [
         "checks/bounce/BOUNCE-01.yml", "checks/ids.txt", "module_utils/mtaudit/controls/bounce.py",
-        "module_utils/mtaudit/controls/__init__.py", "molecule/lab/faults/postfix.yml",
+        "module_utils/mtaudit/controls/every.py", "molecule/lab/faults/postfix.yml",
         "molecule/lab/faults/statements/BOUNCE-01.yml"]
     for how, name, text in steps:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)

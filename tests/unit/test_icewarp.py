@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.mtaudit import controls  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.address import parse_network
 from ansible.module_utils.mtaudit.control import REGISTRY, Site
+from ansible.module_utils.mtaudit.controls import every  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.exported import answer
 from ansible.module_utils.mtaudit.finding import Finding
 from ansible.module_utils.mtaudit.readers import icewarp

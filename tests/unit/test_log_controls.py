@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible.module_utils.mtaudit import controls  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.control import REGISTRY, Site
+from ansible.module_utils.mtaudit.controls import every  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.finding import Finding
 from ansible.module_utils.mtaudit.kernel import Clock
 from ansible.module_utils.mtaudit.readers.journald import Journal, Setting

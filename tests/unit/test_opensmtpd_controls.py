@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.mtaudit import controls  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.control import REGISTRY, Site
+from ansible.module_utils.mtaudit.controls import every  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.finding import Finding
 from ansible.module_utils.mtaudit.readers.opensmtpd_model import OpenSmtpd
 from test_opensmtpd_reader import read_config

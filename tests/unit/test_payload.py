@@ -79,6 +79,11 @@ def test_the_audit_is_sent_with_every_control_reader_and_simulation(payloads: di
     assert wanted - shipped(payloads["mta_audit"]) == set()
 
 
+def test_only_the_audit_carries_every_control(payloads: dict[str, Path]) -> None:
+    """Packing them takes the controller longer than a small site's whole run."""
+    assert [name for name in MODULES if "controls/every.py" in shipped(payloads[name])] == ["mta_audit"]
+
+
 def test_every_file_is_sent_with_some_module(payloads: dict[str, Path]) -> None:
     sent = set().union(*(shipped(payload) for payload in payloads.values()))
     assert existing("") - sent == set(), "nobody imports these"

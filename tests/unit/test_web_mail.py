@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.mtaudit import controls  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.control import REGISTRY, Site
+from ansible.module_utils.mtaudit.controls import every  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.readers.php import Place, Value
 from ansible.module_utils.mtaudit.readers.system import Host
 from ansible.module_utils.mtaudit.readers.web import Web
