@@ -10,9 +10,11 @@ from ..finding import Finding, fail, notapplicable, passed, unknown
 from ..listeners import Listener
 from ..readers.dovecot_model import Dovecot, Port
 from ..readers.exim import Exim
-from ..readers.exim_expand import Doubt
+from ..readers.exim_syntax import Condition
 from ..readers.postfix import SmtpService
 from . import dovecot_ports, exim_ports, postfix_login
+from .exim_paths import Finder
+from .exim_walk import Answer, Trail, Walk
 from .postfix_ports import each_listener, listener, setting
 
 _UNITS = {"": 1.0, "s": 1.0, "secs": 1.0, "sec": 1.0, "msecs": 0.001, "ms": 0.001, "mins": 60.0, "min": 60.0, "m": 60.0}
@@ -46,36 +48,40 @@ def postfix_cuts_off_who_guesses(smtp: SmtpService, site: Site) -> Iterator[Find
         yield passed(about, f"a session is cut off after {value} errors{more}")
 
 
+class _Guessing(Walk):
+    """A session that has guessed too often: every limit is exceeded."""
+
+    def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
+        return condition.name == "ratelimit" or super()._plain(condition, verb, trail, depth)
+
+
 @control("AUTH-06", "exim")
 @exim_ports.each_listener
 def exim_cuts_off_who_guesses(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
-    """Each AUTH but the first counts as a command that is about no mail (smtp_in.c)."""
+    """Each AUTH but the first counts as a command that is about no mail (smtp_in.c); 0 ends the session at the second (tried)."""
     about, name = exim_ports.subject(port), "smtp_accept_max_nonmail"
     value, hosts = exim.options.get(name, ""), exim.options.get(f"{name}_hosts", "")
     shown = [exim_ports.option(exim, name), exim_ports.option(exim, f"{name}_hosts")]
-    limited = value.isdigit() and 0 < int(value) <= _limit(site) and hosts == "*"
+    low = value.isdigit() and int(value) <= _limit(site)
     if not exim.takes_logins:
         yield notapplicable(about, "no login here", "no authenticator has a server side")
         return
-    if limited:
+    if low and hosts == "*":
         yield passed(about, f"a session is cut off after {value} commands that are about no mail, AUTH among them")
         return
     named = exim.options.get("acl_smtp_auth", "")
-    try:
-        acl = (exim.acl("acl_smtp_auth", named) if "$" not in named else None) or ()
-    except Doubt as exc:
-        yield unknown(about, _NOT_KNOWN, f"acl_smtp_auth: {exc}", *shown)
-        return
-    limits = [s for s in acl if s.verb in ("deny", "drop", "defer") and any(c.name == "ratelimit" for c in s.conditions)]
-    if limits:
-        yield passed(about, f"attempts are limited by the ACL for AUTH ({limits[0].where})")
+    over = _Guessing(exim, Finder(exim, port, site).session(tls=True)).stage("acl_smtp_auth") if "$" not in named else None
+    if over and over.answer is Answer.UNKNOWN:
+        yield unknown(about, _NOT_KNOWN, f"acl_smtp_auth: {over.doubt}", *shown)
+    elif over and over.answer is Answer.REJECT:
+        yield passed(about, f"attempts are limited by the ACL for AUTH ({over.statement.where if over.statement else named})")
     elif "$" in named:
         yield unknown(about, _NOT_KNOWN, "acl_smtp_auth is an expansion", *shown)
-    elif not value.isdigit() or hosts not in ("", "*") and value != "0" and int(value) <= _limit(site):
+    elif not value.isdigit() or low and hosts:
         reason = f"{name}_hosts names some clients only, which were not compared with strangers"
         yield unknown(about, _NOT_KNOWN, reason, *shown)
     else:
-        text = f"one session may try {'any number of' if value == '0' or not hosts else value} passwords"
+        text = f"one session may try {value if hosts else 'any number of'} passwords"
         yield fail(about, f"{text}; at most {_limit(site)} are allowed", *shown)
 
 

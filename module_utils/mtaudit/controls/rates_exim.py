@@ -16,6 +16,8 @@ from .exim_walk import Answer, Outcome, Trail, Walk
 from .rates import per_hour
 
 _BY_LOGIN = re.compile(r"authenticated_(?:id|sender)|auth[12]\b")
+# It compares with what others counted, and counts nothing itself.
+_READ_ONLY = re.compile(r"/\s*(?:readonly|noupdate)\b")
 _USUAL_PER_HOUR = 1000
 
 
@@ -23,11 +25,12 @@ class _Over(Walk):
     """A session of a login that has sent too much: every limit that counts by the login is exceeded, no other one."""
 
     asked = False  # whether it came to such a limit, perhaps by a doubt
+    counted = False  # whether anything counts logins, for those that only read
 
     def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         if condition.name == "ratelimit":
-            counts = bool(_BY_LOGIN.search(condition.value))
-            self.asked = self.asked or counts
+            counts = bool(_BY_LOGIN.search(condition.value)) and (self.counted or not _READ_ONLY.search(condition.value))
+            self.asked = self.asked or counts and verb != "warn"
             return counts
         return super()._plain(condition, verb, trail, depth)
 
@@ -46,10 +49,11 @@ def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
         reason = "every login that was thought of is refused by the ACLs, or they cannot be followed"
         return unknown(about, "whether an account's sending is limited could not be told", reason)
     walk = _Over(exim, session)
+    written = [(s, c) for acl in exim.config.acls.values() for s in acl for c in s.conditions if c.name == "ratelimit"]
+    walk.counted = any(_BY_LOGIN.search(c.value) and not _READ_ONLY.search(c.value) for _, c in written)
     refused = taken(walk)
     if refused.answer is Answer.REJECT:
         return _in_force(exim, port, site, refused)
-    written = [(s, c) for acl in exim.config.acls.values() for s in acl for c in s.conditions if c.name == "ratelimit"]
     shown = [seen(f"{exim.file} {s.where}", f"{s.verb} {c}") for s, c in written] or [option(exim, "acl_smtp_rcpt")]
     if refused.answer is Answer.UNKNOWN and walk.asked:
         return unknown(about, "whether an account's sending is limited could not be told", refused.doubt, *shown)
@@ -58,7 +62,9 @@ def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
     if not any(_BY_LOGIN.search(c.value) for _, c in written):
         text = "no limit of what an account sends: the ratelimit counts by address, and a stolen password is used from many"
         return fail(about, text, *shown)
-    return fail(about, "no limit of what an account sends: no session of a login comes to the ratelimit", *shown)
+    if not walk.counted:
+        return fail(about, "no limit of what an account sends: the ratelimit only reads (readonly), and nothing counts", *shown)
+    return fail(about, "no limit of what an account sends: no session of a login comes to a ratelimit that refuses", *shown)
 
 
 def _in_force(exim: Exim, port: Listener, site: Site, refused: Outcome) -> Finding:

@@ -6,7 +6,7 @@ The order of what is asked is that of check_rcpt_maps() in smtpd_check.c: maps t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Optional
 
@@ -15,7 +15,7 @@ from ..finding import Evidence, Finding, fail, informational, passed, unknown
 from ..readers.local_users import NOBODY
 from ..readers.postfix import SmtpService
 from ..readers.postfix_match import is_table
-from ..readers.postfix_model import RESTRICTION_LISTS, REWRITING_MAPS, literal_domains
+from ..readers.postfix_model import REWRITING_MAPS, literal_domains
 from ..readers.postfix_recipients import kind_of
 from ..readers.postfix_syntax import words
 from ..readers.postfix_tables import INDEXED, Table, TableProblem
@@ -128,10 +128,11 @@ def _judged(smtp: SmtpService, site: Site, walk: Walk, domain: str, domains: str
     if outcome and outcome.answer is Answer.REJECT:
         return Judged(domain, Unlisted.REFUSED)
     try:
-        found = _by_maps(smtp, domain, domains, maps, code)
+        found = _by_maps(smtp, site, domain, domains, maps, code)
     except TableProblem as exc:
         found = Judged(domain, Unlisted.UNKNOWN, "", (setting(smtp.smtpd, maps or "virtual_alias_maps"),), str(exc))
-    if found.answer is Unlisted.ACCEPTED and _verified(smtp):
+    # Recipients are tried at their destination before they are accepted (ADDRESS_VERIFICATION_README).
+    if found.answer is Unlisted.ACCEPTED and _asked_for(smtp, site, domain, "reject_unverified_recipient"):
         return Judged(domain, Unlisted.REFUSED)
     if found.answer is Unlisted.ACCEPTED and walk.outcome(stranger(smtp, site)).answer is Answer.OK:
         text = f"strangers relay here, whoever the recipient is, as another control says: {found.text}"
@@ -141,10 +142,10 @@ def _judged(smtp: SmtpService, site: Site, walk: Walk, domain: str, domains: str
     return found
 
 
-def _by_maps(smtp: SmtpService, domain: str, domains: str, maps: str, code: str) -> Judged:
+def _by_maps(smtp: SmtpService, site: Site, domain: str, domains: str, maps: str, code: str) -> Judged:
     smtpd = smtp.smtpd
     for name in ("smtpd_reject_unlisted_recipient", "receive_override_options"):
-        text = _switched_off(smtp, name)
+        text = _switched_off(smtp, site, domain, name)
         if text:
             return Judged(domain, Unlisted.ACCEPTED, text, (setting(smtpd, name),))
     for name in REWRITING_MAPS:
@@ -164,33 +165,24 @@ def _by_maps(smtp: SmtpService, domain: str, domains: str, maps: str, code: str)
     return Judged(domain, Unlisted.REFUSED)
 
 
-def _switched_off(smtp: SmtpService, name: str) -> str:
+def _switched_off(smtp: SmtpService, site: Site, domain: str, name: str) -> str:
     """Why the recipient is not looked up at all; empty when it is, or when a list of restrictions asks for it by name."""
-    if _asked_for(smtp, "reject_unlisted_recipient"):
-        return ""
     if name == "smtpd_reject_unlisted_recipient" and not smtp.smtpd.on(name):
-        return f"{name} = no"
+        return "" if _asked_for(smtp, site, domain, "reject_unlisted_recipient") else f"{name} = no"
     if name == "receive_override_options" and "no_unknown_recipient_checks" in words(smtp.smtpd.value(name)):
         return f"{name} holds no_unknown_recipient_checks"
     return ""
 
 
-def _verified(smtp: SmtpService) -> bool:
-    """Whether recipients are tried at their destination before they are accepted (ADDRESS_VERIFICATION_README)."""
-    return _asked_for(smtp, "reject_unverified_recipient")
-
-
-def _asked_for(smtp: SmtpService, restriction: str) -> bool:
-    """Whether a list of restrictions gets to this one for a stranger's mail to a domain of ours, and it counts."""
-    for name in RESTRICTION_LISTS:
-        before = ""
-        for word in (word.lower() for word in words(smtp.smtpd.value(name))):
-            if word == restriction and before != "warn_if_reject":
-                return True
-            if word in ("permit", "reject", "defer", "permit_auth_destination"):
-                break
-            before = word
-    return False
+def _asked_for(smtp: SmtpService, site: Site, domain: str, restriction: str) -> bool:
+    """Whether a list of restrictions gets to this one for a stranger's mail to a domain of ours, and it counts: what refuses
+    there is told apart from what nobody hears because something accepts before."""
+    walk = Walk(smtp.smtpd, smtp.smtpd.postfix.resolver(smtp.smtpd))
+    own = domain or next(iter((*smtp.smtpd.postfix.local_domains, *smtp.smtpd.postfix.relayed_domains)), "")
+    envelope = stranger(smtp, site, recipient=f"{NOBODY}@{own}")
+    refusing = replace(envelope, blocked=frozenset({(restriction, "")}))
+    answers = [walk.outcome(each).answer for each in (envelope, refusing)]
+    return answers[0] is not Answer.REJECT and answers[1] is Answer.REJECT
 
 
 def _without_map(smtp: SmtpService, domain: str, domains: str, maps: str) -> Judged:

@@ -14,7 +14,7 @@ from ..readers.sendmail import Sendmail
 from ..readers.sendmail_questions import NO_MAILBOX
 from .filters import SIGNING
 from .sendmail_filters import judges, named
-from .sendmail_login import Client, clients, no_login, offers_login, shown
+from .sendmail_login import Client, clients, mechanisms, no_login, offers_login, shown
 from .sendmail_paths import Finder
 from .sendmail_ports import answer, each_listener, seen, subject
 from .submission import elsewhere
@@ -170,6 +170,10 @@ def _submission_port(sendmail: Sendmail, port: Listener, site: Site) -> Iterator
     strangers = next(iter(clients(sendmail, port, site)), None)
     if strangers and not strangers.features.doubt and not offers_login(sendmail, port, strangers):
         text = f"nobody can log in on this port: {no_login(sendmail, port)}"
+        yield fail(subject(port), text, *shown(sendmail, port, strangers))
+        return
+    if strangers and not (sendmail.cf.option("ServerCertFile") or mechanisms(sendmail, strangers, tls=False)):
+        text = "nobody can log in on this port: passwords are for TLS, and without ServerCertFile there is none"
         yield fail(subject(port), text, *shown(sendmail, port, strangers))
         return
     finder = Finder(sendmail, port, site)
