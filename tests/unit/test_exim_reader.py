@@ -126,7 +126,15 @@ def test_expansions(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["${run{/bin/true}}", "$tls_in_sni", "${if exists{/unseen}}", "${lookup mysql{SELECT 1}}", "${if eq{a}", "${sg{a}{b}{c}}"],
+    [
+        "${run{/bin/true}}",
+        "$interface_address",
+        "${if exists{/unseen}}",
+        "${lookup mysql{SELECT 1}}",
+        "${if eq{a}",
+        "${sg{a}{b}{c}}",
+        "$tls_in_sni",
+    ],
 )
 def test_an_expansion_that_is_not_evaluated_is_a_doubt(text: str) -> None:
     with pytest.raises(Doubt):

@@ -20,7 +20,7 @@ from ..readers.exim_expand import Session
 from ..readers.exim_lists import EVERYTHING, Without, network_of
 from ..readers.exim_syntax import Condition
 from ..readers.exim_tables import WRITTEN_KINDS
-from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
+from ..readers.postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS, examples
 from .exim_walk import Answer, Outcome, Walk
 from .way import Path as AnyPath
 from .way import relaxed, remembered, usual_of
@@ -200,7 +200,7 @@ class Finder:
                 reason = "whether a stranger can have a name that fits the pattern is not evaluated"
                 yield from (Path("RELAY-01", f"clients may be trusted by name: {item}", o, ("client_name",), (), reason)
                             for o in [self.outcome(self.session())] if o.answer is not Answer.OK)
-            elif re.fullmatch(r"\*?\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", item) and network_of(item) is None:
+            elif re.fullmatch(r"\*\.[A-Za-z]+|\*?\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", item) and network_of(item) is None:
                 name = f"host{item[1:]}" if item.startswith("*.") else item.lstrip("*")
                 outcome = self._by_address(self._stranger(self._versions[0]), name=name)
                 if outcome is not None:
@@ -212,7 +212,8 @@ class Finder:
     def _destinations(self) -> Iterator[Path]:
         """Domains of strangers that a list takes for ones of the site."""
         keys = [key for table in self._exim.tables.values() if not table.problem for key, _ in table.entries("lsearch")]
-        wide = [i for i in (*self._mentioned("domains", "domainlist"), *keys) if i.lstrip("! \t")[:1] in ("*", "^", ".", "\\")]
+        keys += [*self._mentioned("domains", "domainlist"), *self._mentioned("recipients", "addresslist")]
+        wide = [i for i in keys if i.lstrip("! \t")[:1] in ("*", "^", ".", "\\")]
         named = dict.fromkeys(word for i in wide for word in re.findall(r"[a-z][\w-]*", i.lower()))
         labels = [i for i in named if i not in (*_PRIVATE_LABELS, *self.local_domains)][:_CANDIDATES_LIMIT]
         for domain in (*FOREIGN_DOMAINS, *(f"{LABEL}.{label}" for label in labels)):
@@ -252,10 +253,11 @@ class Finder:
                 yield "local_sender", {"sender": f"{user}@{domain}"}
         for helo in dict.fromkeys((*self.local_domains, self._exim.helo_name, "localhost", *literals)):
             yield "helo", {"helo": helo}
-        for sender in [i for i in (*self._mentioned("senders", "addresslist"), *literals) if "@" in i]:
-            yield "sender", {"sender": sender.lstrip("! \t*") if not sender.startswith("*@") else f"probe{sender[1:]}"}
-        for domain in [i.lstrip("!* \t.") for i in (*self._mentioned("sender_domains", "domainlist"), *literals)]:
-            if "." in domain and domain not in self.local_domains:
+        for sender in self._samples("senders", "addresslist", literals):
+            if "@" in sender:
+                yield "sender", {"sender": f"probe{sender}" if sender.startswith("@") else sender}
+        for domain in self._samples("sender_domains", "domainlist", literals):
+            if "." in domain.strip(".") and "@" not in domain and domain not in self.local_domains:
                 yield "sender", {"sender": f"probe@{domain}"}
         for local_part in (*self._mentioned("local_parts", "localpartlist"), "postmaster", "abuse"):
             if re.fullmatch(r"[\w.-]+", local_part):
@@ -269,6 +271,13 @@ class Finder:
         for condition in self._conditions("condition"):
             if re.search(r"sender_helo_name|sender_address", condition.value):
                 yield from _LITERALS.findall(condition.value)
+
+    def _samples(self, condition: str, kind: str, literals: list[str]) -> Iterator[str]:
+        """Texts that may fit the items of such lists: of patterns, examples."""
+        for item in (i.lstrip("! \t") for i in (*self._mentioned(condition, kind), *literals)):
+            plain = item.replace("\\N", "").replace("\\$", "$").replace("\\\\", "\\")  # as it is after Exim has expanded its list
+            any_label = LABEL if item.startswith("*.") else ""
+            yield from examples(plain) if plain.startswith("^") else [any_label + item.lstrip("*")]
 
     def _conditions(self, name: str) -> Iterator[Condition]:
         for acl in self._exim.config.acls.values():

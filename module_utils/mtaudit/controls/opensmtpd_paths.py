@@ -195,7 +195,9 @@ class Finder:
         """Domains of strangers that `for domain` holds: by a star or a pattern."""
         patterns = [key for key in self._mentioned("for", "domain") if "*" in key]
         texts = [key.replace("*", LABEL) for key in patterns] + self._examples("for", "domain")
-        texts += [f"{LABEL}.{label}" for key in patterns for label in [key.lstrip("*.")] if label and "." not in label]
+        # A star ends before the first letter that stands behind it: a name of a digit has none of `*pl`.
+        texts += [f"{name}.{label}" for key in patterns for label in [key.lstrip("*.")] if label and "." not in label
+                  for name in (LABEL, "7")]  # fmt: skip
         private = (*_PRIVATE_LABELS, *self.local_domains)
         for domain in dict.fromkeys((*FOREIGN_DOMAINS, *texts)):
             if known or "." not in domain or domain.rpartition(".")[2] in private or self._ours(domain):

@@ -188,10 +188,12 @@ def logins_use_senders_of_the_site(exim: Exim, listener: Listener, site: Site) -
         reason = "no authenticator has a server side" if not methods else "auth_advertise_hosts names no stranger here"
         yield notapplicable(subject(listener), "no login here", reason)
         return
-    for method in methods:
-        outcome = finder.outcome(finder.session(tls=True, login=_NOBODY, method=method))
+    # And one that is called like the foreign sender: a statement may look at the local part alone.
+    for login, method in [(login, method) for method in methods for login in (_NOBODY, offered.sender.partition("@")[0])]:
+        outcome = finder.outcome(finder.session(tls=True, login=login, method=method))
         if outcome.answer is Answer.OK:
-            text = "a login may send with any foreign sender: no statement refuses one that it does not own"
+            whose = "any foreign sender" if login == _NOBODY else "a foreign sender of its own name"
+            text = f"a login may send with {whose}: no statement refuses one that it does not own"
             yield fail(subject(listener), text, *decided(exim, outcome), conditions=("authenticated",))
             return
         if outcome.answer is Answer.UNKNOWN:

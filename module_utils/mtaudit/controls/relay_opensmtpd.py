@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..control import Site, control
 from ..finding import Finding, fail, informational, notapplicable, passed, unknown
@@ -121,8 +122,11 @@ def logins_use_senders_of_the_site(smtpd: OpenSmtpd, listener: Listener, site: S
             text = "which senders a login may use could not be evaluated"
             yield unknown(subject(listener), text, str(exc), line(port))
             return
-        for login in tried:
-            outcome = finder.outcome(port, finder.session(version, login=login, certificate=True))
+        foreign = finder.session(version, certificate=True)
+        # A login's addresses may end in a star: alice@*.
+        named = [(login, f"{login.partition('@')[0]}@{foreign.sender.partition('@')[2]}") for login in tried]
+        for login, sender in [(login, sender) for login, own in named for sender in (foreign.sender, own)]:
+            outcome = finder.outcome(port, replace(foreign, login=login, sender=sender))
             if outcome.answer is Answer.RELAY:
                 who = "a login" if port.listen.senders is None else f"the login {printable(login)}"
                 text = f"{who} may send with any foreign sender: nothing refuses one that it does not own"
