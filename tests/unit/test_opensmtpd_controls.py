@@ -95,3 +95,25 @@ def test_what_filters_mail(filters: str, status: str) -> None:
                                                  ("8.0.0", "unknown"), ("", "unknown")])  # fmt: skip
 def test_what_holds_by_version(version: str, status: str) -> None:
     assert answer("PATCH-02", "listen on 0.0.0.0\n", version).status.value == status
+
+
+DOUBTFUL = 'helo regex "\\\\<mail"'
+
+
+@pytest.mark.parametrize(
+    ("control", "rule", "filters", "status"),
+    [
+        ("RELAY-01", 'match from src "198.19.0.0/16" for any action "out"', "", "fail"),
+        ("RELAY-01", f'match from src "198.19.0.0/16" {DOUBTFUL} for any action "out"', "", "unknown"),
+        ("RELAY-01", f'match from src "127.0.0.1" {DOUBTFUL} for any action "out"', "", "pass"),
+        ("RELAY-03", 'match from any mail-from "boss@partner.test" for any action "out"', "", "fail"),
+        ("RELAY-03", f'match from any mail-from "boss@partner.test" {DOUBTFUL} for any action "out"', "", "unknown"),
+        ("RELAY-03", 'match from any mail-from "boss@partner.test" for any action "out"', 'filter "program"', "unknown"),
+        ("RELAY-03", "", 'filter "program"', "pass"),
+        ("RELAY-01", "", 'filter "program"', "pass"),
+    ],
+)
+def test_what_may_open_for_some_is_no_pass(control: str, rule: str, filters: str, status: str) -> None:
+    listens = f'filter "program" proc-exec "/bin/judge"\nlisten on 0.0.0.0 port 25 {filters}\n'
+    text = f'{listens}action "in" maildir\naction "out" relay\n{rule}\n'
+    assert answer(control, f'{text}match from any for domain "good.test" action "in"\n').status.value == status

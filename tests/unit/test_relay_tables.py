@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -10,7 +11,7 @@ from ansible.module_utils.mtaudit.control import REGISTRY, Site
 from ansible.module_utils.mtaudit.controls.relay_clients import CLIENTS_LIMIT, listed_clients
 from ansible.module_utils.mtaudit.finding import Finding, Status
 from ansible.module_utils.mtaudit.readers.postfix import parse
-from ansible.module_utils.mtaudit.readers.postfix_samples import FOREIGN_SENDER
+from ansible.module_utils.mtaudit.readers.postfix_samples import FOREIGN_SENDER, keys
 from ansible.module_utils.mtaudit.readers.postfix_tables import Table, cidr_rules
 
 SITE = Site(local_domains=("local.test",))
@@ -172,3 +173,21 @@ def test_the_owner_of_foreign_senders_is_tried_among_many_logins() -> None:
         table = Table("pcre:/owners", "pcre", entries=entries, sampled=True)
         (finding,) = audit("permit_sasl_authenticated", table, controls=("RELAY-14",), **more)["RELAY-14"]
         assert finding.status is status
+
+
+@pytest.mark.parametrize(
+    ("pattern", "status"),
+    [
+        (r"[.]test$", Status.FAIL),  # every domain of a top level
+        (r".", Status.FAIL),
+        (r"[.]local\.test$", Status.PASS),  # names below the site's own domain
+        (r"[.]lan$", Status.PASS),  # which the public DNS does not have
+        (r"^(.+)@(.+)$", Status.PASS),  # addresses, and no domain
+    ],
+)
+@pytest.mark.parametrize(("control", "name"), [("RELAY-04", "relay_domains"), ("RELAY-05", "virtual_alias_domains")])
+def test_a_pattern_for_the_domains_of_others(control: str, name: str, pattern: str, status: Status) -> None:
+    entries = {key: "x" for key in keys(["local.test"], [pattern]) if re.search(pattern, key)}
+    table = Table("regexp:/r", "regexp", entries=entries, sampled=True)
+    findings = audit("reject_unknown_sender_domain", table, controls=(control,), **{name: "regexp:/r"})[control]
+    assert {finding.status for finding in findings} == {status}

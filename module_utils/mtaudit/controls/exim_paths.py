@@ -31,6 +31,7 @@ _WRITTEN = re.compile(rf"\b(?:{'|'.join(WRITTEN_KINDS)})(?:;|\{{|,| )")
 _LOOKUP = re.compile(r"\b[a-z]+[;{](/[^\s:;{}|]+)")
 _PRIVATE_LABELS = ("localhost", "localdomain", "local", "internal", "lan", "home", "intranet")
 _LITERALS = re.compile(r"\{\s*([\w.@+-]{2,})\s*\}")
+_ADDRESSES = re.compile(r"[\da-fA-F]+[.:][\da-fA-F.:]*(?:/\d+)?")
 _CANDIDATES_LIMIT = 100
 _OWNERS = {"hosts": "RELAY-01", "domains": "RELAY-04"}
 
@@ -141,7 +142,9 @@ class Finder:
             if not parts or network in self._hidden():
                 continue
             outcome = self._by_address(_member(parts[0]))
-            if outcome is not None:
+            if outcome is not None and outcome.doubt:
+                yield _perhaps(f"whether clients in {network} may relay could not be evaluated", outcome, "client_network")
+            elif outcome is not None:
                 used.setdefault(popped, []).append((network, outcome))
         for popped, found in used.items():
             names = tuple(dict.fromkeys(str(network) for network, _ in found))
@@ -152,10 +155,12 @@ class Finder:
             yield Path(control, text, found[0][1], ("ipv6",) * ipv6, names)
 
     def _by_address(self, address: Address, **fields: Any) -> Optional[Outcome]:
-        """The outcome for a client that may relay because of its address; None where it may not, or everybody may."""
+        """The outcome for a client that may relay because of its address, or perhaps; None where it may not, or everybody may."""
         session = self.session(address.version, address=str(address), **fields)
         outcome = self.outcome(session)
-        if outcome.answer is not Answer.OK or self.outcome(session, Without(addresses=True)).answer is Answer.OK:
+        if outcome.answer is Answer.REJECT or self.outcome(self.session(address.version)).answer is outcome.answer and (
+            outcome.doubt or self.outcome(session, Without(addresses=True)).answer is Answer.OK
+        ):
             return None
         return outcome
 
@@ -166,6 +171,10 @@ class Finder:
             network = network_of(item)
             if network is not None:
                 found.append((network, False))
+        for condition in self._conditions("condition"):
+            if "sender_host_address" in condition.value:
+                words = map(network_of, _ADDRESSES.findall(condition.value))
+                found += [(network, False) for network in words if network is not None]
         for path, table in self._exim.tables.items():
             for key in [] if table.problem else [key for key, _ in table.entries("lsearch")]:
                 network = network_of(key)
@@ -191,7 +200,8 @@ class Finder:
             alone = any(network_of(item) == network for item in self._hosts)
             doubt = f"whether {address} hides the addresses of clients cannot be seen in the configuration: probe through it"
             text = f"{_list_name(outcome)} trusts {address}, {who}{': whoever it hides may relay' * alone}"
-            yield Path("RELAY-08", text, outcome, ("through_gateway",), (str(network),), "" if alone else doubt)
+            doubt = outcome.doubt or ("" if alone else doubt)
+            yield Path("RELAY-08", text, outcome, ("through_gateway",), (str(network),), doubt)
 
     def _names(self) -> Iterator[Path]:
         """Clients that are trusted for the name that their own reverse zone gives them."""
@@ -205,7 +215,7 @@ class Finder:
                 outcome = self._by_address(self._stranger(self._versions[0]), name=name)
                 if outcome is not None:
                     text = f"{_list_name(outcome)} trusts clients by name: {item}"
-                    yield Path("RELAY-01", text, outcome, ("client_name",))
+                    yield Path("RELAY-01", text, outcome, ("client_name",), doubt=outcome.doubt)
 
     # destinations and envelopes
 
@@ -233,9 +243,10 @@ class Finder:
             yield Path("RELAY-11", text, outcome, ("mx_backup",), (), outcome.doubt)
 
     def _envelopes(self) -> Iterator[Path]:
-        """What it takes, a form at a time; the first of each kind that opens."""
+        """What it takes, a form at a time; the first of each kind that opens, else one that may."""
         owners = {"local_sender": "SENDER-03", "after_starttls": "RELAY-12", "client_certificate": "RELAY-12"}
         opened: set[str] = set()
+        perhaps: dict[str, Path] = {}
         for condition, fields in self._forms():
             if condition in opened or condition == "client_certificate" and "after_starttls" in opened:
                 continue
@@ -244,6 +255,11 @@ class Finder:
                 opened.add(condition)
                 text = f"{_explained('RELAY-03', outcome)}: whoever {_does(condition, fields)} may relay"
                 yield Path(owners.get(condition, "RELAY-03"), text, outcome, (condition,))
+            elif outcome.doubt and condition not in owners:
+                text = f"whether whoever {_does(condition, fields)} may relay could not be evaluated"
+                perhaps.setdefault(condition, _perhaps(text, outcome, condition, "RELAY-03"))
+        if self.outcome(self.session()).answer is Answer.REJECT:
+            yield from (path for condition, path in perhaps.items() if condition not in opened)
 
     def _forms(self) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "null_sender", {"sender": ""}
@@ -259,7 +275,8 @@ class Finder:
         for domain in self._samples("sender_domains", "domainlist", literals):
             if "." in domain.strip(".") and "@" not in domain and domain not in self.local_domains:
                 yield "sender", {"sender": f"probe@{domain}"}
-        for local_part in (*self._mentioned("local_parts", "localpartlist"), "postmaster", "abuse"):
+        anywhere = [i[:-2] for i in self._mentioned("recipients", "addresslist") if i.endswith("@*")]
+        for local_part in (*self._mentioned("local_parts", "localpartlist"), *anywhere, "postmaster", "abuse"):
             if re.fullmatch(r"[\w.-]+", local_part):
                 yield "recipient", {"recipient": f"{local_part}@{FOREIGN_DOMAINS[1]}"}
         if not self._listener.tls_wrapper:
@@ -287,6 +304,10 @@ class Finder:
         """The items of all lists that such conditions use."""
         found = [item for c in self._conditions(condition) for item in self._exim.flat(kind, c.value)]
         return list(dict.fromkeys(item for item in found if item))
+
+
+def _perhaps(text: str, outcome: Outcome, condition: str, control: str = "RELAY-01") -> Path:
+    return Path(control, text, outcome, (condition,), doubt=outcome.doubt)
 
 
 def _doubtful(outcome: Outcome) -> Iterator[Path]:

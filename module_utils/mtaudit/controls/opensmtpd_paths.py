@@ -146,7 +146,10 @@ class Finder:
                 continue
             address = parts[0][min(66, parts[0].num_addresses - 1)]
             outcome = self._by_address(port, address, certificate)
-            if outcome is not None:
+            if outcome is not None and outcome.doubt:
+                text = f"whether clients in {network} may relay could not be evaluated: {outcome.rule}"
+                yield Path("RELAY-01", text, Opening(port, outcome), doubt=outcome.doubt)
+            elif outcome is not None:
                 used.setdefault(str(outcome.rule), (outcome, []))[1].append(str(network))
         for outcome, names in used.values():
             text = f"{outcome.rule} trusts {', '.join(names)}: its clients may relay"
@@ -154,12 +157,12 @@ class Finder:
             yield Path("RELAY-01", text, Opening(port, outcome), conditions, tuple(dict.fromkeys(names)))
 
     def _by_address(self, port: Port, address: Address, certificate: bool = False) -> Optional[Outcome]:
-        """The outcome for a client that may relay because of its address; None where it may not, or everybody may."""
+        """The outcome for a client that may relay because of its address, or perhaps; None where it may not, or everybody may."""
         outcome = self.outcome(port, self.session(address.version, address=str(address), certificate=certificate))
-        if outcome.answer is not Answer.RELAY:
+        if outcome.answer not in (Answer.RELAY, Answer.UNKNOWN):
             return None
         everybody = self.outcome(port, self.session(address.version, certificate=certificate))
-        return None if everybody.answer is Answer.RELAY else outcome
+        return None if everybody.answer in (Answer.RELAY, outcome.answer) else outcome
 
     def _listed_networks(self) -> Iterator[Network]:
         """The networks that rules mention, widest first."""
@@ -187,7 +190,8 @@ class Finder:
             alone = network in self._networks_listed
             doubt = f"whether {address} hides the addresses of clients cannot be seen in the configuration: probe through it"
             text = f"'{outcome.rule}' trusts {address}, {who}{': whoever it hides may relay' * alone}"
-            yield Path("RELAY-08", text, Opening(port, outcome), ("through_gateway",), (str(network),), "" if alone else doubt)
+            doubt = outcome.doubt or ("" if alone else doubt)
+            yield Path("RELAY-08", text, Opening(port, outcome), ("through_gateway",), (str(network),), doubt)
 
     # destinations and envelopes
 
@@ -214,8 +218,9 @@ class Finder:
         return any(domain.endswith(f".{own}") for own in (*self.local_domains, *self._smtpd.relayed_domains) if "." in own)
 
     def _forms_that_open(self, port: Port, version: int) -> Iterator[Path]:
-        """What it takes, a form at a time; the first of each kind that opens."""
+        """What it takes, a form at a time; the first of each kind that opens, else one that may."""
         opened: set[str] = set()
+        perhaps: dict[str, Path] = {}
         for condition, fields in self._forms():
             if condition in opened:
                 continue
@@ -226,6 +231,10 @@ class Finder:
                 control = "SENDER-03" if condition == "local_sender" else "RELAY-03"
                 text = f"{_explained('RELAY-03', outcome)}: whoever {_does(condition, fields)} may relay"
                 yield Path(control, text, Opening(port, outcome), (condition,))
+            elif outcome.doubt and plain.answer is Answer.REJECT and condition != "local_sender":
+                text = f"whether whoever {_does(condition, fields)} may relay could not be evaluated: {outcome.rule}"
+                perhaps.setdefault(condition, Path("RELAY-03", text, Opening(port, outcome), (condition,), doubt=outcome.doubt))
+        yield from (path for condition, path in perhaps.items() if condition not in opened)
 
     def _forms(self) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "null_sender", {"sender": ""}

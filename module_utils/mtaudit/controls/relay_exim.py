@@ -89,8 +89,11 @@ def only_proxies_assert_an_identity(exim: Exim, listener: Listener, site: Site) 
     for name, condition in (("hosts_proxy", "proxy_header"), ("hosts_xclient", "xclient")):
         text = exim.options.get(name, "")
         allowed = (*LOOPBACK, *site.proxies)
-        listed = [item for item in exim.flat("hostlist", text) if item and not item.startswith("!")]
+        found_in = [item for item in exim.flat("hostlist", text) if item]
+        listed = [item for item in found_in if not item.startswith("!")]
         wide = [i for i in listed if "$" not in i and ((n := network_of(i)) is None or subtract(n, allowed))]
+        # A list whose last item is negated matches all that it does not name.
+        wide += [f"the whole world but {item[1:].strip()}" for item in found_in[-1:] if item.startswith("!")]
         if wide:
             shown = f"clients in {', '.join(wide[:3])}{' and more' if len(wide) > 3 else ''} may claim any address ({name})"
             yield fail(subject(listener), shown, option(exim, name), conditions=(condition,))

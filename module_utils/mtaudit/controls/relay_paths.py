@@ -37,6 +37,7 @@ from .relay_walk import Answer, Envelope, Rule, Walk
 # Names that the public DNS does not have: a domain of one label among these opens nothing.
 _PRIVATE_LABELS = ("localhost", "localdomain", "local", "internal", "lan", "home", "intranet")
 _WALKED_LIMIT = 40  # of mynetworks: its ranges open all the same rule, the others are taken to do so too
+_DOMAINS = ("relay_domains", "virtual_alias_domains", "virtual_mailbox_domains")
 _LINK_LOCAL = (ipaddress.ip_network("fe80::/10"), ipaddress.ip_network("169.254.0.0/16"))
 
 _Key = TypeVar("_Key")
@@ -218,9 +219,9 @@ class _Finder:
         literal = [i.text.lstrip(".") for i in items if not i.table]
         keys = [key.lstrip(".") for i in items if i.table and not i.table.sampled for key in i.table.entries]
         # Of a table of patterns, what answered for a name that nobody has below a top level.
-        keys += [key.partition(".")[2] for i in items if i.table and i.table.sampled for key in i.table.entries
-                 if key.startswith(f"{LABEL}.")]  # fmt: skip
-        labels = [k for k in (*literal, *keys) if k and "." not in k and k not in (*_PRIVATE_LABELS, *self.local_domains)]
+        asked = [i.table for name in _DOMAINS for i in self.walk.resolver.match_list(name).items if i.table and i.table.sampled]
+        tails = [key.partition(".")[2] for table in asked for key in table.entries if key.startswith(f"{LABEL}.")]
+        labels = [k for k in (*literal, *keys, *tails) if k and "." not in k and k not in (*_PRIVATE_LABELS, *self.local_domains)]
         for domain in (*FOREIGN_DOMAINS, *(f"{LABEL}.{label}" for label in labels)):
             accepted = self.walk.accepts(f"probe@{domain}")
             if accepted and accepted.control and not accepted.doubt:

@@ -16,6 +16,7 @@ from ..redact import MASK
 from ..text import printable
 
 _LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
+_FOR_ITSELF = ("sendmail", "opensmtpd")  # what relays for the host itself with no list of networks that says so
 
 
 def _with_php(function: Evaluate) -> Evaluate:
@@ -91,8 +92,8 @@ def web_mail_has_a_login_of_its_own(host: Host, site: Site) -> Iterator[Finding]
 def web_accounts_hand_in_no_mail(host: Host, site: Site) -> Iterator[Finding]:
     allowed = [handed for handed in host.web.handed if handed.allowed]
     doubts = [handed for handed in host.web.handed if handed.allowed is None]
-    ports = sorted({port.port for servers in site.servers.values() for server in servers for port in server.smtp
-                    if any(contains(server.trusted, address) for address in _LOOPBACK)})  # fmt: skip
+    ports = sorted({port.port for name, servers in site.servers.items() for server in servers for port in server.smtp
+                    if name in _FOR_ITSELF or any(contains(server.trusted, address) for address in _LOOPBACK)})  # fmt: skip
     if allowed:
         shown = [Evidence(Method.CONFIG, printable(h.where), printable(f"{h.account}: {h.text}")) for h in allowed]
         yield fail(HOST, f"{printable(allowed[0].account)}, whom web applications run as, may hand in mail with sendmail", *shown)
