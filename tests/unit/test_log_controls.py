@@ -10,9 +10,10 @@ from ansible.module_utils.mtaudit.control import REGISTRY, Site
 from ansible.module_utils.mtaudit.controls import every  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.finding import Finding
 from ansible.module_utils.mtaudit.kernel import Clock
+from ansible.module_utils.mtaudit.readers.exim import Exim
 from ansible.module_utils.mtaudit.readers.journald import Journal, Setting
 from ansible.module_utils.mtaudit.readers.log_keeping import Copy, LogFile, Logs
-from ansible.module_utils.mtaudit.readers.log_places import Place
+from ansible.module_utils.mtaudit.readers.log_places import Place, place_of
 from ansible.module_utils.mtaudit.readers.logrotate import Rotation, Stanza
 from ansible.module_utils.mtaudit.readers.system import Host, Seen
 from ansible.module_utils.mtaudit.readers.uses import SECRET, UsedFile
@@ -146,3 +147,10 @@ def test_the_mode_of_a_log(mode: int, status: str) -> None:
     host.logs = Logs(clock=Clock(True, 500))
     host.accounts = replace(host.accounts, users={0: "root"})
     assert answer("LOG-05", host).status.value == status
+
+
+def test_where_a_program_logs_whose_configuration_is_refused_is_not_known() -> None:
+    place = place_of("Exim", Exim("/etc/exim4/exim4.conf", problem="'exim -bP config' failed"))
+    assert kept(Logs([place], now=NOW, started_at=NOW - 100 * DAY)).status.value == "unknown"
+    logs = Logs([place], now=NOW, started_at=NOW - 100 * DAY)
+    assert answer("LOG-03", Host(logs=logs)).status.value == "unknown"

@@ -107,8 +107,10 @@ _register("postfix", postfix_ports.each_listener, _strangers_of_postfix, logins_
 class _Found(Walk):
     """A message that the scanner does not like, and nothing else: the conditions on what it says are true."""
 
+    about = _SCANNED
+
     def _statement(self, statement: Statement, trail: Trail, depth: int) -> Optional[Verdict]:
-        if statement.verb in _REFUSING and not _SCANNED.search(str(statement)):
+        if statement.verb in _REFUSING and not self.about.search(str(statement)):
             return None
         return super()._statement(statement, trail, depth)
 
@@ -118,13 +120,15 @@ class _Found(Walk):
         return super()._plain(condition, verb, trail, depth)
 
 
-class _Infected(Walk):
-    """A message with a virus."""
+class _Infected(_Found):
+    """A message with a virus, and nothing else."""
+
+    about = re.compile(r"malware|\bacl")
 
     def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         if condition.name == "malware" and "$" not in condition.value:
             return condition.value.split("/")[0].strip().lower() not in ("0", "false", "")
-        return super()._plain(condition, verb, trail, depth)
+        return Walk._plain(self, condition, verb, trail, depth)
 
 
 class _Forged(Walk):

@@ -14,6 +14,8 @@ from ..readers.exim_syntax import Condition, Statement
 from ..readers.postfix import Postfix, Service, SmtpService
 from ..readers.postfix_syntax import unbraced, words
 from . import exim_ports
+from .exim_walk import Walk
+from .inbound_exim import no_mail, strangers_message
 from .postfix_ports import each_listener, listener, setting
 
 _SCANNING = ("malware", "spam")
@@ -87,8 +89,21 @@ def no_scanner_fails_open(exim: Exim, port: Listener, site: Site) -> Iterator[Fi
     asked = [(s, c) for acl in acls for s in acl for c in s.conditions if c.name in _SCANNING]
     if not asked:
         yield passed(subject, "no ACL asks a scanner")
+    met = _met(exim, port, site)
     for name in _SCANNING:
-        yield from _scanner(exim, subject, name, [(s, c) for s, c in asked if c.name == name])
+        found = [(s, c) for s, c in asked if c.name == name]
+        yield from _scanner(exim, subject, name, [pair for pair in found if pair in met] or found)
+
+
+def _met(exim: Exim, port: Listener, site: Site) -> list[tuple[Statement, Condition]]:
+    """What a stranger's message is asked once its text is there; nothing where none is taken, or where that is not known."""
+    session = strangers_message(exim, port, site)
+    if session is None or no_mail(exim, port, site):
+        return []
+    walk = Walk(exim, session)
+    for acl in ("acl_smtp_mime", "acl_smtp_data"):
+        walk.stage(acl)
+    return walk.reached
 
 
 def _scanner(exim: Exim, subject: Subject, name: str, asked: list[tuple[Statement, Condition]]) -> Iterator[Finding]:

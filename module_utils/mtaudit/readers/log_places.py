@@ -33,7 +33,8 @@ def place_of(title: str, instance: Any) -> Place:
     """Of a program by its title in components.py."""
     if title not in _PLACES:
         return Place(title, problem="where it logs is not known to mtaudit")
-    return _PLACES[title](instance)
+    problem = instance.problem if title in ("Postfix", "Exim") else ""  # the others' settings have no part in it
+    return Place(title, problem=problem) if problem else _PLACES[title](instance)
 
 
 def _postfix(postfix: Any) -> Place:
