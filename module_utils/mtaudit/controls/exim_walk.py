@@ -54,7 +54,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class _Open:
+class Open:
     """A statement of which it is not known whether its conditions hold."""
 
     statement: Statement
@@ -66,8 +66,8 @@ class _Open:
 class Trail:
     """What a walk met on its way: doubts that may have refused, and what may have accepted before."""
 
-    may_refuse: list[_Open] = field(default_factory=list)
-    may_accept: list[_Open] = field(default_factory=list)
+    may_refuse: list[Open] = field(default_factory=list)
+    may_accept: list[Open] = field(default_factory=list)
     statement: Optional[Statement] = None
     matched: list[tuple[Condition, Matched]] = field(default_factory=list)
 
@@ -139,7 +139,7 @@ class Walk:
             return self._undecided(trail.may_refuse[0], trail)
         return Outcome(Answer.OK, trail.statement, tuple(trail.matched))
 
-    def _undecided(self, why: _Open, trail: Trail) -> Outcome:
+    def _undecided(self, why: Open, trail: Trail) -> Outcome:
         return Outcome(Answer.UNKNOWN, why.statement, tuple(trail.matched), why.reason, why.about)
 
     def _run(self, acl: tuple[Statement, ...], trail: Trail, depth: int) -> Verdict:
@@ -153,7 +153,7 @@ class Walk:
     def _statement(self, statement: Statement, trail: Trail, depth: int) -> Optional[Verdict]:
         """What one statement decides, None when the next one is asked."""
         matched: list[tuple[Condition, Matched]] = []
-        doubt: Optional[_Open] = None
+        doubt: Optional[Open] = None
         endpass = False
         for condition in statement.conditions:
             if condition.name == "endpass":
@@ -165,7 +165,7 @@ class Walk:
             except ForcedFailure:
                 continue  # the condition is skipped
             except Doubt as exc:
-                doubt = doubt or _Open(statement, condition.name, f"{condition}: {exc}")
+                doubt = doubt or Open(statement, condition.name, f"{condition}: {exc}")
                 continue
             if not holds:
                 return self._failed(statement, endpass, doubt, trail)
@@ -173,7 +173,7 @@ class Walk:
                 matched.append((condition, self._lists.decided))
         return self._met(statement, matched, doubt, trail)
 
-    def _failed(self, statement: Statement, endpass: bool, doubt: Optional[_Open], trail: Trail) -> Optional[Verdict]:
+    def _failed(self, statement: Statement, endpass: bool, doubt: Optional[Open], trail: Trail) -> Optional[Verdict]:
         """A condition is false. After a doubt before `endpass` it is open whether the statement was left earlier."""
         if statement.verb == "require" or statement.verb == "accept" and endpass and not doubt:
             return Verdict.REJECT
@@ -182,7 +182,7 @@ class Walk:
         return None
 
     def _met(
-        self, statement: Statement, matched: list[tuple[Condition, Matched]], doubt: Optional[_Open], trail: Trail
+        self, statement: Statement, matched: list[tuple[Condition, Matched]], doubt: Optional[Open], trail: Trail
     ) -> Optional[Verdict]:
         """All conditions hold, or may hold where there is a doubt."""
         if statement.verb == "accept":

@@ -13,6 +13,7 @@ from ..listeners import Listener
 from ..readers.clamav import places
 from ..readers.exim import Exim
 from ..readers.exim_expand import Session
+from ..readers.exim_lists import Matched
 from ..readers.exim_syntax import Condition, Statement, items
 from ..readers.opensmtpd import OpenSmtpd
 from ..readers.opensmtpd_syntax import Listen
@@ -22,8 +23,8 @@ from . import exim_ports, inbound_exim, inbound_postfix, opensmtpd_ports, postfi
 from .antivirus import Scanner, by_clamd, looked_into
 from .exim_login import methods
 from .exim_paths import Finder
-from .exim_walk import Answer, Trail, Verdict, Walk
-from .filtering import LOCAL, LOGINS, STRANGERS, Judge, Way, enforced, judged, scanned
+from .exim_walk import Answer, Open, Outcome, Trail, Verdict, Walk
+from .filtering import LOCAL, LOGINS, QUARANTINED, REFUSED, STRANGERS, THROWN_AWAY, Judge, Way, enforced, judged, scanned
 from .filters_opensmtpd import behind
 from .opensmtpd_login import NO_LOGIN
 from .opensmtpd_walk import filters_named
@@ -104,10 +105,25 @@ _register("postfix", postfix_ports.each_listener, _strangers_of_postfix, logins_
 # Exim
 
 
+def _freezing(statement: Statement) -> Optional[Condition]:
+    """`control = freeze`, of a message that is taken."""
+    found = (c for c in statement.conditions if c.name == "control" and c.value.startswith("freeze"))
+    return next(found, None) if statement.verb in ("accept", "warn") else None
+
+
 class _Found(Walk):
     """A message that the scanner does not like, and nothing else: the conditions on what it says are true."""
 
     about = _SCANNED
+    frozen: Optional[Condition] = None
+    unsure = ""  # whether it is frozen
+
+    def _met(
+        self, statement: Statement, matched: list[tuple[Condition, Matched]], doubt: Optional[Open], trail: Trail
+    ) -> Optional[Verdict]:
+        if _freezing(statement):
+            self.frozen, self.unsure = _freezing(statement), doubt.reason if doubt else ""
+        return super()._met(statement, matched, doubt, trail)
 
     def _statement(self, statement: Statement, trail: Trail, depth: int) -> Optional[Verdict]:
         if statement.verb in _REFUSING and not self.about.search(str(statement)):
@@ -138,16 +154,26 @@ class _Forged(Walk):
 
 def _of_exim(exim: Exim, site: Site, way: Way, session: Session, acl: str) -> Way:
     found = inbound_exim.scanners_of(exim, site, session, acl)
-    outcome = _Found(exim, session).stage(acl)
-    idle = "the ACL asks the scanner and refuses nothing" if found and outcome.answer is Answer.OK else ""
+    walk = _Found(exim, session)
+    outcome = walk.stage(acl)
+    idle = "the ACL asks the scanner and refuses nothing" if found and outcome.answer is Answer.OK and not walk.frozen else ""
     forged = _Forged(exim, session).stage(acl)
     by_dmarc = str(forged) if forged.answer is Answer.REJECT and forged.statement is not None else ""
-    doubt = outcome.doubt if found and outcome.answer is Answer.UNKNOWN else ""
+    doubt = (outcome.doubt or walk.unsure) if found and outcome.answer is not Answer.REJECT else ""
     harmless = Walk(exim, session)
     harmless.stage(acl)
-    by_score = not any(s.verb in _REFUSING and "spam_action" in str(s) for s, _ in harmless.reached)
+    by_score = not any((s.verb in _REFUSING or _freezing(s)) and "spam_action" in str(s) for s, _ in harmless.reached)
+    fate = "" if doubt or idle or not found else _fate(exim, outcome, walk.frozen)
+    tells = exim.options.get("freeze_tell", "") if walk.frozen and "no_tell" not in walk.frozen.value else ""
     return replace(way, filters=found, idle=idle, doubt=doubt, by_dmarc=by_dmarc, malware=_malware(exim, site, session, acl),
-                   by_score=by_score)  # fmt: skip
+                   by_score=by_score, fate=fate, tells=tells if fate == QUARANTINED else "")  # fmt: skip
+
+
+def _fate(exim: Exim, outcome: Outcome, frozen: Optional[Condition]) -> str:
+    if outcome.answer is Answer.REJECT:
+        return THROWN_AWAY if outcome.statement is not None and outcome.statement.verb == "discard" else REFUSED
+    thaws = exim.options.get("auto_thaw", "")
+    return f"frozen, and let go after auto_thaw = {thaws}" if re.search("[1-9]", thaws) else QUARANTINED if frozen else ""
 
 
 def _malware(exim: Exim, site: Site, session: Session, acl: str) -> list[Scanner]:
@@ -181,7 +207,7 @@ def _strangers_of_exim(exim: Exim, port: Listener, site: Site) -> Ways:
         yield _of_exim(exim, site, way, session, "acl_smtp_data")
 
 
-def _logins_of_exim(exim: Exim, port: Listener, site: Site) -> Ways:
+def logins_of_exim(exim: Exim, port: Listener, site: Site) -> Ways:
     usable = methods(exim, port, site)
     if isinstance(usable, Finding):
         yield usable
@@ -192,13 +218,13 @@ def _logins_of_exim(exim: Exim, port: Listener, site: Site) -> Ways:
 
 
 def _outgoing_of_exim(exim: Exim, site: Site) -> Iterator[Finding]:
-    yield from _of_logins(exim_ports.each_listener, _logins_of_exim)(exim, site)
+    yield from _of_logins(exim_ports.each_listener, logins_of_exim)(exim, site)
     if not exim.problem:
         way = Way(HOST, LOCAL, (), [exim_ports.option(exim, "acl_not_smtp")])
         yield from judged([_of_exim(exim, site, way, Session("", login="root"), "acl_not_smtp")], site, scanned)
 
 
-_register("exim", exim_ports.each_listener, _strangers_of_exim, _logins_of_exim, _outgoing_of_exim)
+_register("exim", exim_ports.each_listener, _strangers_of_exim, logins_of_exim, _outgoing_of_exim)
 
 
 # Sendmail
@@ -216,7 +242,7 @@ def strangers_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Way
         yield _of_sendmail(sendmail, port, site, STRANGERS)
 
 
-def _logins_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Ways:
+def logins_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Ways:
     if any(offers_login(sendmail, port, client) for client in clients(sendmail, port, site)):
         yield _of_sendmail(sendmail, port, site, LOGINS)
     else:
@@ -225,13 +251,13 @@ def _logins_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Ways:
 
 def _outgoing_of_sendmail(sendmail: Sendmail, site: Site) -> Iterator[Finding]:
     """Programs of the host hand mail over to port 25 of it (submit.cf), as everybody does."""
-    yield from _of_logins(sendmail_ports.each_listener, _logins_of_sendmail)(sendmail, site)
+    yield from _of_logins(sendmail_ports.each_listener, logins_of_sendmail)(sendmail, site)
     own = next((port for port in sendmail.listeners if port.port == 25), None)
     if own and not sendmail.problem:
         yield from judged([replace(_of_sendmail(sendmail, own, site, LOCAL), subject=HOST)], site, scanned)
 
 
-_register("sendmail", sendmail_ports.each_listener, strangers_of_sendmail, _logins_of_sendmail, _outgoing_of_sendmail)
+_register("sendmail", sendmail_ports.each_listener, strangers_of_sendmail, logins_of_sendmail, _outgoing_of_sendmail)
 
 
 # OpenSMTPD
@@ -253,7 +279,7 @@ def strangers_of_opensmtpd(smtpd: OpenSmtpd, port: Listener, site: Site) -> Ways
         yield passed(about, "nothing is accepted before a login")
 
 
-def _logins_of_opensmtpd(smtpd: OpenSmtpd, port: Listener, site: Site) -> Ways:
+def logins_of_opensmtpd(smtpd: OpenSmtpd, port: Listener, site: Site) -> Ways:
     about = opensmtpd_ports.subject(port)
     taking = [p.listen for p, _ in smtpd.ports_of(port) if p.listen.auth]
     if taking:
@@ -263,7 +289,7 @@ def _logins_of_opensmtpd(smtpd: OpenSmtpd, port: Listener, site: Site) -> Ways:
 
 
 def _outgoing_of_opensmtpd(smtpd: OpenSmtpd, site: Site) -> Iterator[Finding]:
-    yield from _of_logins(opensmtpd_ports.each_listener, _logins_of_opensmtpd)(smtpd, site)
+    yield from _of_logins(opensmtpd_ports.each_listener, logins_of_opensmtpd)(smtpd, site)
     if not smtpd.problem:
         socket = [listen for listen in smtpd.config.listens if listen.on == "socket"]
         ways = _of_opensmtpd(smtpd, HOST, socket, site, LOCAL)
@@ -271,4 +297,4 @@ def _outgoing_of_opensmtpd(smtpd: OpenSmtpd, site: Site) -> Iterator[Finding]:
         yield from judged(ways if socket else [plain], site, scanned)
 
 
-_register("opensmtpd", opensmtpd_ports.each_listener, strangers_of_opensmtpd, _logins_of_opensmtpd, _outgoing_of_opensmtpd)
+_register("opensmtpd", opensmtpd_ports.each_listener, strangers_of_opensmtpd, logins_of_opensmtpd, _outgoing_of_opensmtpd)

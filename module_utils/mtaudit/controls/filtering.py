@@ -12,6 +12,7 @@ from ..readers.rspamd import Rspamd
 from .scanners import Called, Kind
 
 STRANGERS, LOGINS, LOCAL = "strangers' mail", "mail of accounts", "mail of programs on this host"
+REFUSED, QUARANTINED, THROWN_AWAY = "refused", "quarantined", "thrown away, and nothing is kept"
 # Conditions of a rule of rspamd's settings module; what else stands in one says what is done (settings.lua of 3.4 and 3.12).
 CONDITIONS = {"ip", "ip_map", "client_ip", "client_ip_map", "from", "from_mime", "rcpt", "rcpt_mime", "user", "hostname",
                "authenticated", "local", "selector", "header", "request_header", "external_map"}  # fmt: skip
@@ -27,7 +28,8 @@ class Way:
 
     `idle` says why what they find has no consequence, `doubt` why that is not known; `by_dmarc` that the program itself refuses
     by DMARC; `malware` are virus scanners that it asks (antivirus.py); `by_score` says that it looks at a
-    scanner's score and not at the action that rspamd names.
+    scanner's score and not at the action that rspamd names. `fate` is what the program itself makes of mail that the scanner
+    wants refused, where that is not said to it as to a milter; `tells` whom it writes to of that.
     """
 
     subject: Subject
@@ -39,6 +41,8 @@ class Way:
     by_dmarc: str = ""
     malware: Sequence[Any] = ()
     by_score: bool = False
+    fate: str = ""
+    tells: str = ""
 
 
 Judge = Callable[[Way, Site], Iterator[Finding]]

@@ -107,9 +107,9 @@ def _met(exim: Exim, port: Listener, site: Site) -> list[tuple[Statement, Condit
 
 
 def _scanner(exim: Exim, subject: Subject, name: str, asked: list[tuple[Statement, Condition]]) -> Iterator[Finding]:
-    """One statement that refuses and does not go on without its scanner is enough: mail waits for the scanner."""
+    """One statement that does not go on without its scanner is enough: mail waits for the scanner (451, tried with accept)."""
     shown = [exim_ports.seen(f"{exim.file} {s.where}", f"{s.verb} {c}") for s, c in asked]
-    closed = [True for s, c in asked if s.verb in ("deny", "drop", "defer", "require", "discard") and _closed(c)]
+    closed = [True for s, c in asked if s.verb != "warn" and _closed(c)]
     if not asked:
         return
     if closed:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Union
 
 from ..control import Site, control
 from ..finding import Evidence, Finding, Method, fail, informational, passed, unknown
+from ..listeners import Listener
+from ..readers.exim import Exim
+from ..readers.opensmtpd import OpenSmtpd
 from ..readers.postfix import SmtpService
 from ..readers.rspamd import Rspamd, Socket
+from ..readers.sendmail import Sendmail
 from ..redact import redact
 from ..text import printable
-from .filtered_mail import logins_of_postfix
-from .filtering import Way, judged, no_effect, rspamd_of
+from . import exim_ports, opensmtpd_ports, sendmail_ports
+from .filtered_mail import logins_of_exim, logins_of_opensmtpd, logins_of_postfix, logins_of_sendmail
+from .filtering import QUARANTINED, REFUSED, THROWN_AWAY, Way, judged, no_effect, rspamd_of
 from .postfix_ports import each_listener, setting
 from .scanners import Called, Kind
+from .services_sendmail import refuses_bare_lines
+
+# Ports of this host that refuse a message with a bare line feed in it, and why that is not known.
+Bare = Mapping[int, str]
 
 # What selectors choose of that which is stopped (metadata_exporter.lua of 3.4 and 3.12).
 _REJECTED, _ALL = {"reject"}, {"reject", "quarantine"}
 _CHOOSES = {"is_reject": _REJECTED, "is_reject_authed": _REJECTED, "is_spam": _REJECTED, "is_spam_authed": _REJECTED,
             "default": _ALL, "is_not_soft_reject": _ALL}  # fmt: skip
 _NEEDED = {"send_mail": ("mail_to", "smtp"), "http": ("url",)}
+_INSTEAD = {"discard_on_reject": THROWN_AWAY, "quarantine_on_reject": QUARANTINED}
 # From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` where a module gave a message for the client
 # (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered). These modules do; of force_actions' rules
 # those that have one, while virus scanners and maps always have.
 _LETS_GO = ((3, 9), (4, 1, 1))
-_THROWN_AWAY = "thrown away"
-_INSTEAD = {"discard_on_reject": _THROWN_AWAY, "quarantine_on_reject": "quarantined"}
 _WITH_MESSAGE = ("force_actions", "antivirus", "external_services", "multimap")
 
 
@@ -35,6 +46,30 @@ _WITH_MESSAGE = ("force_actions", "antivirus", "external_services", "multimap")
 @each_listener
 def suspect_mail_is_told_of(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     yield from judged((_held(way, smtp) for way in logins_of_postfix(smtp, site)), site, told)
+
+
+@control("OUT-02", "exim", scanner=True)
+@exim_ports.each_listener
+def suspect_mail_of_exim(exim: Exim, port: Listener, site: Site) -> Iterator[Finding]:
+    yield from judged(logins_of_exim(exim, port, site), site, told)
+
+
+@control("OUT-02", "sendmail", scanner=True)
+@sendmail_ports.each_listener
+def suspect_mail_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
+    """A Sendmail that knows no bare line feeds takes no report with them either, of the host itself: 421 (tried)."""
+    fixed = refuses_bare_lines(sendmail)
+    why = "" if fixed else "whether this Sendmail refuses that is not known"
+    bare = {} if fixed is False else {one.port: why for one in sendmail.listeners}
+    yield from judged(logins_of_sendmail(sendmail, port, site), site, partial(told, bare=bare))
+
+
+@control("OUT-02", "opensmtpd", scanner=True)
+@opensmtpd_ports.each_listener
+def suspect_mail_of_opensmtpd(smtpd: OpenSmtpd, port: Listener, site: Site) -> Iterator[Finding]:
+    """filter-rspamd refuses what rspamd rejects, and knows no other way to stop a message."""
+    ways = logins_of_opensmtpd(smtpd, port, site)
+    yield from judged((replace(w, fate=REFUSED) if isinstance(w, Way) else w for w in ways), site, told)
 
 
 def _held(way: Union[Way, Finding], smtp: SmtpService) -> Union[Way, Finding]:
@@ -46,8 +81,8 @@ def _held(way: Union[Way, Finding], smtp: SmtpService) -> Union[Way, Finding]:
     return replace(way, shown=shown, doubt=f"{names[0]} may put on hold what is marked, and was not followed")
 
 
-def told(way: Way, site: Site) -> Iterator[Finding]:
-    """It is refused or quarantined, and a rule of rspamd's exporter reports it."""
+def told(way: Way, site: Site, bare: Bare = MappingProxyType({})) -> Iterator[Finding]:
+    """It is refused or quarantined, and reported: by a rule of rspamd's exporter, or by the program itself."""
     asked, rspamd = rspamd_of(way), site.rspamd
     if asked is None:
         blind = next((c for c in way.filters if c.kind in (Kind.UNKNOWN, Kind.SILENT)), None)
@@ -59,45 +94,46 @@ def told(way: Way, site: Site) -> Iterator[Finding]:
     if no_effect(way, rspamd):
         yield informational(way.subject, f"no suspect {way.what} is found: another control says so")
         return
-    does = _stopped(asked, rspamd)
+    does = _stopped(asked, way, rspamd)
     shown = _seen("metadata_exporter", rspamd.section("metadata_exporter").get("rules", "no rules"))
-    actions, proxy = _seen("actions", rspamd.section("actions")), _seen("worker", [_instead(w.options) for w in rspamd.workers])
+    said = [_instead(w.options) for w in rspamd.workers if w.milter]
+    proxy = [asked.shown, *([_seen("worker", said)] if asked.milter else [])]
+    lost = next((done for done in does.values() if done not in (REFUSED, QUARANTINED)), "")
+    gone = _let_go(rspamd, does) if asked.milter else ""
     if not does and way.doubt:
         yield unknown(way.subject, f"whether suspect {way.what} leaves could not be told", way.doubt, *way.shown)
-        return
-    if not does:
-        yield fail(way.subject, f"suspect {way.what} leaves, only marked", actions)
-        return
-    if _THROWN_AWAY in does.values():
-        yield fail(way.subject, f"suspect {way.what} is {_THROWN_AWAY}, and nothing is kept (discard_on_reject)", proxy)
-        return
-    gone = _let_go(rspamd, does)
-    if gone and not rspamd.version:
+    elif not does:
+        yield fail(way.subject, f"suspect {way.what} leaves, only marked", _seen("actions", rspamd.section("actions")))
+    elif lost:
+        yield fail(way.subject, f"suspect {way.what} is {lost}", *proxy)
+    elif gone and not rspamd.version:
         reason = f"some versions of rspamd let go what is to be quarantined, and that of this one is not known ({gone})"
-        yield unknown(way.subject, f"whether suspect {way.what} leaves could not be told", reason, proxy)
+        yield unknown(way.subject, f"whether suspect {way.what} leaves could not be told", reason, *proxy)
     elif gone and _LETS_GO[0] <= tuple(map(int, rspamd.version.split(".")[:3])) < _LETS_GO[1]:
         why = f"rspamd {rspamd.version} lets go what is to be quarantined and has a message for the client ({gone})"
-        yield fail(way.subject, f"suspect {way.what} leaves: {why}", proxy)
+        yield fail(way.subject, f"suspect {way.what} leaves: {why}", *proxy)
     else:
-        yield _reported(way, rspamd, does, shown)
+        yield _reported(way, rspamd, does, shown, bare)
+
+
+def _stopped(asked: Called, way: Way, rspamd: Rspamd) -> dict[str, str]:
+    """What comes of rspamd's actions that let nothing leave: `reject`, and `quarantine`, which only milters understand."""
+    if not asked.milter:
+        return {"reject": way.fate} if way.fate and (way.by_score or "reject" in rspamd.actions) else {}
+    instead = {name for w in rspamd.workers if w.milter for name in _instead(w.options)}
+    # The first is looked at first (milter.c).
+    rejected = next((done for name, done in _INSTEAD.items() if name in instead), REFUSED)
+    found = {"reject": rejected, "quarantine": QUARANTINED}
+    return {action: does for action, does in found.items() if action in rspamd.actions}
 
 
 def _instead(options: Mapping[str, Any]) -> list[str]:
     return [name for name in _INSTEAD if options.get(name)]
 
 
-def _stopped(asked: Called, rspamd: Rspamd) -> dict[str, str]:
-    """What comes of rspamd's actions that let nothing leave: `reject` and `quarantine`, which only milters understand."""
-    instead = {name for w in rspamd.workers if w.milter and asked.milter for name in _instead(w.options)}
-    # The first is looked at first (milter.c).
-    rejected = next((done for name, done in _INSTEAD.items() if name in instead), "refused")
-    found = {"reject": rejected, **({"quarantine": "quarantined"} if asked.milter else {})}
-    return {action: does for action, does in found.items() if action in rspamd.actions}
-
-
 def _let_go(rspamd: Rspamd, does: Mapping[str, str]) -> str:
     """The modules whose quarantine some versions forget."""
-    kept = {"quarantine", *(action for action, done in does.items() if done == "quarantined")}
+    kept = {"quarantine", *(action for action, done in does.items() if done == QUARANTINED)}
     found = []
     for module in (module for module in _WITH_MESSAGE if rspamd.enabled(module)):
         section = rspamd.section(module)
@@ -108,17 +144,17 @@ def _let_go(rspamd: Rspamd, does: Mapping[str, str]) -> str:
     return ", ".join(found)
 
 
-def _reported(way: Way, rspamd: Rspamd, does: Mapping[str, str], shown: Evidence) -> Finding:
-    reports, doubt, wrong = _reports(rspamd, set(does))
-    fate = " or ".join(sorted(set(does.values())))
-    if reports:
-        return passed(way.subject, f"suspect {way.what} is {fate}, and reported to {reports}")
+def _reported(way: Way, rspamd: Rspamd, does: Mapping[str, str], shown: Evidence, bare: Bare) -> Finding:
+    to, doubt, wrong = _reports(rspamd, set(does), way.by_score, bare)
+    to, fate = way.tells or to, " or ".join(sorted(set(does.values())))
+    if to:
+        return passed(way.subject, f"suspect {way.what} is {fate}, and reported to {_text(to)}")
     if doubt:
-        return unknown(way.subject, f"whether somebody is told of suspect {way.what} is not known", doubt, shown)
-    return fail(way.subject, f"suspect {way.what} is {fate}, and nobody is told: {wrong}", shown)
+        return unknown(way.subject, f"whether somebody is told of suspect {way.what} is not known", printable(doubt), shown)
+    return fail(way.subject, f"suspect {way.what} is {fate}, and nobody is told: {printable(wrong)}", shown)
 
 
-def _reports(rspamd: Rspamd, untold: set[str]) -> tuple[str, str, str]:
+def _reports(rspamd: Rspamd, untold: set[str], by_score: bool, bare: Bare) -> tuple[str, str, str]:
     """Whom rspamd's exporter tells of what is stopped, why that is not known, and else what is wrong."""
     section, doubt, wrong = rspamd.section("metadata_exporter"), "", "rspamd's metadata_exporter has no rule"
     rules = section.get("rules")
@@ -130,20 +166,32 @@ def _reports(rspamd: Rspamd, untold: set[str]) -> tuple[str, str, str]:
         said = rule if isinstance(rule, Mapping) else {}
         backend, selector = str(said.get("backend")), str(said.get("selector", "default"))
         missing = [key for key in _NEEDED.get(backend, ()) if not said.get(key)]
+        mailed = backend == "send_mail" and not missing
+        refused = bare.get(_server(said).port) if mailed and _bare(said, section) and rspamd.answers(_server(said)) else None
         if backend not in _NEEDED or selector not in _CHOOSES:
             doubt = doubt or f"what the rule {name} does ({backend}, {selector}) is not known to mtaudit"
         elif missing:
             wrong = f"the rule {name} has no {missing[0]}"
-        elif backend == "send_mail" and rspamd.answers(_server(said)) is False:
+        elif mailed and rspamd.answers(_server(said)) is False:
             wrong = f"the rule {name} sends by {_server(said)}, where nothing listens"
+        elif refused is not None:
+            text = f"lines of what the rule {name} sends end with a bare line feed"
+            doubt = doubt or refused and f"{text}: {refused}"
+            wrong = f"{text}, which is refused at {_server(said)}"
+        elif by_score and _CHOOSES[selector] is not _ALL:
+            doubt = f"the ACL looks at the score, the rule {name} ({selector}) at rspamd's action"
         else:
             untold = untold - _CHOOSES[selector]
             if not untold:
-                return _text(said["mail_to" if backend == "send_mail" else "url"]), "", ""
+                return str(said["mail_to" if mailed else "url"]), "", ""
             wrong = f"the rule {name} ({selector}) does not choose what is quarantined"
-    return "", printable(doubt), printable(wrong)
+    return "", doubt, wrong
 
 
+def _bare(rule: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
+    """Whether lines of a report end with a bare line feed: those of rspamd's own template do, and `$symbols` has several."""
+    template = str(rule.get("email_template") or section.get("email_template") or "")
+    return rule.get("formatter") == "email_alert" and (not template or bool(re.search(r"(?<!\r)\n|\$symbols", template)))
 def _server(rule: Mapping[str, Any]) -> Socket:
     port = rule.get("smtp_port", 25)
     return Socket(str(rule.get("smtp")), port if isinstance(port, int) else 25)

@@ -28,7 +28,7 @@ _DEBIAN_FIXED = {"8.17.1.9-2+deb12u": 1}
 @each_listener
 def no_half_an_end_ends_a_message(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
     release = seen("sendmail -d0.1 -bt", f"{sendmail.version} {sendmail.package}".strip())
-    fixed = _fixed(sendmail)
+    fixed = refuses_bare_lines(sendmail)
     if not fixed:
         text = f"Sendmail {sendmail.package or sendmail.version} takes a bare line feed for the end of a message: update it"
         reason = sendmail.package_problem or f"Sendmail {sendmail.version} has the defect, unless its packager has repaired it"
@@ -62,7 +62,7 @@ def _lifted(client: Client) -> str:
     return ""
 
 
-def _fixed(sendmail: Sendmail) -> Optional[bool]:
+def refuses_bare_lines(sendmail: Sendmail) -> Optional[bool]:
     """By the release, else by the revision of Debian's package; None where neither tells."""
     if tuple(int(part) for part in re.findall(r"\d+", sendmail.version)[:2]) >= _FIXED:
         return True
