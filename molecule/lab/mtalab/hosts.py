@@ -21,6 +21,8 @@ LABEL_CLONE_OF = "mtaudit.lab.clone-of"
 LABEL_NETWORK = "mtaudit.lab.network"
 LABEL_NUMBER = "mtaudit.lab.number"
 BOOT_S = 60
+# Of every host; root of a real one has the last, too: rspamadm, kept from writing the cache of rspamd, reads it by that.
+CAPABILITIES = ("NET_ADMIN", "NET_RAW", "DAC_READ_SEARCH")
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,7 @@ class Hosts:
 
     def _create_words(self, host: Host) -> list[str]:
         words = ["--name", self.container_name(host.name), "--hostname", host.fqdn, "--systemd=always", "--no-hosts"]
-        words += ["--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"]
-        for capability in host.capabilities:
+        for capability in (*CAPABILITIES, *host.capabilities):
             words += ["--cap-add", capability]
         dns = self.config.hosts[self.config.dns_server]
         words += ["--dns", dns.ipv4, "--dns", dns.ipv6, "--dns-search", "corp.test"]
