@@ -27,9 +27,10 @@ MILTER_SOCKETS = frozenset({SOCKET, "/run/clamav/clamav-milter.ctl"})
 
 
 def told(
-    rule: dict[str, Any], what: str = STRANGERS, milter: bool = True, read: dict[str, Any] | None = None, **sections: Any
-) -> Finding:
-    rspamd = Rspamd({"actions": {"reject": 15}, "antivirus": {"clamav": rule}, **sections})
+    rule: dict[str, Any], what: str = STRANGERS, milter: bool = True, read: dict[str, Any] | None = None, version: str = "",
+    **sections: Any,
+) -> Finding:  # fmt: skip
+    rspamd = Rspamd({"actions": {"reject": 15}, "antivirus": {"clamav": rule}, **sections}, version=version)
     called = Called("inet:127.0.0.1:11332", SHOWN, Kind.RSPAMD, milter=milter)
     site = Site(rspamd=rspamd, clamav=ClamAv(**{**GOOD, **(read or {})}), tunables={"max_age_hours": 48})
     (found,) = looked_into(Way(HOST, what, [called], [SHOWN]), site)
@@ -66,6 +67,25 @@ def told(
 )
 def test_what_comes_of_a_virus_by_rspamd(rule: dict[str, Any], sections: dict[str, Any], expected: str) -> None:
     assert told({**RULE, **rule}, **sections).status.value == expected
+
+
+@pytest.mark.parametrize(
+    ("action", "options", "version", "expected"),
+    [
+        ("reject", {"quarantine_on_reject": True}, "3.12.1", "fail"),
+        ("reject", {"quarantine_on_reject": True}, "3.9.0", "fail"),
+        ("reject", {"quarantine_on_reject": True}, "3.8.4", "pass"),
+        ("reject", {"quarantine_on_reject": True}, "4.1.1", "pass"),
+        ("reject", {"quarantine_on_reject": True}, "", "unknown"),
+        ("reject", {"quarantine_on_reject": True, "discard_on_reject": True}, "3.12.1", "pass"),
+        ("soft reject", {"quarantine_on_reject": True}, "3.12.1", "pass"),
+        ("quarantine", {}, "3.12.1", "fail"),
+        ("quarantine", {}, "3.4", "pass"),
+    ],
+)
+def test_a_virus_that_is_let_go(action: str, options: dict[str, Any], version: str, expected: str) -> None:
+    worker = {"rspamd_proxy": {"milter": True, "bind_socket": "localhost:11332", **options}}
+    assert told({**RULE, "action": action}, version=version, worker=worker).status.value == expected
 
 
 @pytest.mark.parametrize(

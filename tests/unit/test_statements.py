@@ -31,6 +31,7 @@ KINDS = {
     "trap": {"fail", "pass", "notapplicable", "unknown", "error", "informational"},
 }
 SHOWN_BY = {"rows", "tests", "not_planted", "to_do"}
+TO_DO = 22  # statements that nothing shows yet
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,7 @@ def statements(control: str) -> Iterator[Statement]:
 
 def listed() -> list[str]:
     """The controls that programs of a host are asked about; a question for people has nothing to plant."""
-    controls = [control for control, entry in CATALOGUE.controls.items() if asked(entry)]
-    return [control for control in controls if (STATEMENTS / f"{control}.yml").is_file()]
+    return [control for control, entry in CATALOGUE.controls.items() if asked(entry)]
 
 
 def asked(entry: Entry) -> bool:
@@ -121,3 +121,8 @@ def test_every_program_and_trap_of_the_catalogue_is_stated(control: str) -> None
 def test_every_row_is_of_a_statement(control: str) -> None:
     rows = {name for said in statements(control) for name in said.data.get("rows", ())}
     assert {row.name for row in ROWS.values() if row.control == control} <= rows
+
+
+def test_what_is_left_to_do_gets_less() -> None:
+    left = [str(said) for control in listed() for said in statements(control) if "to_do" in said.data]
+    assert len(left) <= TO_DO, "\n".join(left)

@@ -35,10 +35,7 @@ _CHOOSES = {"is_reject": _REJECTED, "is_reject_authed": _REJECTED, "is_spam": _R
             "default": _ALL, "is_not_soft_reject": _ALL}  # fmt: skip
 _NEEDED = {"send_mail": ("mail_to", "smtp"), "http": ("url",)}
 _INSTEAD = {"discard_on_reject": THROWN_AWAY, "quarantine_on_reject": QUARANTINED}
-# From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` where a module gave a message for the client
-# (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered). These modules do; of force_actions' rules
-# those that have one, while virus scanners and maps always have.
-_LETS_GO = ((3, 9), (4, 1, 1))
+# These have a message for the client; of force_actions' rules those that name one, while virus scanners and maps always do.
 _WITH_MESSAGE = ("force_actions", "antivirus", "external_services", "multimap")
 
 
@@ -106,10 +103,10 @@ def told(way: Way, site: Site, bare: Bare = MappingProxyType({})) -> Iterator[Fi
         yield fail(way.subject, f"suspect {way.what} leaves, only marked", _seen("actions", rspamd.section("actions")))
     elif lost:
         yield fail(way.subject, f"suspect {way.what} is {lost}", *proxy)
-    elif gone and not rspamd.version:
+    elif gone and rspamd.lets_go is None:
         reason = f"some versions of rspamd let go what is to be quarantined, and that of this one is not known ({gone})"
         yield unknown(way.subject, f"whether suspect {way.what} leaves could not be told", reason, *proxy)
-    elif gone and _LETS_GO[0] <= tuple(map(int, rspamd.version.split(".")[:3])) < _LETS_GO[1]:
+    elif gone and rspamd.lets_go:
         why = f"rspamd {rspamd.version} lets go what is to be quarantined and has a message for the client ({gone})"
         yield fail(way.subject, f"suspect {way.what} leaves: {why}", *proxy)
     else:
@@ -192,6 +189,8 @@ def _bare(rule: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
     """Whether lines of a report end with a bare line feed: those of rspamd's own template do, and `$symbols` has several."""
     template = str(rule.get("email_template") or section.get("email_template") or "")
     return rule.get("formatter") == "email_alert" and (not template or bool(re.search(r"(?<!\r)\n|\$symbols", template)))
+
+
 def _server(rule: Mapping[str, Any]) -> Socket:
     port = rule.get("smtp_port", 25)
     return Socket(str(rule.get("smtp")), port if isinstance(port, int) else 25)

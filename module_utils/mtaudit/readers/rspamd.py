@@ -33,6 +33,9 @@ BETWEEN = f"Section {MARK} NOT FOUND\n"
 COMMAND = ("rspamadm", "configdump", "-j", "-C", *f" {MARK} ".join(SECTIONS).split())
 # What some versions do not do when they are told to: only then is the version asked for.
 _BY_VERSION = re.compile(r'"quarantine_on_reject": true|"action": "quarantine"')
+# From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` where a module gave a message for the client
+# (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered).
+_LETS_GO = ((3, 9), (4, 1, 1))
 _DEFAULT_PORTS = {"rspamd_proxy": 11332, "normal": 11333, "controller": 11334}
 _MODULES_OF_REDIS = ("ratelimit", "greylist", "replies", "history_redis", "neural")
 
@@ -136,6 +139,11 @@ class Rspamd:
         blocks = found if isinstance(found, list) else [found]
         named = [(kind, said) for block in blocks if isinstance(block, dict) for kind, said in block.items()]
         return tuple(_worker(kind, one) for kind, said in named for one in _each(said) if _on(one) and one.get("count") != -1)
+
+    @property
+    def lets_go(self) -> Optional[bool]:
+        """Whether this version lets go what is to be quarantined and has a message for the client; None: not known."""
+        return _LETS_GO[0] <= tuple(map(int, self.version.split(".")[:3])) < _LETS_GO[1] if self.version else None
 
     @property
     def lists(self) -> tuple[DnsList, ...]:
