@@ -19,6 +19,7 @@ from mtalab.zones import zones
 
 REGISTRY_BASE = "MTAUDIT_LAB_BASE"   # e.g. registry.example/debian:{suite}, instead of mmdebstrap
 BUILDS_AT_ONCE = 2
+APT_RETRIES = 'Acquire::Retries "8";'  # with pauses that double up to 30 s (apt.conf(5)): a name server may pause
 BYTES_PER_IMAGE = 200 * 10**6        # measured: 2.1 GB for the 15 images of the Postfix lab, shared layers counted once
 
 
@@ -158,6 +159,10 @@ class Images:
             for path, text in self.inputs(image).items():
                 (context / path).parent.mkdir(parents=True, exist_ok=True)
                 (context / path).write_text(text, encoding="utf-8")
+            retries = Path(scratch) / "retries"
+            retries.write_text(f"{APT_RETRIES}\n", encoding="utf-8")
+            # For the build alone: in the lab's hosts, apt is to say at once that its server is gone.
+            words += ["--volume", f"{retries}:/etc/apt/apt.conf.d/90retries:ro"]
             self.podman.follow([*words, str(context)], logs / f"{image.name}.log")
 
     def base_reference(self, release: str) -> str:
@@ -194,7 +199,10 @@ def _mmdebstrap(suite: str, tar: Path) -> None:
     """Make a minimal Debian as a tar; the file appears only when it is complete."""
     part = tar.with_suffix(".part.tar")
     done = subprocess.run(
-        ["mmdebstrap", "--quiet", "--variant=minbase", suite, str(part)],
+        [
+            "mmdebstrap", "--quiet", "--variant=minbase", f"--aptopt={APT_RETRIES}",
+            '--customize-hook=rm "$1"/etc/apt/apt.conf.d/99mmdebstrap', suite, str(part),
+        ],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )
     if done.returncode != 0:
