@@ -15,7 +15,7 @@ from ..readers.rspamd import Rspamd, Socket
 from ..redact import redact
 from ..text import printable
 from .expressions import Truth, holds, mentions
-from .filtering import LOGINS, Way, skipped
+from .filtering import LOGINS, Way, let_go, skipped
 from .scanners import Called, Kind, milter_place
 
 _MAX_AGE_HOURS = 48
@@ -150,29 +150,20 @@ def _consequence(rspamd: Rspamd, rule: Mapping[str, Any], symbol: str, called: C
     if way.by_score:
         return f"the ACL looks at rspamd's score and not at $spam_action, and {symbol} alone does not reach the score", ""
     forced = _forced(rspamd, symbol)
-    if called.milter and (does == "quarantine" or does == "reject" and _quarantined(rspamd)):
-        return _let_go(rspamd)
-    if does in _REFUSES or forced:
+    gone = let_go(called, rspamd, does)
+    if gone is None:
+        return "", "some versions of rspamd deliver a virus that is to be quarantined, and that of this one is not known"
+    if gone:
+        return f"rspamd {rspamd.version} delivers a virus that it is to quarantine", ""
+    if does in _REFUSES or forced or called.milter and does in _TAKES_AWAY:
         return "", ""
     if forced is None:
         return "", f"whether rspamd's rule about {symbol} (force_actions) holds depends on what is not evaluated"
     if does in _TAKES_AWAY:
-        return "", "" if called.milter else f"what asks rspamd may not know its action {does}"
+        return "", f"what asks rspamd may not know its action {does}"
     if does:
         return f"rspamd's action for a virus is '{does}': the message is taken", ""
     return f"rspamd only notes a virus: the rule of {symbol} has no action, and its score does not reach that of reject", ""
-
-
-def _quarantined(rspamd: Rspamd) -> bool:
-    told = [worker.options for worker in rspamd.workers if worker.milter]
-    return any(one.get("quarantine_on_reject") and not one.get("discard_on_reject") for one in told)
-
-
-def _let_go(rspamd: Rspamd) -> tuple[str, str]:
-    """Whether a virus, of which the client is told, stays in quarantine."""
-    if rspamd.lets_go is None:
-        return "", "some versions of rspamd deliver a virus that is to be quarantined, and that of this one is not known"
-    return f"rspamd {rspamd.version} delivers a virus that it is to quarantine" if rspamd.lets_go else "", ""
 
 
 def _forced(rspamd: Rspamd, symbol: str) -> Truth:

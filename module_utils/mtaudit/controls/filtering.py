@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 from ..control import Site
 from ..finding import Evidence, Finding, Method, Subject, fail, passed, unknown
 from ..readers.rspamd import Rspamd
+from .expressions import Truth
 from .scanners import Called, Kind
 
 STRANGERS, LOGINS, LOCAL = "strangers' mail", "mail of accounts", "mail of programs on this host"
@@ -19,6 +20,8 @@ CONDITIONS = {"ip", "ip_map", "client_ip", "client_ip_map", "from", "from_mime",
 _LOOKED_UP = {"received": "the servers that it came through (received)", "urls": "its links (urls)"}
 _BY_MODULE = {"SPF": "spf", "DKIM": "dkim", "DMARC": "dmarc"}
 _REFUSES = ("reject", "quarantine")
+# What a milter of rspamd's does instead of refusing; the first is looked at first (milter.c).
+INSTEAD = {"discard_on_reject": THROWN_AWAY, "quarantine_on_reject": QUARANTINED}
 _MARKS = ("add header", "add_header", "rewrite subject", "rewrite_subject")
 
 
@@ -103,6 +106,12 @@ def enforced(way: Way, site: Site) -> Iterator[Finding]:
         yield unknown(way.subject, "what comes of DMARC could not be told", way.doubt, asked.shown)
     elif does.replace("_", " ") not in (*_REFUSES, *_MARKS):
         yield fail(way.subject, f"forged mail is taken: dmarc.conf wants {does} of it", *_written("dmarc", actions))
+    elif let_go(asked, rspamd, does) is None:  # its message for the client is always there (dmarc.lua)
+        reason = "some versions of rspamd let go what DMARC has quarantined, and that of this one is not known"
+        yield unknown(way.subject, "what comes of DMARC could not be told", reason, *_written("dmarc", actions))
+    elif let_go(asked, rspamd, does):
+        why = f"rspamd {rspamd.version} delivers what DMARC has quarantined"
+        yield fail(way.subject, f"forged mail is taken: {why}", *_written("dmarc", actions))
     else:
         yield passed(way.subject, f"what a domain wants refused by DMARC gets: {does}")
 
@@ -146,6 +155,18 @@ def skipped(rspamd: Rspamd, what: str) -> str:
         if said.get("whitelist") or said.get("want_spam") or _toothless(said.get("apply")):
             return f"rspamd lets it pass (settings, {name})"
     return ""
+
+
+def rejected(rspamd: Rspamd) -> str:
+    """What comes of mail that rspamd rejects where a milter asks it."""
+    told = {name for worker in rspamd.workers if worker.milter for name in INSTEAD if worker.options.get(name)}
+    return next((done for name, done in INSTEAD.items() if name in told), REFUSED)
+
+
+def let_go(asked: Called, rspamd: Rspamd, action: str) -> Truth:
+    """Whether mail that gets this action and a message for the client is delivered: rspamd forgets to quarantine it."""
+    kept = asked.milter and (action == "quarantine" or action == "reject" and rejected(rspamd) == QUARANTINED)
+    return rspamd.lets_go if kept else False
 
 
 def _toothless(apply: Any) -> bool:

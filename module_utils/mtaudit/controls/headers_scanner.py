@@ -12,7 +12,7 @@ from ..readers.rspamd import Rspamd
 from ..redact import redact
 from ..text import printable
 from .expressions import Truth, holds
-from .filtering import CONDITIONS, LOGINS, skipped
+from .filtering import CONDITIONS, LOGINS, let_go, skipped
 from .scanners import Called, Kind
 
 UNTOLD = "which From headers a login may use could not be told"
@@ -39,7 +39,8 @@ _NARROWED = {"symbols_enabled", "symbols_disabled", "groups_enabled", "groups_di
 
 def headers_by_scanner(about: Subject, site: Site, filters: Sequence[Called], shown: Sequence[Evidence], deaf: str) -> Finding:
     """By the filters that a port's mail passes; `deaf` says why rspamd is not told who logged in, empty when it is."""
-    if not any(c.kind is Kind.RSPAMD for c in filters):
+    asked = next((c for c in filters if c.kind is Kind.RSPAMD), None)
+    if asked is None:
         blind = next((c for c in filters if c.kind in (Kind.UNKNOWN, Kind.SILENT)), None)
         if blind:
             return unknown(about, UNTOLD, blind.reason, blind.shown)
@@ -47,7 +48,7 @@ def headers_by_scanner(about: Subject, site: Site, filters: Sequence[Called], sh
         return fail(about, f"{OPEN}: {why}", *shown, *(c.shown for c in filters), conditions=_WHO)
     rspamd: Rspamd = site.rspamd
     written = [_written(rspamd, name) for name in ("force_actions", "settings")]
-    refused, why = _refused(rspamd, deaf)
+    refused, why = _refused(asked, rspamd, deaf)
     own = "" if refused else _own_rules(rspamd)
     if refused:
         return passed(about, f"{OWN} is refused ({why})")
@@ -64,14 +65,14 @@ def _written(rspamd: Rspamd, section: str) -> Evidence:
     return Evidence(Method.CONFIG, f"rspamadm configdump {section}", printable(redact(text)))
 
 
-def _refused(rspamd: Rspamd, deaf: str) -> tuple[Truth, str]:
+def _refused(asked: Called, rspamd: Rspamd, deaf: str) -> tuple[Truth, str]:
     """Whether such mail is refused, with a To header and without one, and by what, or why not."""
     unseen = skipped(rspamd, LOGINS)
     if unseen:
         return False, unseen
     if not isinstance(rspamd.sections.get("settings") or {}, (Mapping, list)):
         return None, "rspamd reads its settings from a map, which was not read"
-    found = list(_forced(rspamd, _inserted(rspamd, deaf)))
+    found = list(_forced(asked, rspamd, _inserted(rspamd, deaf)))
     stopped = {each: [name for name, truths in found if truths[each]] for each in _MESSAGES}
     if all(stopped.values()):
         narrowed = next((key for apply in _for_logins(rspamd) for key in _NARROWED & set(apply)), "")
@@ -86,21 +87,37 @@ def _refused(rspamd: Rspamd, deaf: str) -> tuple[Truth, str]:
     scored = next((symbol for apply in _for_logins(rspamd) for symbol in (_WITH_TO, *_ALWAYS) if _scores(apply, symbol)), "")
     if scored:
         return None, f"rspamd's settings give {scored} a score, and what that comes to depends on all that is in a message"
+    lost = next((name for name, rule, action in _rules(rspamd) if _lost(asked, rspamd, rule, action)), "")
+    if lost:
+        return False, f"rspamd {rspamd.version} delivers what its rule {lost} (force_actions) is to quarantine"
     if found:
         return False, deaf or f"rspamd's rule {found[0][0]} (force_actions) does not hold for it"
     return False, "no rule of rspamd's (force_actions) refuses it"
 
 
-def _forced(rspamd: Rspamd, known: Mapping[str, Truth]) -> Iterator[tuple[str, dict[str, Truth]]]:
+def _forced(asked: Called, rspamd: Rspamd, known: Mapping[str, Truth]) -> Iterator[tuple[str, dict[str, Truth]]]:
     """Each rule of force_actions that may stop a message: whether it stops each of those that are thought of."""
+    for name, rule, action in _rules(rspamd):
+        lost = _lost(asked, rspamd, rule, action)
+        if lost:
+            continue
+        sure = lost is False and action in _STOPS and not {"limit", "least", "honor_action", "require_action"} & set(rule)
+        said = {each: holds(str(rule.get("expression", "")), {**symbols, **known}) for each, symbols in _MESSAGES.items()}
+        yield name, {each: None if truth and not sure else truth for each, truth in said.items()}
+
+
+def _rules(rspamd: Rspamd) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """The rules of force_actions that may stop a message, with their actions."""
     rules = rspamd.section("force_actions").get("rules") if rspamd.enabled("force_actions") else None
     for name, rule in rules.items() if isinstance(rules, Mapping) else ():
         action = str(rule.get("action", "")).replace("_", " ") if isinstance(rule, Mapping) else "no action"
-        if action in _PASSES:
-            continue
-        sure = action in _STOPS and not {"limit", "least", "honor_action", "require_action"} & set(rule)
-        said = {each: holds(str(rule.get("expression", "")), {**symbols, **known}) for each, symbols in _MESSAGES.items()}
-        yield str(name), {each: None if truth and not sure else truth for each, truth in said.items()}
+        if action not in _PASSES:
+            yield str(name), rule, action
+
+
+def _lost(asked: Called, rspamd: Rspamd, rule: Mapping[str, Any], action: str) -> Truth:
+    """Whether the rule's message is delivered, not quarantined."""
+    return let_go(asked, rspamd, action) if rule.get("message") else False
 
 
 def _for_logins(rspamd: Rspamd) -> Iterator[Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from ..redact import redact
 from ..text import printable
 from . import exim_ports, opensmtpd_ports, sendmail_ports
 from .filtered_mail import logins_of_exim, logins_of_opensmtpd, logins_of_postfix, logins_of_sendmail
-from .filtering import QUARANTINED, REFUSED, THROWN_AWAY, Way, judged, no_effect, rspamd_of
+from .filtering import INSTEAD, QUARANTINED, REFUSED, Way, judged, no_effect, rejected, rspamd_of
 from .postfix_ports import each_listener, setting
 from .scanners import Called, Kind
 from .services_sendmail import refuses_bare_lines
@@ -34,7 +34,6 @@ _REJECTED, _ALL = {"reject"}, {"reject", "quarantine"}
 _CHOOSES = {"is_reject": _REJECTED, "is_reject_authed": _REJECTED, "is_spam": _REJECTED, "is_spam_authed": _REJECTED,
             "default": _ALL, "is_not_soft_reject": _ALL}  # fmt: skip
 _NEEDED = {"send_mail": ("mail_to", "smtp"), "http": ("url",)}
-_INSTEAD = {"discard_on_reject": THROWN_AWAY, "quarantine_on_reject": QUARANTINED}
 # These have a message for the client; of force_actions' rules those that name one, while virus scanners and maps always do.
 _WITH_MESSAGE = ("force_actions", "antivirus", "external_services", "multimap")
 
@@ -93,10 +92,10 @@ def told(way: Way, site: Site, bare: Bare = MappingProxyType({})) -> Iterator[Fi
         return
     does = _stopped(asked, way, rspamd)
     shown = _seen("metadata_exporter", rspamd.section("metadata_exporter").get("rules", "no rules"))
-    said = [_instead(w.options) for w in rspamd.workers if w.milter]
+    said = [[name for name in INSTEAD if w.options.get(name)] for w in rspamd.workers if w.milter]
     proxy = [asked.shown, *([_seen("worker", said)] if asked.milter else [])]
     lost = next((done for done in does.values() if done not in (REFUSED, QUARANTINED)), "")
-    gone = _let_go(rspamd, does) if asked.milter else ""
+    gone = _forgotten(rspamd, does) if asked.milter else ""
     if not does and way.doubt:
         yield unknown(way.subject, f"whether suspect {way.what} leaves could not be told", way.doubt, *way.shown)
     elif not does:
@@ -117,18 +116,11 @@ def _stopped(asked: Called, way: Way, rspamd: Rspamd) -> dict[str, str]:
     """What comes of rspamd's actions that let nothing leave: `reject`, and `quarantine`, which only milters understand."""
     if not asked.milter:
         return {"reject": way.fate} if way.fate and (way.by_score or "reject" in rspamd.actions) else {}
-    instead = {name for w in rspamd.workers if w.milter for name in _instead(w.options)}
-    # The first is looked at first (milter.c).
-    rejected = next((done for name, done in _INSTEAD.items() if name in instead), REFUSED)
-    found = {"reject": rejected, "quarantine": QUARANTINED}
+    found = {"reject": rejected(rspamd), "quarantine": QUARANTINED}
     return {action: does for action, does in found.items() if action in rspamd.actions}
 
 
-def _instead(options: Mapping[str, Any]) -> list[str]:
-    return [name for name in _INSTEAD if options.get(name)]
-
-
-def _let_go(rspamd: Rspamd, does: Mapping[str, str]) -> str:
+def _forgotten(rspamd: Rspamd, does: Mapping[str, str]) -> str:
     """The modules whose quarantine some versions forget."""
     kept = {"quarantine", *(action for action, done in does.items() if done == QUARANTINED)}
     found = []

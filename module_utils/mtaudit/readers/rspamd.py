@@ -32,7 +32,7 @@ MARK = "mtaudit"
 BETWEEN = f"Section {MARK} NOT FOUND\n"
 COMMAND = ("rspamadm", "configdump", "-j", "-C", *f" {MARK} ".join(SECTIONS).split())
 # What some versions do not do when they are told to: only then is the version asked for.
-_BY_VERSION = re.compile(r'"quarantine_on_reject": true|"action": "quarantine"')
+_BY_VERSION = re.compile(r'"quarantine_on_reject": true|"(?:action|reject)": "quarantine"')
 # From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` where a module gave a message for the client
 # (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered).
 _LETS_GO = ((3, 9), (4, 1, 1))
