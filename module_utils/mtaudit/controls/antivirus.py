@@ -15,7 +15,7 @@ from ..readers.rspamd import Rspamd, Socket
 from ..redact import redact
 from ..text import printable
 from .expressions import Truth, holds, mentions
-from .filtering import LOGINS, Way, let_go, skipped
+from .filtering import LOGINS, Way, let_go, skipped, unknown_action
 from .scanners import Called, Kind, milter_place
 
 _MAX_AGE_HOURS = 48
@@ -150,6 +150,8 @@ def _consequence(rspamd: Rspamd, rule: Mapping[str, Any], symbol: str, called: C
     if way.by_score:
         return f"the ACL looks at rspamd's score and not at $spam_action, and {symbol} alone does not reach the score", ""
     forced = _forced(rspamd, symbol)
+    if does and not forced and not rspamd.knows(does):
+        return unknown_action(rspamd, does), ""
     gone = let_go(called, rspamd, does)
     if gone is None:
         return "", "some versions of rspamd deliver a virus that is to be quarantined, and that of this one is not known"

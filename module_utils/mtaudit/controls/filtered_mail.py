@@ -162,11 +162,12 @@ def _of_exim(exim: Exim, site: Site, way: Way, session: Session, acl: str) -> Wa
     doubt = (outcome.doubt or walk.unsure) if found and outcome.answer is not Answer.REJECT else ""
     harmless = Walk(exim, session)
     harmless.stage(acl)
-    by_score = not any((s.verb in _REFUSING or _freezing(s)) and "spam_action" in str(s) for s, _ in harmless.reached)
+    by_action = [str(s) for s, _ in harmless.reached if (s.verb in _REFUSING or _freezing(s)) and "spam_action" in str(s)]
     fate = "" if doubt or idle or not found else _fate(exim, outcome, walk.frozen)
     tells = exim.options.get("freeze_tell", "") if walk.frozen and "no_tell" not in walk.frozen.value else ""
     return replace(way, filters=found, idle=idle, doubt=doubt, by_dmarc=by_dmarc, malware=_malware(exim, site, session, acl),
-                   by_score=by_score, fate=fate, tells=tells if fate == QUARANTINED else "")  # fmt: skip
+                   by_score=not by_action, fate=fate, quarantines=any("quarantine" in text for text in by_action),
+                   tells=tells if fate == QUARANTINED else "")  # fmt: skip
 
 
 def _fate(exim: Exim, outcome: Outcome, frozen: Optional[Condition]) -> str:

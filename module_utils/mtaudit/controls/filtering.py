@@ -32,7 +32,8 @@ class Way:
     `idle` says why what they find has no consequence, `doubt` why that is not known; `by_dmarc` that the program itself refuses
     by DMARC; `malware` are virus scanners that it asks (antivirus.py); `by_score` says that it looks at a
     scanner's score and not at the action that rspamd names. `fate` is what the program itself makes of mail that the scanner
-    wants refused, where that is not said to it as to a milter; `tells` whom it writes to of that.
+    wants refused, where that is not said to it as to a milter, and with `quarantines` of what it wants quarantined, too; `tells`
+    whom it writes to of that.
     """
 
     subject: Subject
@@ -45,6 +46,7 @@ class Way:
     malware: Sequence[Any] = ()
     by_score: bool = False
     fate: str = ""
+    quarantines: bool = False
     tells: str = ""
 
 
@@ -100,11 +102,13 @@ def enforced(way: Way, site: Site) -> Iterator[Finding]:
         wrong = f"rspamd's module for {' and '.join(off)} is off"
     elif not does:
         wrong = wrong or "rspamd only scores what fails DMARC: dmarc.conf has no actions"
+    else:
+        wrong = wrong or unknown_action(rspamd, does)
     if wrong:
         yield fail(way.subject, f"forged mail is taken: {wrong}", asked.shown, *_written("dmarc", actions))
     elif way.doubt:
         yield unknown(way.subject, "what comes of DMARC could not be told", way.doubt, asked.shown)
-    elif does.replace("_", " ") not in (*_REFUSES, *_MARKS):
+    elif does.replace("_", " ") not in (*_REFUSES, *_MARKS, "discard"):
         yield fail(way.subject, f"forged mail is taken: dmarc.conf wants {does} of it", *_written("dmarc", actions))
     elif let_go(asked, rspamd, does) is None:  # its message for the client is always there (dmarc.lua)
         reason = "some versions of rspamd let go what DMARC has quarantined, and that of this one is not known"
@@ -165,8 +169,12 @@ def rejected(rspamd: Rspamd) -> str:
 
 def let_go(asked: Called, rspamd: Rspamd, action: str) -> Truth:
     """Whether mail that gets this action and a message for the client is delivered: rspamd forgets to quarantine it."""
-    kept = asked.milter and (action == "quarantine" or action == "reject" and rejected(rspamd) == QUARANTINED)
-    return rspamd.lets_go if kept else False
+    return rspamd.lets_go if asked.milter and action == "reject" and rejected(rspamd) == QUARANTINED else False
+
+
+def unknown_action(rspamd: Rspamd, action: str) -> str:
+    """Why a rule that takes this action does nothing; empty where rspamd knows it."""
+    return "" if rspamd.knows(action) else f"rspamd does not know the action {action}, which its actions do not name"
 
 
 def _toothless(apply: Any) -> bool:

@@ -12,7 +12,7 @@ from ..readers.rspamd import Rspamd
 from ..redact import redact
 from ..text import printable
 from .expressions import Truth, holds
-from .filtering import CONDITIONS, LOGINS, let_go, skipped
+from .filtering import CONDITIONS, LOGINS, let_go, skipped, unknown_action
 from .scanners import Called, Kind
 
 UNTOLD = "which From headers a login may use could not be told"
@@ -51,7 +51,7 @@ def headers_by_scanner(about: Subject, site: Site, filters: Sequence[Called], sh
     refused, why = _refused(asked, rspamd, deaf)
     own = "" if refused else _own_rules(rspamd)
     if refused:
-        return passed(about, f"{OWN} is refused ({why})")
+        return passed(about, f"{OWN} is stopped ({why})")
     if refused is None or own:
         return unknown(about, UNTOLD, own or why, *written)
     return fail(about, f"{OPEN}: {why}", *written, conditions=_WHO)
@@ -87,9 +87,10 @@ def _refused(asked: Called, rspamd: Rspamd, deaf: str) -> tuple[Truth, str]:
     scored = next((symbol for apply in _for_logins(rspamd) for symbol in (_WITH_TO, *_ALWAYS) if _scores(apply, symbol)), "")
     if scored:
         return None, f"rspamd's settings give {scored} a score, and what that comes to depends on all that is in a message"
-    lost = next((name for name, rule, action in _rules(rspamd) if _lost(asked, rspamd, rule, action)), "")
-    if lost:
-        return False, f"rspamd {rspamd.version} delivers what its rule {lost} (force_actions) is to quarantine"
+    for name, rule, action in _rules(rspamd):
+        if _lost(asked, rspamd, rule, action):
+            why = f"rspamd {rspamd.version} delivers what it is to quarantine"
+            return False, f"{unknown_action(rspamd, action) or why}: the rule {name} (force_actions)"
     if found:
         return False, deaf or f"rspamd's rule {found[0][0]} (force_actions) does not hold for it"
     return False, "no rule of rspamd's (force_actions) refuses it"
@@ -101,7 +102,8 @@ def _forced(asked: Called, rspamd: Rspamd, known: Mapping[str, Truth]) -> Iterat
         lost = _lost(asked, rspamd, rule, action)
         if lost:
             continue
-        sure = lost is False and action in _STOPS and not {"limit", "least", "honor_action", "require_action"} & set(rule)
+        stops = action in _STOPS or action == "quarantine" and asked.milter
+        sure = lost is False and stops and not {"limit", "least", "honor_action", "require_action"} & set(rule)
         said = {each: holds(str(rule.get("expression", "")), {**symbols, **known}) for each, symbols in _MESSAGES.items()}
         yield name, {each: None if truth and not sure else truth for each, truth in said.items()}
 
@@ -116,8 +118,8 @@ def _rules(rspamd: Rspamd) -> Iterator[tuple[str, Mapping[str, Any], str]]:
 
 
 def _lost(asked: Called, rspamd: Rspamd, rule: Mapping[str, Any], action: str) -> Truth:
-    """Whether the rule's message is delivered, not quarantined."""
-    return let_go(asked, rspamd, action) if rule.get("message") else False
+    """Whether a message that the rule is about is delivered all the same."""
+    return not rspamd.knows(action) or (let_go(asked, rspamd, action) if rule.get("message") else False)
 
 
 def _for_logins(rspamd: Rspamd) -> Iterator[Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from ..redact import redact
 from ..text import printable
 from . import exim_ports, opensmtpd_ports, sendmail_ports
 from .filtered_mail import logins_of_exim, logins_of_opensmtpd, logins_of_postfix, logins_of_sendmail
-from .filtering import INSTEAD, QUARANTINED, REFUSED, Way, judged, no_effect, rejected, rspamd_of
+from .filtering import INSTEAD, QUARANTINED, REFUSED, Way, judged, no_effect, rejected, rspamd_of, unknown_action
 from .postfix_ports import each_listener, setting
 from .scanners import Called, Kind
 from .services_sendmail import refuses_bare_lines
@@ -35,7 +35,8 @@ _CHOOSES = {"is_reject": _REJECTED, "is_reject_authed": _REJECTED, "is_spam": _R
             "default": _ALL, "is_not_soft_reject": _ALL}  # fmt: skip
 _NEEDED = {"send_mail": ("mail_to", "smtp"), "http": ("url",)}
 # These have a message for the client; of force_actions' rules those that name one, while virus scanners and maps always do.
-_WITH_MESSAGE = ("force_actions", "antivirus", "external_services", "multimap")
+_FORCING = ("force_actions", "multimap")
+_WITH_MESSAGE = (*_FORCING, "antivirus", "external_services")
 
 
 @control("OUT-02", "postfix", scanner=True)
@@ -96,10 +97,15 @@ def told(way: Way, site: Site, bare: Bare = MappingProxyType({})) -> Iterator[Fi
     proxy = [asked.shown, *([_seen("worker", said)] if asked.milter else [])]
     lost = next((done for done in does.values() if done not in (REFUSED, QUARANTINED)), "")
     gone = _forgotten(rspamd, does) if asked.milter else ""
+    powerless = next(filter(None, (unknown_action(rspamd, str(r["action"])) for m in _FORCING for r in _rules(rspamd, m))), "")
     if not does and way.doubt:
         yield unknown(way.subject, f"whether suspect {way.what} leaves could not be told", way.doubt, *way.shown)
     elif not does:
         yield fail(way.subject, f"suspect {way.what} leaves, only marked", _seen("actions", rspamd.section("actions")))
+    elif powerless:
+        yield fail(way.subject, f"suspect {way.what} leaves: {powerless}", _seen("actions", rspamd.section("actions")))
+    elif not asked.milter and not way.by_score and not way.quarantines and rspamd.knows("quarantine"):
+        yield fail(way.subject, f"suspect {way.what} leaves: what asks rspamd does not know its action quarantine", asked.shown)
     elif lost:
         yield fail(way.subject, f"suspect {way.what} is {lost}", *proxy)
     elif gone and rspamd.lets_go is None:
@@ -113,24 +119,33 @@ def told(way: Way, site: Site, bare: Bare = MappingProxyType({})) -> Iterator[Fi
 
 
 def _stopped(asked: Called, way: Way, rspamd: Rspamd) -> dict[str, str]:
-    """What comes of rspamd's actions that let nothing leave: `reject`, and `quarantine`, which only milters understand."""
-    if not asked.milter:
-        return {"reject": way.fate} if way.fate and (way.by_score or "reject" in rspamd.actions) else {}
-    found = {"reject": rejected(rspamd), "quarantine": QUARANTINED}
-    return {action: does for action, does in found.items() if action in rspamd.actions}
+    """What comes of rspamd's actions that let nothing leave: `reject`, and `quarantine`, which not all understand."""
+    wanted = {action for action in ("reject", "quarantine") if rspamd.section("actions").get(action) is not None}
+    if asked.milter:
+        found = {"reject": rejected(rspamd), "quarantine": QUARANTINED}
+    else:
+        found = {"reject": way.fate, "quarantine": way.fate if way.quarantines else ""}
+        wanted |= {"reject"} if way.by_score else set()
+    return {action: does for action, does in found.items() if does and action in wanted}
+
+
+def _rules(rspamd: Rspamd, module: str) -> Iterator[Mapping[str, Any]]:
+    """Those that name an action, of a module that is on."""
+    section = rspamd.section(module) if rspamd.enabled(module) else {}
+    rules = section.get("rules") if module == "force_actions" else section
+    for rule in rules.values() if isinstance(rules, Mapping) else ():
+        if isinstance(rule, Mapping) and rule.get("action"):
+            yield rule
 
 
 def _forgotten(rspamd: Rspamd, does: Mapping[str, str]) -> str:
     """The modules whose quarantine some versions forget."""
-    kept = {"quarantine", *(action for action, done in does.items() if done == QUARANTINED)}
-    found = []
-    for module in (module for module in _WITH_MESSAGE if rspamd.enabled(module)):
-        section = rspamd.section(module)
-        rules = section.get("rules", {}) if module == "force_actions" else section
-        said = [rule for rule in rules.values() if isinstance(rule, Mapping) and rule.get("action") in kept]
-        if any(rule.get("message") or module != "force_actions" for rule in said):
-            found.append(module)
-    return ", ".join(found)
+    if does.get("reject") != QUARANTINED:
+        return ""
+    return ", ".join(
+        module for module in _WITH_MESSAGE
+        if any(r["action"] == "reject" and (module != "force_actions" or r.get("message")) for r in _rules(rspamd, module))
+    )  # fmt: skip
 
 
 def _reported(way: Way, rspamd: Rspamd, does: Mapping[str, str], shown: Evidence, bare: Bare) -> Finding:

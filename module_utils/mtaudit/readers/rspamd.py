@@ -32,10 +32,12 @@ MARK = "mtaudit"
 BETWEEN = f"Section {MARK} NOT FOUND\n"
 COMMAND = ("rspamadm", "configdump", "-j", "-C", *f" {MARK} ".join(SECTIONS).split())
 # What some versions do not do when they are told to: only then is the version asked for.
-_BY_VERSION = re.compile(r'"quarantine_on_reject": true|"(?:action|reject)": "quarantine"')
-# From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` where a module gave a message for the client
-# (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered).
+_BY_VERSION = '"quarantine_on_reject": true'
+# From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` of what is rejected where a module gave a message
+# for the client (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered).
 _LETS_GO = ((3, 9), (4, 1, 1))
+# Actions that a rule may take wherever they are (rspamd_config_new in cfg_utils.c).
+_ACTIONS = {"reject", "soft reject", "rewrite subject", "add header", "greylist", "no action"}
 _DEFAULT_PORTS = {"rspamd_proxy": 11332, "normal": 11333, "controller": 11334}
 _MODULES_OF_REDIS = ("ratelimit", "greylist", "replies", "history_redis", "neural")
 
@@ -133,6 +135,12 @@ class Rspamd:
         """Scores from which something is done; an action that is null is never taken."""
         return {name: float(score) for name, score in self.section("actions").items() if isinstance(score, (int, float))}
 
+    def knows(self, action: str) -> bool:
+        """Whether a rule may take the action. One that is not among `actions`, as quarantine and discard are not by default, ends
+        the rule ("unknown action" in the log), and the message passes (tried on 3.4 and 3.12)."""
+        named = _ACTIONS.union(name.replace("_", " ") for name in self.section("actions"))
+        return action.lower().replace("_", " ") in named
+
     @property
     def workers(self) -> tuple[Worker, ...]:
         found = self.sections.get("worker")
@@ -142,7 +150,7 @@ class Rspamd:
 
     @property
     def lets_go(self) -> Optional[bool]:
-        """Whether this version lets go what is to be quarantined and has a message for the client; None: not known."""
+        """Whether this version lets go what quarantine_on_reject keeps and has a message for the client; None: not known."""
         return _LETS_GO[0] <= tuple(map(int, self.version.split(".")[:3])) < _LETS_GO[1] if self.version else None
 
     @property
@@ -211,7 +219,7 @@ def read(runner: Runner) -> Optional[Rspamd]:
         said = [line for line in done.stderr.splitlines() if "failed" in line or "error" in line] or done.stderr.splitlines()
         return Rspamd(listening=listening, sockets=sockets, problem=f"rspamadm configdump: {printable(' '.join(said[-1:]))}")
     try:
-        version = _version(runner) if _BY_VERSION.search(done.stdout) else ""
+        version = _version(runner) if _BY_VERSION in done.stdout else ""
         return Rspamd(parse(done.stdout), listening, sockets, lua=tuple(_lua(runner)), version=version)
     except ValueError as exc:
         return Rspamd(listening=listening, sockets=sockets, problem=f"what rspamadm configdump printed is not understood: {exc}")
