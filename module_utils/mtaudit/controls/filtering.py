@@ -110,12 +110,6 @@ def enforced(way: Way, site: Site) -> Iterator[Finding]:
         yield unknown(way.subject, "what comes of DMARC could not be told", way.doubt, asked.shown)
     elif does.replace("_", " ") not in (*_REFUSES, *_MARKS, "discard"):
         yield fail(way.subject, f"forged mail is taken: dmarc.conf wants {does} of it", *_written("dmarc", actions))
-    elif let_go(asked, rspamd, does) is None:  # its message for the client is always there (dmarc.lua)
-        reason = "some versions of rspamd let go what DMARC has quarantined, and that of this one is not known"
-        yield unknown(way.subject, "what comes of DMARC could not be told", reason, *_written("dmarc", actions))
-    elif let_go(asked, rspamd, does):
-        why = f"rspamd {rspamd.version} delivers what DMARC has quarantined"
-        yield fail(way.subject, f"forged mail is taken: {why}", *_written("dmarc", actions))
     else:
         yield passed(way.subject, f"what a domain wants refused by DMARC gets: {does}")
 
@@ -169,7 +163,8 @@ def rejected(rspamd: Rspamd) -> str:
 
 def let_go(asked: Called, rspamd: Rspamd, action: str) -> Truth:
     """Whether mail that gets this action and a message for the client is delivered: rspamd forgets to quarantine it."""
-    return rspamd.lets_go if asked.milter and action == "reject" and rejected(rspamd) == QUARANTINED else False
+    kept = action == "quarantine" or action == "reject" and rejected(rspamd) == QUARANTINED
+    return rspamd.lets_go if asked.milter and kept else False
 
 
 def unknown_action(rspamd: Rspamd, action: str) -> str:

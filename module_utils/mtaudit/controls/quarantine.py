@@ -140,11 +140,10 @@ def _rules(rspamd: Rspamd, module: str) -> Iterator[Mapping[str, Any]]:
 
 def _forgotten(rspamd: Rspamd, does: Mapping[str, str]) -> str:
     """The modules whose quarantine some versions forget."""
-    if does.get("reject") != QUARANTINED:
-        return ""
+    kept = {"quarantine", *(action for action, done in does.items() if done == QUARANTINED)}
     return ", ".join(
         module for module in _WITH_MESSAGE
-        if any(r["action"] == "reject" and (module != "force_actions" or r.get("message")) for r in _rules(rspamd, module))
+        if any(r["action"] in kept and (module != "force_actions" or r.get("message")) for r in _rules(rspamd, module))
     )  # fmt: skip
 
 

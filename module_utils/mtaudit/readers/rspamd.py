@@ -32,9 +32,9 @@ MARK = "mtaudit"
 BETWEEN = f"Section {MARK} NOT FOUND\n"
 COMMAND = ("rspamadm", "configdump", "-j", "-C", *f" {MARK} ".join(SECTIONS).split())
 # What some versions do not do when they are told to: only then is the version asked for.
-_BY_VERSION = '"quarantine_on_reject": true'
-# From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` of what is rejected where a module gave a message
-# for the client (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered).
+_BY_VERSION = re.compile(r'"quarantine_on_reject": true|"action": "quarantine"')
+# From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` where a module gave a message for the client
+# (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered; what DMARC quarantines is held).
 _LETS_GO = ((3, 9), (4, 1, 1))
 # Actions that a rule may take wherever they are (rspamd_config_new in cfg_utils.c).
 _ACTIONS = {"reject", "soft reject", "rewrite subject", "add header", "greylist", "no action"}
@@ -150,7 +150,7 @@ class Rspamd:
 
     @property
     def lets_go(self) -> Optional[bool]:
-        """Whether this version lets go what quarantine_on_reject keeps and has a message for the client; None: not known."""
+        """Whether this version lets go what is to be quarantined and has a message for the client; None: not known."""
         return _LETS_GO[0] <= tuple(map(int, self.version.split(".")[:3])) < _LETS_GO[1] if self.version else None
 
     @property
@@ -219,7 +219,7 @@ def read(runner: Runner) -> Optional[Rspamd]:
         said = [line for line in done.stderr.splitlines() if "failed" in line or "error" in line] or done.stderr.splitlines()
         return Rspamd(listening=listening, sockets=sockets, problem=f"rspamadm configdump: {printable(' '.join(said[-1:]))}")
     try:
-        version = _version(runner) if _BY_VERSION in done.stdout else ""
+        version = _version(runner) if _BY_VERSION.search(done.stdout) else ""
         return Rspamd(parse(done.stdout), listening, sockets, lua=tuple(_lua(runner)), version=version)
     except ValueError as exc:
         return Rspamd(listening=listening, sockets=sockets, problem=f"what rspamadm configdump printed is not understood: {exc}")
