@@ -23,6 +23,7 @@ from .inbound import Use, of_addresses, of_names
 from .sendmail_ports import seen
 
 # What FEATURE(`dnsbl') and FEATURE(`enhdnsbl') make (cf/feature/dnsbl.m4, enhdnsbl.m4 of 8.17 and 8.18).
+_TOKENS = {"$-": "[^.]+", "$+": ".+", "$*": r"(?:\b.*\b|)"}
 _ASKED = re.compile(r"\$\(\s*\w+\s+\$4\.\$3\.\$2\.\$1\.(\S+?)\.?\s+\$:")
 
 
@@ -78,5 +79,6 @@ def _refused(rules: Sequence[Rule]) -> list[str]:
 
 
 def _listed(patterns: Sequence[str], answer: str) -> bool:
-    written = [re.escape(p.rstrip(".")).replace(r"\$\-", "[^.]+").replace(r"\$\+", ".+") for p in patterns]
-    return any(re.fullmatch(one, answer) for one in written)
+    """Several answers stand side by side since 8.18 (`$* 127.0.0.2. $*`); spaces between tokens say nothing."""
+    written = ["".join(_TOKENS.get(part, re.escape(part)) for part in re.split(r"(\$[-+*])|\s+", p) if part) for p in patterns]
+    return any(re.fullmatch(one, form) for one in written for form in (answer, f"{answer}."))
