@@ -170,3 +170,19 @@ def test_sections_that_are_not_there_are_left_out() -> None:
     missing = f"Section {rspamd.SECTIONS[0]} NOT FOUND\n"
     text = "Section mtaudit NOT FOUND\n".join([missing, *("{}\n" for _ in rspamd.SECTIONS[1:])])
     assert rspamd.parse(text) == {name: {} for name in rspamd.SECTIONS[1:]}
+
+
+@pytest.mark.parametrize(
+    ("actions", "action", "known"),
+    [
+        ({"reject": 15}, "reject", True),
+        ({"reject": 15}, "add_header", True),
+        ({"reject": 15}, "accept", True),
+        ({"reject": 15}, "quarantine", False),
+        ({"quarantine": 100}, "quarantine", True),
+        ({"quarantine": {"flags": ["no_threshold"]}}, "quarantine", True),
+        ({"discard": 100}, "Discard", True),
+    ],
+)  # fmt: skip
+def test_actions_that_a_rule_may_take(actions: dict[str, Any], action: str, known: bool) -> None:
+    assert rspamd.Rspamd({"actions": actions}).knows(action) is known

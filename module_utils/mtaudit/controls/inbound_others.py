@@ -22,8 +22,9 @@ from .filtering import Way, judged
 from .inbound import Use, of_addresses, of_names
 from .sendmail_ports import seen
 
-# What FEATURE(`dnsbl') and FEATURE(`enhdnsbl') make (cf/feature/dnsbl.m4, enhdnsbl.m4 of 8.17 and 8.18).
+# One token, some, any number (Sendmail Installation and Operation Guide, 5.1.1).
 _TOKENS = {"$-": "[^.]+", "$+": ".+", "$*": r"(?:\b.*\b|)"}
+# What FEATURE(`dnsbl') and FEATURE(`enhdnsbl') make (cf/feature/dnsbl.m4, enhdnsbl.m4 of 8.17 and 8.18).
 _ASKED = re.compile(r"\$\(\s*\w+\s+\$4\.\$3\.\$2\.\$1\.(\S+?)\.?\s+\$:")
 
 

@@ -36,8 +36,8 @@ _BY_VERSION = re.compile(r'"quarantine_on_reject": true|"action": "quarantine"')
 # From 3.9.0 until before 4.1.1 the milter says `accept` and not `quarantine` where a module gave a message for the client
 # (milter.c; https://github.com/rspamd/rspamd/issues/6088; tried on 3.12.1: delivered; what DMARC quarantines is held).
 _LETS_GO = ((3, 9), (4, 1, 1))
-# Actions that a rule may take wherever they are (rspamd_config_new in cfg_utils.c).
-_ACTIONS = {"reject", "soft reject", "rewrite subject", "add header", "greylist", "no action"}
+# Actions that a rule may take whether `actions` name them or not; accept is no action (lua_task_set_pre_result in lua_task.c).
+_ACTIONS = {"reject", "soft reject", "rewrite subject", "add header", "greylist", "no action", "accept"}
 _DEFAULT_PORTS = {"rspamd_proxy": 11332, "normal": 11333, "controller": 11334}
 _MODULES_OF_REDIS = ("ratelimit", "greylist", "replies", "history_redis", "neural")
 
