@@ -103,7 +103,7 @@ def logins_use_senders_of_the_site(sendmail: Sendmail, listener: Listener, site:
         told = finder.told(finder.questions.login(mechanism))
         shown = seen("sendmail -bt", f"a login with {mechanism}: {answer(told)}")
         if told.allowed and not milters:
-            text = "a login may send with any foreign sender: no rule refuses one that it does not own"
+            text = "a login may send with a foreign sender: no rule refuses one that it does not own"
             yield fail(subject(listener), text, shown, conditions=("authenticated",))
             return
         if told.allowed is not False:

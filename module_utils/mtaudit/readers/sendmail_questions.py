@@ -16,7 +16,7 @@ from .sendmail_model import Daemon, Entry, Sendmail, is_domain, network_of
 
 # A name that cannot exist (RFC 6761 6.4). The dot at its end keeps Sendmail from looking it up.
 FOREIGN = "mtaudit.invalid"
-NOBODY = "mtaudit-nobody"  # a login that owns no sender
+NOBODY = "probe"  # a login that owns no sender, called like the foreign ones: a rule may compare the local part alone
 CANDIDATES_LIMIT = 100
 LOCAL_LIMIT = 5
 ISSUER = "/O=mtaudit/CN=mtaudit+20nobody"
@@ -89,7 +89,7 @@ class Questions:
         return self.plain(4, recipient=f"probe@{domain.strip('.')}.")
 
     def login(self, mechanism: str) -> Question:
-        return self.plain(4, sender=f"probe@{FOREIGN}", login=NOBODY, mechanism=mechanism)
+        return self.plain(4, sender=f"{NOBODY}@{FOREIGN}", login=NOBODY, mechanism=mechanism)
 
     def certified(self, issuer: Entry) -> Question:
         return self.plain(4, issuer=issuer.key, subject=ISSUER)
