@@ -43,7 +43,9 @@ def told(
         ({"action": "reject"}, {}, "pass"),
         ({"action": "Reject"}, {}, "pass"),
         ({"action": "soft reject"}, {}, "pass"),
-        ({"action": "discard"}, {}, "pass"),
+        ({"action": "discard"}, {"actions": {"reject": 15, "discard": 100}}, "pass"),
+        ({"action": "discard"}, {}, "fail"),  # an action that rspamd does not know
+        ({"action": "quarantine"}, {}, "fail"),
         ({"action": "add header"}, {}, "fail"),
         ({}, {}, "fail"),
         ({"score": 15}, {}, "pass"),
@@ -85,7 +87,8 @@ def test_what_comes_of_a_virus_by_rspamd(rule: dict[str, Any], sections: dict[st
 )
 def test_a_virus_that_is_let_go(action: str, options: dict[str, Any], version: str, expected: str) -> None:
     worker = {"rspamd_proxy": {"milter": True, "bind_socket": "localhost:11332", **options}}
-    assert told({**RULE, "action": action}, version=version, worker=worker).status.value == expected
+    actions = {"reject": 15, "quarantine": 100}
+    assert told({**RULE, "action": action}, version=version, worker=worker, actions=actions).status.value == expected
 
 
 @pytest.mark.parametrize(
@@ -111,7 +114,8 @@ def test_a_scanner_that_is_waited_for() -> None:
 
 
 def test_what_is_no_milter_may_not_know_every_action() -> None:
-    assert told({**RULE, "action": "discard"}, milter=False).status.value == "unknown"
+    actions = {"reject": 15, "discard": 100}
+    assert told({**RULE, "action": "discard"}, milter=False, actions=actions).status.value == "unknown"
 
 
 @pytest.mark.parametrize(("score", "expected"), [(20, "pass"), (3, "fail")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,11 +18,15 @@ OTHERS = "(!FROM_EQ_ENVFROM | MULTIPLE_FROM)"
 LOGINS = {"authenticated": True, "apply": {"symbols": ["LOGGED_IN"]}}
 
 
-def judged(expression: str, *settings: dict[str, Any], deaf: str = "", lua: tuple[str, ...] = (), **rule: Any) -> Finding:
+def judged(
+    expression: str, *settings: dict[str, Any], deaf: str = "", lua: tuple[str, ...] = (), milter: bool = False,
+    version: str = "", actions: dict[str, Any] | None = None, **rule: Any,
+) -> Finding:  # fmt: skip
     forced = {"rules": {"OWN": {"action": "reject", "expression": expression, **rule}}}
     rules = {f"rule{number}": one for number, one in enumerate(settings or (LOGINS,))}
-    rspamd = Rspamd({"settings": rules, "force_actions": forced}, lua=lua)
-    return headers_by_scanner(Subject("listener", "*:587"), Site(rspamd=rspamd), [RSPAMD], [SHOWN], deaf)
+    rspamd = Rspamd({"settings": rules, "force_actions": forced, "actions": actions or {}}, lua=lua, version=version)
+    filters = [replace(RSPAMD, milter=milter)]
+    return headers_by_scanner(Subject("listener", "*:587"), Site(rspamd=rspamd), filters, [SHOWN], deaf)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +72,14 @@ def test_whom_the_settings_give_the_symbol(settings: list[dict[str, Any]], statu
 def test_what_is_done_counts() -> None:
     assert judged(OTHERS, action="add header").status.value == "fail"
     assert judged(OTHERS, action="soft_reject").status.value == "pass"
-    assert judged(OTHERS, action="quarantine").status.value == "unknown"
+    assert judged(OTHERS, action="quarantine").status.value == "fail"  # rspamd does not know it
+    kept: dict[str, Any] = {"actions": {"quarantine": 100}, "action": "quarantine"}
+    assert judged(OTHERS, **kept).status.value == "unknown"  # nor may what asks rspamd
+    assert judged(OTHERS, milter=True, **kept).status.value == "pass"
+    # Some versions forget it where there is a message for the client.
+    assert judged(OTHERS, milter=True, message="no", **kept).status.value == "unknown"
+    assert judged(OTHERS, milter=True, message="no", version="3.12.1", **kept).status.value == "fail"
+    assert judged(OTHERS, milter=True, message="no", version="3.4", **kept).status.value == "pass"
     assert judged(OTHERS, honor_action=["reject"]).status.value == "unknown"
 
 
