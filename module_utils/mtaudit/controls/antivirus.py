@@ -170,9 +170,8 @@ def _consequence(rspamd: Rspamd, rule: Mapping[str, Any], symbol: str, called: C
 
 def _forced(rspamd: Rspamd, symbol: str) -> Truth:
     """Whether a rule of force_actions refuses by this symbol, whatever else a message has."""
-    rules = rspamd.section("force_actions").get("rules")
-    said = [r for r in (rules.values() if isinstance(rules, Mapping) else ()) if isinstance(r, Mapping)]
-    expressions = [str(rule.get("expression", "")) for rule in said if rule.get("action") in _REFUSES]
+    said = [rule for _, rule in rspamd.rules("force_actions") if rule.get("action") in _REFUSES]
+    expressions = [str(rule.get("expression", "")) for rule in said]
     found = {holds(text, {symbol: True}) for text in expressions if mentions(text, symbol)}
     return True if True in found else None if None in found else False
 

@@ -110,11 +110,10 @@ def _forced(asked: Called, rspamd: Rspamd, known: Mapping[str, Truth]) -> Iterat
 
 def _rules(rspamd: Rspamd) -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """The rules of force_actions that may stop a message, with their actions."""
-    rules = rspamd.section("force_actions").get("rules") if rspamd.enabled("force_actions") else None
-    for name, rule in rules.items() if isinstance(rules, Mapping) else ():
-        action = str(rule.get("action", "")).replace("_", " ") if isinstance(rule, Mapping) else "no action"
+    for name, rule in rspamd.rules("force_actions"):
+        action = str(rule.get("action", "")).replace("_", " ")
         if action not in _PASSES:
-            yield str(name), rule, action
+            yield name, rule, action
 
 
 def _lost(asked: Called, rspamd: Rspamd, rule: Mapping[str, Any], action: str) -> Truth:

@@ -34,8 +34,9 @@ _REJECTED, _ALL = {"reject"}, {"reject", "quarantine"}
 _CHOOSES = {"is_reject": _REJECTED, "is_reject_authed": _REJECTED, "is_spam": _REJECTED, "is_spam_authed": _REJECTED,
             "default": _ALL, "is_not_soft_reject": _ALL}  # fmt: skip
 _NEEDED = {"send_mail": ("mail_to", "smtp"), "http": ("url",)}
-# These have a message for the client; of force_actions' rules those that name one, while virus scanners and maps always do.
+# Modules whose rules decide what comes of a message.
 _FORCING = ("force_actions", "multimap")
+# These have a message for the client; of force_actions' rules those that name one, while virus scanners and maps always do.
 _WITH_MESSAGE = (*_FORCING, "antivirus", "external_services")
 
 
@@ -97,7 +98,8 @@ def told(way: Way, site: Site, bare: Bare = MappingProxyType({})) -> Iterator[Fi
     proxy = [asked.shown, *([_seen("worker", said)] if asked.milter else [])]
     lost = next((done for done in does.values() if done not in (REFUSED, QUARANTINED)), "")
     gone = _forgotten(rspamd, does) if asked.milter else ""
-    powerless = next(filter(None, (unknown_action(rspamd, str(r["action"])) for m in _FORCING for r in _rules(rspamd, m))), "")
+    wanted = [str(rule["action"]) for module in _FORCING for _, rule in rspamd.rules(module) if rule.get("action")]
+    powerless = next((unknown_action(rspamd, action) for action in wanted if not rspamd.knows(action)), "")
     if not does and way.doubt:
         yield unknown(way.subject, f"whether suspect {way.what} leaves could not be told", way.doubt, *way.shown)
     elif not does:
@@ -129,21 +131,12 @@ def _stopped(asked: Called, way: Way, rspamd: Rspamd) -> dict[str, str]:
     return {action: does for action, does in found.items() if does and action in wanted}
 
 
-def _rules(rspamd: Rspamd, module: str) -> Iterator[Mapping[str, Any]]:
-    """Those that name an action, of a module that is on."""
-    section = rspamd.section(module) if rspamd.enabled(module) else {}
-    rules = section.get("rules") if module == "force_actions" else section
-    for rule in rules.values() if isinstance(rules, Mapping) else ():
-        if isinstance(rule, Mapping) and rule.get("action"):
-            yield rule
-
-
 def _forgotten(rspamd: Rspamd, does: Mapping[str, str]) -> str:
     """The modules whose quarantine some versions forget."""
     kept = {"quarantine", *(action for action, done in does.items() if done == QUARANTINED)}
     return ", ".join(
         module for module in _WITH_MESSAGE
-        if any(r["action"] in kept and (module != "force_actions" or r.get("message")) for r in _rules(rspamd, module))
+        if any(r.get("action") in kept and (module != "force_actions" or r.get("message")) for _, r in rspamd.rules(module))
     )  # fmt: skip
 
 

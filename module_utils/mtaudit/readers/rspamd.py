@@ -141,6 +141,14 @@ class Rspamd:
         named = _ACTIONS.union(name.replace("_", " ") for name in self.section("actions"))
         return action.lower().replace("_", " ") in named
 
+    def rules(self, module: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The rules of a module that is on, with their names: those of force_actions below `rules`, of others in the section."""
+        section = self.section(module) if self.enabled(module) else {}
+        found = section.get("rules") if module == "force_actions" else section
+        for name, rule in found.items() if isinstance(found, Mapping) else ():
+            if isinstance(rule, Mapping):
+                yield str(name), rule
+
     @property
     def workers(self) -> tuple[Worker, ...]:
         found = self.sections.get("worker")
