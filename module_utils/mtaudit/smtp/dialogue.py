@@ -162,7 +162,10 @@ class Session(Connection[Reply]):
         return reply
 
     async def quit(self) -> None:
-        """Say QUIT and wait shortly for the answer, so that the next connection does not find this one still open."""
+        """Say QUIT and wait shortly until the server has closed, so that the next connection does not find this one still open.
+
+        The 221 alone does not say so: a server closes after it (RFC 5321, 4.1.1.10), and counts this connection until then.
+        """
         if self._wire.transport is None or (self._wire.ended and not self._quitting):
             return self.abort()
         try:
@@ -170,6 +173,7 @@ class Session(Connection[Reply]):
                 self._send(b"QUIT\r\n")
                 self._add("C:", "QUIT")
             await self._reply(self.limits.quit_s)
+            await self._wire.reply(self.limits.quit_s)
         except SessionEnded:
             pass
         self.abort()
