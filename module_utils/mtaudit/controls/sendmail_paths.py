@@ -15,10 +15,10 @@ from ..address import LOOPBACK, Address, Network, contains, routed_parts
 from ..control import Site
 from ..listeners import Listener
 from ..readers.sendmail import POP_BEFORE_SMTP, Sendmail
-from ..readers.sendmail_ask import Question, Told
+from ..readers.sendmail_ask import FOREIGN, Question, Told
 from ..readers.sendmail_cf import Map, Rule
 from ..readers.sendmail_model import Table
-from ..readers.sendmail_questions import FOREIGN, ISSUER, Questions
+from ..readers.sendmail_questions import ISSUER, Questions
 from .sendmail_ports import Because, answer
 from .way import Path as Way
 from .way import relaxed, remembered, usual_of

@@ -21,8 +21,9 @@ from .postfix_ports import each_listener, listener, setting
 NEWLINE = "smtpd_forbid_bare_newline"
 EXCLUSIONS = f"{NEWLINE}_exclusions"
 PIPELINING = "smtpd_forbid_unauth_pipelining"
-# Values that keep a bare line feed from ending a message. `note` also logs it (tried on 3.10; 3.7 does not start with it).
+# Values that keep a bare line feed from ending a message. `note` also logs it, from 3.9 on; 3.7 does not start with it (tried).
 _FORBIDDING = ("yes", "normalize", "reject", "note")
+_NOTE_SINCE = (3, 9)
 
 # Exim: the release that first asks for CR LF . CR LF, and the packages of older ones that Debian has corrected (DSA-5597-1).
 _EXIM_FIXED = (4, 97, 1)
@@ -37,7 +38,9 @@ _OPENSMTPD_TRIED = re.compile(r"6\.8|7\.[0-6](?!\d)")
 def no_bare_newline_ends_a_message(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     smtpd, subject = smtp.smtpd, listener(smtp)
     value = smtpd.value(NEWLINE).lower()
-    if smtpd.knows(NEWLINE) and value not in (*_FORBIDDING, "no"):
+    release = tuple(int(number) for number in re.findall(r"\d+", smtpd.postfix.version)[:2])
+    refused = value == "note" and release < _NOTE_SINCE
+    if smtpd.knows(NEWLINE) and (refused or value not in (*_FORBIDDING, "no")):
         yield notapplicable(subject, "smtpd does not start", f"service down, not open: bad parameter value: {NEWLINE} = {value}")
         return
     problem = _newline(smtpd) or _pipelining(smtpd)

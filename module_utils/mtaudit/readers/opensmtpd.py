@@ -177,7 +177,7 @@ class _Files:
         if table.name not in self._keys | self._values:
             return replace(table, problem=_NOT_READ)
         try:
-            if table.backend in ("file", "static"):
+            if table.read_at_start:
                 entries = list(file_entries(self._text(table.path)))
             elif table.backend == "db":
                 entries = self._dump(table.path)
@@ -235,8 +235,7 @@ def _changed_since(runner: Runner, config: Config, started: float) -> str:
     Tables that nothing but mailboxes rests on do not count.
     """
     deciding = _deciding(config)
-    files = [t for t in config.tables.values() if t.backend in ("file", "static") and t.path and t.name in deciding]
-    tables = [table.path for table in files]
+    tables = [table.path for table in config.tables.values() if table.read_at_start and table.name in deciding]
     for path in (*config.files, *tables):
         try:
             found = runner.stat(path)

@@ -37,6 +37,11 @@ class Table:
     memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
+    def read_at_start(self) -> bool:
+        """Whether smtpd has the content of a file in memory, until it is told to read it again (table(5), smtpctl(8))."""
+        return bool(self.path) and self.backend in ("file", "static")
+
+    @property
     def keys(self) -> list[str]:
         """Keys as smtpd keeps them: in lower case, each once. Raises Doubt."""
         if self.problem:

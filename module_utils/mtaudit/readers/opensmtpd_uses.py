@@ -32,7 +32,7 @@ def uses(around: Around, smtpd: OpenSmtpd) -> Uses:
                 role = SECRET
             found.files.append(UsedFile(table.path, role, f"table {name}"))
     found.processes, found.options = ("smtpd",), _FACING
-    found.daemons = list(_daemons(around, files)) if around.daemons else []
+    found.daemons = list(_daemons(around, files, smtpd)) if around.daemons else []
     return found
 
 
@@ -46,11 +46,12 @@ def _certificates(smtpd: OpenSmtpd, texts: str) -> Iterator[Shown]:
                 yield Shown(listener, files.get(name, ""), port.listen.where, doubt, port.listen.hostname)
 
 
-def _daemons(around: Around, files: tuple[str, ...]) -> Iterator[Daemon]:
-    """It has no reload: what it has read, it has read at its start."""
+def _daemons(around: Around, files: tuple[str, ...], smtpd: OpenSmtpd) -> Iterator[Daemon]:
+    """It has no reload: what it has read, it has read at its start. Only single tables can be read again (smtpctl(8))."""
+    tables = {t.path: f"smtpctl update table {t.name}" for t in smtpd.config.tables.values() if t.read_at_start}
     named = {p.pid: p for p in around.processes if p.name == "smtpd"}
     for process in named.values():
         if process.parent not in named and around.command_line(process)[0].startswith("/"):
             program = around.runner.which("smtpd") or ""
             again = "systemctl restart opensmtpd"
-            yield Daemon("OpenSMTPD", process, program, process.started_at, "it started then", files, again)
+            yield Daemon("OpenSMTPD", process, program, process.started_at, "it started then", files, again, tables=tables)

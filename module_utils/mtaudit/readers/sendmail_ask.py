@@ -20,6 +20,7 @@ BOUNDED = ("-OTimeout.resolver.retrans=2s", "-OTimeout.resolver.retry=1")
 # What may stand in a question: nothing that ends a line or starts another word of test mode.
 SAFE = re.compile(r"[\w@%!.:+\-\[\]\"=/,<>*]+")
 MARK = "mtaudit-answer"
+FOREIGN = "mtaudit.invalid"  # a name that cannot exist (RFC 6761, 6.4)
 _RETURNS = re.compile(r"(?P<set>\S+)\s+returns: ?(?P<value>.*)")
 _INPUT = re.compile(r"(?P<set>\S+)\s+input: ?(?P<value>.*)")
 _REFUSED = re.compile(r"\$# *(?:error|discard)\b(?P<rest>.*)")
@@ -86,18 +87,20 @@ class Question:
             "{mail_from}": f"<{self.sender}>",
             "{mail_addr}": self.sender,
             "{mail_host}": f"{domain}." if domain else "",
-            "f": self.sender or "<>",
+            "f": self.sender,
             "s": self.helo,
         }
 
     def commands(self) -> tuple[str, ...]:
-        """What to ask once they are set."""
+        """What to ask once they are set. A domain that is there ends in a dot for the rules (not in the macros): a foreign one,
+        which must not be looked up, is written with it."""
         if self.only:
             return (f"{self.only} {self.recipient}",)
         relay = f"check_relay {self.name or '[' + self.address + ']'} $| {self.address}"
+        dot = "." if self.sender.endswith(f"@{FOREIGN}") else ""
         return (
             *([relay] if self.from_connect else []),
-            f"{'check_mail' if self.whole_mail else 'Local_check_mail'} <{self.sender}>",
+            f"{'check_mail' if self.whole_mail else 'Local_check_mail'} <{self.sender}{dot}>",
             f"check_rcpt <{self.recipient}>",
             f"canonify,parse {self.recipient}",
         )

@@ -10,12 +10,10 @@ from typing import Any
 from ..address import Address, Network, contains, routed_parts
 from .local_users import NOBODY as NO_MAILBOX
 from .postfix_samples import FOREIGN_DOMAINS, LABEL, STRANGERS
-from .sendmail_ask import Question, in_tag
+from .sendmail_ask import FOREIGN, Question, in_tag
 from .sendmail_cf import OFFERS, Map
 from .sendmail_model import Daemon, Entry, Sendmail, is_domain, network_of
 
-# A name that cannot exist (RFC 6761 6.4). The dot at its end keeps Sendmail from looking it up.
-FOREIGN = "mtaudit.invalid"
 NOBODY = "probe"  # a login that owns no sender, called like the foreign ones: a rule may compare the local part alone
 CANDIDATES_LIMIT = 100
 LOCAL_LIMIT = 5

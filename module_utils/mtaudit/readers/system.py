@@ -137,7 +137,7 @@ def _drift(around: Around, _programs: Programs, host: Host) -> None:
             _stat(runner, host, path)
         for daemon in uses.daemons:
             host.images[daemon.process.pid] = _image(runner, host, daemon)
-            for path in daemon.files:
+            for path in (*daemon.files, *daemon.tables):
                 _stat(runner, host, path)
 
 

@@ -56,7 +56,8 @@ class Process:
 @dataclass(frozen=True)
 class Daemon:
     """A running daemon, made from `program`. What it has of `files` is as they were at `loaded_at`, which `tells` explains; not
-    `certain`: perhaps it read them again later."""
+    `certain`: perhaps it read them again later. `tables`: what it reads then, too, and again at a command that leaves no trace;
+    the command for each."""
 
     title: str
     process: Process
@@ -66,6 +67,7 @@ class Daemon:
     files: tuple[str, ...]
     again: str
     certain: bool = True
+    tables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
