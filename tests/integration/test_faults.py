@@ -52,7 +52,8 @@ def judge(outcome: Outcome) -> None:
              if f["status"] not in ("pass", "notapplicable")]
     own = [f for f in outcome.findings if f["control"] == fault.control and f["subject"]["name"] == fault.listener]
     # What the configuration alone leaves open, the probe may prove.
-    probed = [f for f in outcome.findings if f.get("methods", {}).get("probe") in ("proven_open", "fail")]
+    probed = [f for f in outcome.findings if f.get("methods", {}).get("probe") in ("proven_open", "fail")
+              or f["status"] == "fail" and f.get("methods", {}).get("probe") == "accepts"]  # fmt: skip
     proven = fault.verdict == "unknown" and any(f in own for f in probed)
     seen = {(f["control"], f["subject"]["name"]) for f in probed if fault.verdict == "unknown" and f not in own
             and f["methods"].get("config") == "unknown"}  # fmt: skip
