@@ -58,8 +58,8 @@ def _doubts(daemon: Daemon, host: Host) -> Iterator[str]:
     for path, command in daemon.tables.items():
         if _changed_at(path, host) > daemon.loaded_at + _TOLERANCE_S:
             has = f"{daemon.title} has it as of {_clock(daemon.loaded_at)}"
-            yield (f"{path} changed at {_clock(_changed_at(path, host))}; {has}, unless it was told since to read it again, which "
-                   f"leaves no trace. To put it into force: {command}")
+            yield (f"{path} changed at {_clock(_changed_at(path, host))}; {has}, unless it was told since to read it again, "
+                   f"which leaves no trace. To put it into force: {command}")
     image = host.images.get(daemon.process.pid)
     if image and image.newer:
         yield f"{image.newer[0]} is newer than {daemon.title}, which may have the old one; it was not to be seen: {image.problem}"
