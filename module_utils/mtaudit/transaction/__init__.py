@@ -1,0 +1,1 @@
+"""Change a host so that it can be taken back: snapshots."""

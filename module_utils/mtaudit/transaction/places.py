@@ -1,0 +1,247 @@
+"""What a path holds, how it is copied away, and how it is put back: to the byte, with owner, mode, times and attributes."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Optional
+
+from ..text import printable
+
+# Files of this prefix are ours, left by a run that was killed. The dot keeps them out of every `conf.d/*`.
+TEMPORARY = ".mtaudit-"
+_CHUNK_BYTES = 1024 * 1024
+_ATTEMPTS = 3
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+
+
+class SnapshotError(Exception):
+    """Something could not be kept or put back. The text says what was being done, with what, why it failed, and what to do."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a path holds. `kind`: file, directory, link or absent. `mtime_ns` is in nanoseconds since the epoch and counts for
+    files alone; `target` is a link's. `attributes` are extended ones, name and base64: SELinux labels, access control lists."""
+
+    path: str
+    kind: str
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    mtime_ns: int = 0
+    size_bytes: int = 0
+    sha256: str = ""
+    target: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    def differences(self, other: Place) -> list[str]:
+        """In which respects another one at the same path is not the same, as words for people. The time alone is no difference:
+        a service may write the same bytes again at each start, as exim4.service does."""
+        if self.kind != other.kind:
+            return ["missing" if other.kind == "absent" else "new" if self.kind == "absent" else f"a {other.kind}"]
+        compared = {"content": (self.sha256, other.sha256), "target": (self.target, other.target),
+                    "owner": ((self.uid, self.gid), (other.uid, other.gid)), "mode": (self.mode, other.mode),
+                    "attributes": (self.attributes, other.attributes)}  # fmt: skip
+        return [word for word, (mine, its) in compared.items() if mine != its]
+
+
+def look(path: str) -> Place:
+    """What is at the path now. Raises SnapshotError."""
+    return _taken(path, None)
+
+
+def copy_away(path: str, contents: Path) -> Place:
+    """What is at the path; a file's bytes are kept below `contents`, under their SHA-256. Raises SnapshotError."""
+    return _taken(path, contents)
+
+
+def _taken(path: str, contents: Optional[Path]) -> Place:
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Place(path, "absent")
+    except (OSError, ValueError) as exc:
+        raise SnapshotError(f"Could not look at {printable(path)}: {why(exc)}") from exc
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+    if kind is None:
+        raise SnapshotError(f"Could not keep {path}: it is neither a file nor a directory nor a link; leave it out")
+    try:
+        if kind == "file":
+            return _file(path, contents)
+        target = os.readlink(path) if kind == "link" else ""
+        mode = 0 if kind == "link" else stat.S_IMODE(found.st_mode)
+        attributes = _attributes(path)
+    except OSError as exc:
+        raise SnapshotError(f"Could not read {path}: {why(exc)}") from exc
+    return Place(path, kind, mode, found.st_uid, found.st_gid, target=target, attributes=attributes)
+
+
+def _file(path: str, contents: Optional[Path]) -> Place:
+    for _ in range(_ATTEMPTS):
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            before = os.fstat(handle)
+            if contents is None:
+                digest, size = _digest(file)
+            else:
+                digest, size = _copied(file, contents)
+            after, attributes = os.fstat(handle), _attributes(path)
+        marks = [(s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in (before, after, os.lstat(path))]
+        if len(set(marks)) == 1 and size == after.st_size:
+            return Place(path, "file", stat.S_IMODE(after.st_mode), after.st_uid, after.st_gid, after.st_mtime_ns, size, digest,
+                         attributes=attributes)  # fmt: skip
+    raise SnapshotError(f"Could not keep {path}: it was being written each of {_ATTEMPTS} times; try again when it is at rest")
+
+
+def _digest(file: BinaryIO) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def _copied(file: BinaryIO, contents: Path) -> tuple[str, int]:
+    temporary = contents / f"{TEMPORARY}{os.getpid()}"
+    digest, size = hashlib.sha256(), 0
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as kept:
+        for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
+            digest.update(chunk)
+            size += len(chunk)
+            kept.write(chunk)
+        kept.flush()
+        os.fsync(kept.fileno())
+    os.replace(temporary, contents / digest.hexdigest())
+    return digest.hexdigest(), size
+
+
+def _attributes(path: str) -> tuple[tuple[str, str], ...]:
+    try:
+        names = sorted(os.listxattr(path, follow_symlinks=False))
+        values = [os.getxattr(path, name, follow_symlinks=False) for name in names]
+    except OSError as exc:
+        if exc.errno in (errno.ENOTSUP, errno.ENODATA):
+            return ()
+        raise
+    return tuple((name, base64.b64encode(value).decode()) for name, value in zip(names, values))
+
+
+def put_back(place: Place, contents: Path) -> None:
+    """Make the path hold that again; a file that has the bytes keeps them. At every moment it holds the one or the other.
+
+    Raises SnapshotError."""
+    now = look(place.path)
+    try:
+        if place.kind == "absent":
+            _remove(now)
+        elif place.kind == "directory":
+            _directory(place, now)
+        elif place.kind == "link":
+            _link(place, now)
+        else:
+            _whole_file(place, now, contents)
+    except OSError as exc:
+        raise SnapshotError(f"Could not put back {place.path}: {why(exc)}{_advice(exc)}") from exc
+
+
+def _remove(now: Place) -> None:
+    if now.kind == "directory":
+        os.rmdir(now.path)
+    else:
+        os.unlink(now.path)
+    _sync_directory(now.path)
+
+
+def _directory(place: Place, now: Place) -> None:
+    if now.kind != "directory":
+        if now.kind != "absent":
+            _remove(now)
+        os.mkdir(place.path, 0o700)
+    _dress(place, place.path)
+    _sync_directory(place.path)
+
+
+def _link(place: Place, now: Place) -> None:
+    if now.kind == "directory":
+        _remove(now)
+    temporary = _beside(place.path)
+    os.symlink(place.target, temporary)
+    _dress(place, temporary)
+    _into_place(temporary, place.path)
+
+
+def _whole_file(place: Place, now: Place, contents: Path) -> None:
+    if now.kind == "directory":
+        _remove(now)
+    temporary = _beside(place.path)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file, open(contents / place.sha256, "rb") as kept:
+            for chunk in iter(lambda: kept.read(_CHUNK_BYTES), b""):
+                file.write(chunk)
+            file.flush()
+            _dress(place, temporary)
+            os.fsync(file.fileno())
+        _into_place(temporary, place.path)
+    except BaseException:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def _beside(path: str) -> str:
+    """In the same directory, so that a rename puts it in place at once."""
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f"{TEMPORARY}{name[:200]}")
+    if os.path.lexists(temporary):
+        os.unlink(temporary)  # of a run that was killed
+    return temporary
+
+
+def _into_place(temporary: str, path: str) -> None:
+    os.replace(temporary, path)
+    _sync_directory(path)
+
+
+def _dress(place: Place, path: str) -> None:
+    """Owner first: it takes set-user-id bits and capabilities away (chown(2))."""
+    os.chown(path, place.uid, place.gid, follow_symlinks=False)
+    if place.kind != "link":
+        os.chmod(path, place.mode)
+    wanted = {name: base64.b64decode(value) for name, value in place.attributes}
+    for name, _ in _attributes(path):
+        if name not in wanted and name != "security.selinux":  # a label is never taken away, only changed
+            os.removexattr(path, name, follow_symlinks=False)
+    for name, value in wanted.items():
+        os.setxattr(path, name, value, follow_symlinks=False)
+    if place.kind == "file":
+        os.utime(path, ns=(place.mtime_ns, place.mtime_ns), follow_symlinks=False)
+
+
+def _sync_directory(path: str) -> None:
+    handle = os.open(os.path.dirname(path) or "/", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def why(exc: Exception) -> str:
+    return getattr(exc, "strerror", None) or str(exc)
+
+
+def _advice(exc: OSError) -> str:
+    advice = {
+        errno.ENOSPC: "make room on that file system",
+        errno.EROFS: "the file system is mounted read-only",
+        errno.EPERM: "perhaps it has the attribute `immutable`: look with lsattr, take it away with chattr -i",
+        errno.EBUSY: "it is a mount point of its own: write it by hand",
+        errno.ENOTEMPTY: "it has files that the snapshot does not know",
+    }  # fmt: skip
+    return f" ({advice[exc.errno]})" if exc.errno in advice else ""

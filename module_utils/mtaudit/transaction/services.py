@@ -1,0 +1,90 @@
+"""The services that use what is changed: how they are, and how they are made to be so again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..runner import ReadError, Runner
+from ..text import printable
+from .places import SnapshotError
+
+_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]+")
+_TIMEOUT_S = 120.0
+# Of unit files: what `systemctl enable` and its like can set (systemctl(1), is-enabled).
+_SETTABLE = {"enabled": "enable", "disabled": "disable", "masked": "mask"}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A systemd unit as it was. `on_change`: what puts changed files into force there, `reload` or `restart`."""
+
+    name: str
+    active: bool
+    enabled: str = ""
+    on_change: str = "restart"
+
+
+def seen(runner: Runner, wanted: Sequence[tuple[str, str]]) -> list[Service]:
+    """How the units (name, on_change) are now. Raises SnapshotError for one that does not exist, or without systemd."""
+    if not wanted:
+        return []
+    for name, _ in wanted:
+        if not _NAME.fullmatch(name):
+            raise SnapshotError(f"Could not look at the service {printable(name)!r}: that is no name of a systemd unit")
+    argv = ["systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState", "--", *(name for name, _ in wanted)]
+    try:
+        done = runner.run(argv)
+    except ReadError as exc:
+        raise SnapshotError(f"Could not look at the services: {exc}") from exc
+    texts = done.stdout.strip().split("\n\n")
+    blocks = [dict(line.partition("=")[::2] for line in text.splitlines()) for text in texts]
+    if done.returncode or len(blocks) != len(wanted):
+        raise SnapshotError(f"Could not look at the services: systemctl said {printable(done.stderr.strip() or done.stdout)}")
+    found = []
+    for (name, on_change), block in zip(wanted, blocks):
+        if block.get("LoadState") == "not-found":
+            raise SnapshotError(f"Could not look at the service {name}: this host has none of that name")
+        active = block.get("ActiveState") in ("active", "reloading", "activating")
+        found.append(Service(name, active, block.get("UnitFileState", ""), on_change))
+    return found
+
+
+def again(runner: Runner, services: Sequence[Service], files_changed: bool) -> list[str]:
+    """Make each service what it was, with the files as they are now; return what went wrong. One that was down stays down."""
+    problems = []
+    for service in services:
+        try:
+            now = seen(runner, [(service.name, service.on_change)])[0]
+            if now.enabled != service.enabled and service.enabled in _SETTABLE:
+                if now.enabled == "masked":
+                    _do(runner, "unmask", service.name)
+                _do(runner, _SETTABLE[service.enabled], service.name)
+            if service.active and (files_changed or not now.active):
+                _do(runner, "restart" if service.on_change == "restart" or not now.active else "reload", service.name)
+            elif not service.active and now.active:
+                _do(runner, "stop", service.name)
+            if seen(runner, [(service.name, service.on_change)])[0].active != service.active:
+                problems.append(f"{service.name} should be {'up' if service.active else 'down'} and is not; "
+                                f"look at: systemctl status {service.name}")
+        except SnapshotError as exc:
+            problems.append(str(exc))
+    return problems
+
+
+def _do(runner: Runner, verb: str, name: str) -> None:
+    # Many starts within seconds are refused from then on (StartLimitBurst, systemd.unit(5)): ours are meant.
+    if verb in ("restart", "reload"):
+        _run(runner, "reset-failed", name)
+    problem = _run(runner, verb, name)
+    if problem:
+        raise SnapshotError(f"Could not {verb} {name}: {problem}")
+
+
+def _run(runner: Runner, verb: str, name: str) -> str:
+    try:
+        done = runner.run(["systemctl", "--quiet", verb, "--", name], timeout_s=_TIMEOUT_S)
+    except ReadError as exc:
+        return str(exc)
+    return printable(done.stderr.strip()) or f"exit status {done.returncode}" if done.returncode else ""

@@ -1,0 +1,161 @@
+"""What people and playbooks do with snapshots: take, list, compare, put back, remove. Plain data in and out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from ..runner import Runner
+from ..text import decode
+from .places import Place, SnapshotError
+from .services import again, seen
+from .snapshot import Difference, Snapshot, differences, load, prune, restore
+from .snapshot import take as take_snapshot
+from .store import Store
+
+LATEST = "latest"
+_SHOWN_BYTES = 256 * 1024
+
+
+def take(
+    store: Store,
+    runner: Runner,
+    paths: Sequence[str],
+    services: Sequence[tuple[str, str]],
+    reason: str,
+    keep: int,
+    keep_days: float,
+    check: bool = False,
+) -> dict[str, Any]:
+    """Take one, and remove those that are old: `keep` is how many stay at least. Raises SnapshotError."""
+    if not paths:
+        raise SnapshotError("Could not take a snapshot: no paths are given")
+    units = seen(runner, services)
+    if check:
+        return {"changed": True, "snapshot": {}, "removed": [], "left_out": []}
+    with store.alone():
+        taken = take_snapshot(store, paths, reason, units)
+        removed = prune(store, keep, keep_days, but=[taken.name])
+    return {"changed": True, "snapshot": _about(taken), "removed": removed, "left_out": list(taken.left_out)}
+
+
+def compare(store: Store, name: str) -> dict[str, Any]:
+    """What is not as it was. Raises SnapshotError."""
+    snapshot = load(store, _named(store, name))
+    return {"changed": False, "snapshot": _about(snapshot), "differences": [_told(d) for d in differences(snapshot)]}
+
+
+def put_back(store: Store, runner: Runner, name: str, check: bool = False) -> dict[str, Any]:
+    """Go back, and make the services what they were. `problems` says what could not be done. A host that never took a snapshot
+    has nothing to go back to: of a whole fleet that stops nobody. Raises SnapshotError.
+    """
+    if name == LATEST and not store.names():
+        return {"changed": False, "snapshot": {}, "differences": [], "msg": f"There is no snapshot in {store.snapshots}"}
+    if check:
+        return _as_it_was(load(store, _named(store, name)), runner)
+    with store.alone():
+        snapshot = load(store, _named(store, name))
+        result = _as_it_was(snapshot, runner)
+        if not result["changed"]:
+            return result
+        changed = differences(snapshot)
+        if changed:
+            paths = list(dict.fromkeys([*(d.was.path for d in changed), *snapshot.whole]))
+            units = seen(runner, [(s.name, s.on_change) for s in snapshot.services])
+            result["before"] = take_snapshot(store, paths, f"before going back to {snapshot.name}", units, snapshot.name).name
+        problems = restore(snapshot, changed)
+        result["problems"] = [*problems, *again(runner, snapshot.services, bool(changed))]
+    return result
+
+
+def _as_it_was(snapshot: Snapshot, runner: Runner) -> dict[str, Any]:
+    """What going back will change."""
+    changed = differences(snapshot)
+    now = seen(runner, [(s.name, s.on_change) for s in snapshot.services])
+    units = [s.name for s, n in zip(snapshot.services, now) if (s.active, s.enabled) != (n.active, n.enabled)]
+    shown = [_diff(difference, snapshot) for difference in changed]
+    shown += [{"before_header": name, "after_header": name, "before": f"{_state(n)}\n", "after": f"{_state(s)}\n"}
+              for name in units for s, n in zip(snapshot.services, now) if s.name == name]  # fmt: skip
+    differ = [_told(difference) for difference in changed]
+    return {"changed": bool(changed or units), "snapshot": _about(snapshot), "differences": differ, "diff": shown}
+
+
+def remove(store: Store, name: str, check: bool = False) -> dict[str, Any]:
+    """Raises SnapshotError."""
+    if name == LATEST:
+        raise SnapshotError("Could not remove a snapshot: give its name")
+    about = load(store, name)
+    if not check:
+        with store.alone():
+            store.remove(name)
+    return {"changed": True, "snapshot": _about(about), "removed": [name]}
+
+
+def every(store: Store) -> dict[str, Any]:
+    """All of them, the newest first. Raises SnapshotError."""
+    found = []
+    for name in store.names():
+        try:
+            found.append(_about(load(store, name)))
+        except SnapshotError as exc:
+            found.append({"name": name, "problem": str(exc)})
+    return {"changed": False, "snapshots": found}
+
+
+def _named(store: Store, name: str) -> str:
+    """The latest is the newest that was not taken by going back: to do that twice changes nothing."""
+    if name != LATEST:
+        return name
+    for known in store.names():
+        if not load(store, known).before:
+            return known
+    raise SnapshotError(f"There is no snapshot in {store.snapshots}")
+
+
+def _about(snapshot: Snapshot) -> dict[str, Any]:
+    taken_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(snapshot.taken_at))
+    return {"name": snapshot.name, "taken_at": taken_at, "reason": snapshot.reason, "files": len(snapshot.places),
+            "size_bytes": snapshot.size_bytes}  # fmt: skip
+
+
+def _told(difference: Difference) -> dict[str, Any]:
+    return {"path": difference.was.path, "differs": list(difference.words)}
+
+
+def _state(service: Any) -> str:
+    return f"{'up' if service.active else 'down'}, {service.enabled or 'no unit file'}"
+
+
+def _diff(difference: Difference, snapshot: Snapshot) -> dict[str, str]:
+    """As Ansible shows it: what is there, and what will be there."""
+    was, now = difference.was, difference.now
+    kept = str(snapshot.contents / was.sha256)
+    hidden = any(place.kind == "file" and not place.mode & 0o004 for place in (was, now))
+    return {
+        "before_header": was.path,
+        "after_header": was.path,
+        "before": _shown(now, now.path, hidden),
+        "after": _shown(was, kept, hidden),
+    }
+
+
+def _shown(place: Place, path: str, hidden: bool) -> str:
+    """Its text, below a line on the rest."""
+    if place.kind == "absent":
+        return ""
+    about = f"{place.kind} {place.mode:04o} {place.uid}:{place.gid}" + (f" -> {place.target}" if place.kind == "link" else "")
+    if place.kind != "file":
+        return f"({about})\n"
+    digest = f"(content not shown, SHA-256 {place.sha256[:16]})\n"
+    text = None if hidden or place.size_bytes > _SHOWN_BYTES else _text(path)
+    return f"({about})\n{digest if text is None else text}"
+
+
+def _text(path: str) -> Optional[str]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError:
+        return None  # a damaged snapshot: nothing will be put back from it
+    return None if b"\0" in data else decode(data)
