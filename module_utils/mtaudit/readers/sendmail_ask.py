@@ -40,7 +40,7 @@ class Question:
     """A session up to its recipient. `name` is the client's verified name; `login` one that was accepted with `mechanism`;
     `issuer` and `subject` are those of a certificate that was verified. `whole_mail`: ask check_mail, which looks up the
     sender's domain, instead of the site's own part of it; `from_connect`: ask check_relay first, which blocklists are part of;
-    `only`: ask this one rule set, about `recipient`."""
+    `delayed`: check_rcpt asks the other two itself (FEATURE(delay_checks)); `only`: ask this one rule set, about `recipient`."""
 
     address: str
     recipient: str
@@ -57,6 +57,7 @@ class Question:
     flags: str = ""
     whole_mail: bool = False
     from_connect: bool = False
+    delayed: bool = False
     only: str = ""
 
     @property
@@ -96,13 +97,15 @@ class Question:
         which must not be looked up, is written with it."""
         if self.only:
             return (f"{self.only} {self.recipient}",)
+        asked = [f"check_rcpt <{self.recipient}>", f"canonify,parse {self.recipient}"]
+        if self.delayed:
+            return tuple(asked)
         relay = f"check_relay {self.name or '[' + self.address + ']'} $| {self.address}"
         dot = "." if self.sender.endswith(f"@{FOREIGN}") else ""
         return (
             *([relay] if self.from_connect else []),
             f"{'check_mail' if self.whole_mail else 'Local_check_mail'} <{self.sender}{dot}>",
-            f"check_rcpt <{self.recipient}>",
-            f"canonify,parse {self.recipient}",
+            *asked,
         )
 
 

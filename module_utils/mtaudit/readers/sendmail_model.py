@@ -164,6 +164,11 @@ class Sendmail:
         return any(_BY_DAEMON.search(f"{rule.left} {rule.right}") for rule in rules)
 
     @property
+    def delays_checks(self) -> bool:
+        """Whether nothing is asked before RCPT, and of people who have logged in nothing of it at all (FEATURE(delay_checks))."""
+        return "check_rcpt" in self.cf.rules and "check_mail" not in self.cf.rules
+
+    @property
     def mechanisms(self) -> tuple[str, ...]:
         """The mechanisms whose logins relay (class TrustAuthMech)."""
         return self.classes.get("{TrustAuthMech}", ())

@@ -25,9 +25,9 @@ class Questions:
 
     def __init__(self, sendmail: Sendmail, daemon: Daemon) -> None:
         self._sendmail = sendmail
-        self.daemon: dict[str, Any] = {}
+        self.daemon: dict[str, Any] = {"delayed": sendmail.delays_checks}
         if sendmail.by_daemon:
-            self.daemon = {"daemon": daemon.name, "port": daemon.port, "flags": daemon.flags}
+            self.daemon.update(daemon=daemon.name, port=daemon.port, flags=daemon.flags)
 
     def all(self) -> Iterator[Question]:
         """Every question that a control on relaying may want the answer of."""

@@ -120,7 +120,7 @@ def _ask_all(
         stopped = f"the budget of {budget.limit} processes for simulations is used up"
     if stopped:
         return [], stopped
-    asked = {pair: _question(*pair, daemon) for pair in pairs}
+    asked = {pair: _question(*pair, daemon, sendmail.delays_checks) for pair in pairs}
     usable = list(dict.fromkeys(question for question in asked.values() if question.usable))
     try:
         output = _run(_command(sendmail), script(usable), min(time.monotonic() + TIMEOUT_S, deadline))
@@ -134,10 +134,11 @@ def _ask_all(
     return found, f"sendmail -bt {'ended before it had answered everything' if written else 'cannot be asked for every address'}"
 
 
-def _question(client: Client, envelope: Envelope, daemon: Daemon) -> Question:
+def _question(client: Client, envelope: Envelope, daemon: Daemon, delayed: bool) -> Question:
     return Question(
         address=in_tag(client.address), recipient=envelope.recipient, sender=envelope.sender, name="", helo=envelope.helo,
         daemon=daemon.name, port=daemon.port, flags=daemon.flags, whole_mail=True, from_connect=True,
+        delayed=delayed,
     )  # fmt: skip
 
 
