@@ -21,6 +21,7 @@ _VERSION = 1
 _LINKS_LIMIT = 40  # as the kernel's: path_resolution(7)
 _PLACES_LIMIT = 20_000
 _DAY_S = 86_400
+KEEP, KEEP_DAYS = 10, 90.0
 _SPARE_BYTES = 16 * 1024 * 1024
 
 
@@ -147,7 +148,7 @@ def restore(snapshot: Snapshot, wanted: Optional[Sequence[Difference]] = None) -
     return problems
 
 
-def prune(store: Store, keep: int, keep_days: float, but: Iterable[str] = ()) -> list[str]:
+def prune(store: Store, keep: int = KEEP, keep_days: float = KEEP_DAYS, but: Iterable[str] = ()) -> list[str]:
     """Remove the snapshots that are neither among the `keep` newest nor younger than `keep_days`; return their names."""
     spared, limit = set(but), time.time() - keep_days * _DAY_S
     removed = []
@@ -166,7 +167,7 @@ def _every(paths: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     for path in paths:
         if not os.path.isabs(path) or os.path.normpath(path) != path:
             raise SnapshotError(f"Could not keep {path!r}: give an absolute path, without `..` and without a slash at its end")
-        for step in _followed(path):
+        for step in followed(path):
             found[step] = None
             if os.path.isdir(step) and not os.path.islink(step):
                 whole.append(step)
@@ -176,13 +177,14 @@ def _every(paths: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     return sorted(found), list(dict.fromkeys(whole)), left_out
 
 
-def _followed(path: str) -> list[str]:
+def followed(path: str) -> list[str]:
     """The path, and where the links lead that stand at it."""
     steps = [path]
     while os.path.islink(steps[-1]):
         if len(steps) > _LINKS_LIMIT:
             raise SnapshotError(f"Could not keep {path}: its links lead in a circle")
-        steps.append(os.path.normpath(os.path.join(os.path.dirname(steps[-1]), os.readlink(steps[-1]))))
+        leads_to = os.path.join(os.path.realpath(os.path.dirname(steps[-1])), os.readlink(steps[-1]))
+        steps.append(os.path.join(os.path.realpath(os.path.dirname(leads_to)), os.path.basename(leads_to)))
     return steps
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ..runner import Runner
-from ..text import decode
-from .places import Place, SnapshotError
+from .diff import diff
+from .journal import unfinished
+from .places import SnapshotError
 from .services import again, seen
 from .snapshot import Difference, Snapshot, differences, load, prune, restore
 from .snapshot import take as take_snapshot
 from .store import Store
 
 LATEST = "latest"
-_SHOWN_BYTES = 256 * 1024
 
 
 def take(
@@ -36,7 +36,7 @@ def take(
         return {"changed": True, "snapshot": {}, "removed": [], "left_out": []}
     with store.alone():
         taken = take_snapshot(store, paths, reason, units)
-        removed = prune(store, keep, keep_days, but=[taken.name])
+        removed = prune(store, keep, keep_days, but=[transaction.snapshot for transaction in unfinished(store)])
     return {"changed": True, "snapshot": _about(taken), "removed": removed, "left_out": list(taken.left_out)}
 
 
@@ -74,7 +74,7 @@ def _as_it_was(snapshot: Snapshot, runner: Runner) -> dict[str, Any]:
     changed = differences(snapshot)
     now = seen(runner, [(s.name, s.on_change) for s in snapshot.services])
     units = [s.name for s, n in zip(snapshot.services, now) if (s.active, s.enabled) != (n.active, n.enabled)]
-    shown = [_diff(difference, snapshot) for difference in changed]
+    shown = [diff(d.now, d.now.path, d.was, str(snapshot.contents / d.was.sha256)) for d in changed]
     shown += [{"before_header": name, "after_header": name, "before": f"{_state(n)}\n", "after": f"{_state(s)}\n"}
               for name in units for s, n in zip(snapshot.services, now) if s.name == name]  # fmt: skip
     differ = [_told(difference) for difference in changed]
@@ -125,37 +125,3 @@ def _told(difference: Difference) -> dict[str, Any]:
 
 def _state(service: Any) -> str:
     return f"{'up' if service.active else 'down'}, {service.enabled or 'no unit file'}"
-
-
-def _diff(difference: Difference, snapshot: Snapshot) -> dict[str, str]:
-    """As Ansible shows it: what is there, and what will be there."""
-    was, now = difference.was, difference.now
-    kept = str(snapshot.contents / was.sha256)
-    hidden = any(place.kind == "file" and not place.mode & 0o004 for place in (was, now))
-    return {
-        "before_header": was.path,
-        "after_header": was.path,
-        "before": _shown(now, now.path, hidden),
-        "after": _shown(was, kept, hidden),
-    }
-
-
-def _shown(place: Place, path: str, hidden: bool) -> str:
-    """Its text, below a line on the rest."""
-    if place.kind == "absent":
-        return ""
-    about = f"{place.kind} {place.mode:04o} {place.uid}:{place.gid}" + (f" -> {place.target}" if place.kind == "link" else "")
-    if place.kind != "file":
-        return f"({about})\n"
-    digest = f"(content not shown, SHA-256 {place.sha256[:16]})\n"
-    text = None if hidden or place.size_bytes > _SHOWN_BYTES else _text(path)
-    return f"({about})\n{digest if text is None else text}"
-
-
-def _text(path: str) -> Optional[str]:
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError:
-        return None  # a damaged snapshot: nothing will be put back from it
-    return None if b"\0" in data else decode(data)

@@ -27,13 +27,15 @@ class Store:
     def __init__(self, path: str = DIRECTORY) -> None:
         self.path = Path(path)
         self.snapshots = self.path / "snapshots"
+        self.transactions = self.path / "transactions"
 
     def ready(self) -> None:
         """Make it, or find that it is safe to use. Raises SnapshotError."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.snapshots.mkdir(mode=0o700, exist_ok=True)
-            for directory in (self.path, self.snapshots):
+            self.transactions.mkdir(mode=0o700, exist_ok=True)
+            for directory in (self.path, self.snapshots, self.transactions):
                 found = os.lstat(directory)
                 if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
                     who = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
@@ -73,11 +75,15 @@ class Store:
         return sorted(found, reverse=True)
 
     def remove(self, name: str) -> None:
-        """Raises SnapshotError. The manifest goes first: what is half removed is no snapshot."""
+        """A snapshot, and the transaction that it was taken for. Raises SnapshotError. The manifest goes first: what is half
+        removed is no snapshot."""
         directory = self.snapshots / name
         try:
             (directory / "manifest.json").unlink()
             shutil.rmtree(directory)
+            if (self.transactions / name).exists():
+                (self.transactions / name / "state.json").unlink(missing_ok=True)
+                shutil.rmtree(self.transactions / name)
         except OSError as exc:
             raise SnapshotError(f"Could not remove {directory}: {why(exc)}") from exc
 

@@ -1,0 +1,88 @@
+"""Take a change back by the host itself, when nobody confirms it in time: the controller is gone, or the change cut it off.
+
+A timer of systemd, kept on the disk, so that it outlives the controller's connection and a reboot. It starts a program that is
+kept beside the transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..runner import ReadError, Runner
+from ..text import printable
+from .places import SnapshotError, why
+from .store import Store
+
+UNITS = Path("/etc/systemd/system")
+NAME = "mtaudit-guard"
+PROGRAM = "guard.pyz"
+# `Restart`: when another run holds the lock, or a file could not be put back.
+_SERVICE = """\
+[Unit]
+Description=Take back a change of this mail server that nobody confirmed (mtaudit)
+
+[Service]
+Type=oneshot
+ExecStart={python} -I -B {program} {store} {name}
+Restart=on-failure
+RestartSec=15
+"""
+_TIMER = """\
+[Unit]
+Description=Wait for the confirmation of a change of this mail server (mtaudit)
+
+[Timer]
+OnCalendar={when} UTC
+Persistent=true
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def arm(store: Store, runner: Runner, name: str, until: float, write_program: Callable[[Path], None]) -> None:
+    """Let the host take this transaction back at that time, by a program that is written first. Raises SnapshotError."""
+    program = store.transactions / name / PROGRAM
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(until))
+    try:
+        write_program(program)
+        UNITS.mkdir(parents=True, exist_ok=True)
+        service = _SERVICE.format(python=os.path.realpath(sys.executable), program=program, store=store.path, name=name)
+        (UNITS / f"{NAME}.service").write_text(service, encoding="utf-8")
+        (UNITS / f"{NAME}.timer").write_text(_TIMER.format(when=when), encoding="utf-8")
+    except OSError as exc:
+        raise SnapshotError(f"Could not arm the guard: {why(exc)}; without one: guard_after_s 0") from exc
+    _systemctl(runner, ["daemon-reload"])
+    _systemctl(runner, ["enable", "--now", f"{NAME}.timer"])
+
+
+def disarm(runner: Runner) -> str:
+    """What went wrong; empty when it is gone. One that stays finds, when its time comes, nothing to do, and goes."""
+    units = [UNITS / f"{NAME}.{kind}" for kind in ("timer", "service")]
+    if not any(unit.exists() for unit in units):
+        return ""
+    try:
+        _systemctl(runner, ["disable", "--now", f"{NAME}.timer"])
+        for unit in units:
+            unit.unlink(missing_ok=True)
+        _systemctl(runner, ["daemon-reload"])
+    except SnapshotError as exc:
+        return str(exc)
+    except OSError as exc:
+        return f"Could not remove the guard's units in {UNITS}: {why(exc)}"
+    return ""
+
+
+def _systemctl(runner: Runner, words: Sequence[str]) -> None:
+    try:
+        done = runner.run(["systemctl", "--quiet", *words])
+    except ReadError as exc:
+        raise SnapshotError(f"Could not set the guard: {exc}; without one: guard_after_s 0") from exc
+    if done.returncode:
+        said = printable(done.stderr.strip()) or f"exit status {done.returncode}"
+        raise SnapshotError(f"Could not set the guard: systemctl {' '.join(words)}: {said}; without one: guard_after_s 0")
