@@ -108,6 +108,19 @@ def test_the_host_takes_it_back_when_nobody_confirms(copy: Copy, state: str) -> 
     assert "mtaudit-guard" not in copy.shell("sleep 2; systemctl list-timers --all --no-pager; ls /etc/systemd/system")
 
 
+def test_a_host_that_is_started_anew_takes_it_back(copy: Copy, state: str) -> None:
+    about = copy.lab.host(copy.name)
+    module(copy, closing(copy, guard_after_s=15))
+    copy.lab.podman.run("stop", "-t", "5", copy.lab.hosts.container_name(copy.name))
+    time.sleep(15)  # its time passes while the host is down
+    copy.lab.hosts.start(about)
+    tells = "journalctl --no-pager -b -t mtaudit | grep -q 'took back'"
+    copy.shell(f"for i in $(seq 60); do {tells} && exit 0; sleep 1; done; exit 1")
+    copy.shell("for i in $(seq 60); do ls /etc/systemd/system/mtaudit* 2>&- || exit 0; sleep 1; done; exit 1")
+    assert copy.shell(FILES) == state and opens(copy)
+    assert copy.shell("ls /var/lib/systemd/timers | grep -c mtaudit || true") == "0\n"
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [("smtpd_relay_restrictions = permit_mynetworks", "The check 'sh -c"),

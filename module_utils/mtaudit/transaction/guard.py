@@ -19,6 +19,7 @@ from .store import Store
 
 UNITS = Path("/etc/systemd/system")
 NAME = "mtaudit-guard"
+STAMP = Path(f"/var/lib/systemd/timers/stamp-{NAME}.timer")  # of `Persistent`: systemd.timer(5)
 PROGRAM = "guard.pyz"
 # `Restart`: when another run holds the lock, or a file could not be put back.
 _SERVICE = """\
@@ -68,7 +69,7 @@ def disarm(runner: Runner) -> str:
         return ""
     try:
         _systemctl(runner, ["disable", "--now", f"{NAME}.timer"])
-        for unit in units:
+        for unit in (*units, STAMP):
             unit.unlink(missing_ok=True)
         _systemctl(runner, ["daemon-reload"])
     except SnapshotError as exc:
