@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.mtaudit.config.files import NewFile
 from ansible.module_utils.mtaudit.runner import Completed, ToolMissing
 from ansible.module_utils.mtaudit.transaction import guard, journal, journal_actions, places
-from ansible.module_utils.mtaudit.transaction.journal import NewFile, TakenBack
+from ansible.module_utils.mtaudit.transaction.journal import TakenBack
 from ansible.module_utils.mtaudit.transaction.packed import write_program
 from ansible.module_utils.mtaudit.transaction.places import SnapshotError
 from ansible.module_utils.mtaudit.transaction.snapshot import load

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
+from ..config.files import NewFile
 from ..runner import ReadError, Runner
 from ..text import printable
 from .guard import arm, disarm
@@ -29,20 +30,6 @@ from .store import Store, read_sealed, write_sealed
 
 FINISHED = ("committed", "taken_back")
 _CHECK_TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True)
-class NewFile:
-    """What a path is to hold: `content`, or nothing where that is None. Owner and mode stay as they are where they are None;
-    a new file belongs to root with mode 0644. `planned_on` is the SHA-256 of what the change was made from, empty for nothing;
-    None: whatever is there."""
-
-    path: str
-    content: Optional[bytes]
-    mode: Optional[int] = None
-    uid: Optional[int] = None
-    gid: Optional[int] = None
-    planned_on: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import time
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from ..config.files import NewFile
 from ..runner import Runner
 from .diff import diff
-from .journal import FINISHED, NewFile, TakenBack, Transaction, commit, pending, read, take_back, unfinished
+from .journal import FINISHED, TakenBack, Transaction, commit, pending, read, take_back, unfinished
 from .journal import begin as begin_transaction
 from .packed import write_program
 from .places import SnapshotError, why

@@ -51,6 +51,16 @@ def seen(runner: Runner, wanted: Sequence[tuple[str, str]]) -> list[Service]:
     return found
 
 
+def running(runner: Runner, names: Sequence[str]) -> str:
+    """The first of these units that is up; empty when none is, or there is no systemd."""
+    try:
+        done = runner.run(["systemctl", "show", "--property=ActiveState", "--", *names])
+    except ReadError:
+        return ""
+    states = done.stdout.split()
+    return next((name for name, state in zip(names, states) if state == "ActiveState=active"), "")
+
+
 def again(runner: Runner, services: Sequence[Service], files_changed: bool) -> list[str]:
     """Make each service what it was, with the files as they are now; return what went wrong. One that was down stays down."""
     problems = []

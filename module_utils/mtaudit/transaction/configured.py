@@ -1,0 +1,74 @@
+"""A change of a program's configuration: candidate, proof that the program runs with it, transaction."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from ..config import postfix
+from ..config.files import Candidate, ConfigError
+from ..runner import Runner
+from .journal_actions import begin, end
+from .services import running
+from .store import Store
+
+Value = Union[str, int, float, bool, None]
+
+
+def change_postfix(
+    store: Store,
+    runner: Runner,
+    parameters: Mapping[str, Value],
+    services: Mapping[str, Optional[str]],
+    options: Mapping[str, Mapping[str, Value]],
+    config_directory: str,
+    reason: str,
+    guard_after_s: float,
+    check: bool = False,
+) -> dict[str, Any]:
+    """One instance. Raises ConfigError or SnapshotError when nothing was changed."""
+    every = {name: _table(name, values) for name, values in options.items()}
+    wanted = postfix.Wanted(_table("parameters", parameters), services, every)
+    scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
+    try:
+        candidate = postfix.candidate(runner, config_directory, wanted, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    # Debian 12 has a unit for each instance, and its postfix.service does nothing; Debian 13 has one for all.
+    name = os.path.basename(config_directory)
+    unit = running(runner, [f"postfix@{'-' if name == 'postfix' else name}", "postfix"])
+    return _changed(store, runner, candidate, unit, [["postfix", "-c", config_directory, "check"]], reason, guard_after_s, check)
+
+
+def _table(name: str, values: Mapping[str, Value]) -> dict[str, Optional[str]]:
+    """Postfix's words for what YAML makes of yes and 5. Raises ConfigError."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"Could not change Postfix: {name} must be a dictionary of parameters")
+    found: dict[str, Optional[str]] = {}
+    for parameter, value in values.items():
+        if not isinstance(value, (str, int, float, bool, type(None))):
+            raise ConfigError(f"Could not change Postfix: {parameter} must be text, a number, a truth value or null")
+        found[parameter] = {True: "yes", False: "no"}[value] if isinstance(value, bool) else None if value is None else str(value)
+    return found
+
+
+def _changed(
+    store: Store,
+    runner: Runner,
+    candidate: Candidate,
+    unit: str,
+    checks: Sequence[Sequence[str]],
+    reason: str,
+    guard_after_s: float,
+    check: bool,
+) -> dict[str, Any]:
+    units = [(unit, candidate.activate)] if unit and candidate.files else []
+    result = begin(store, runner, candidate.files, units, reason or "configuration", checks, guard_after_s, check)
+    result["activate"] = candidate.activate
+    if result.get("transaction") and not result.get("failed") and not guard_after_s:
+        result["transaction"] = end(store, runner, "commit", result["transaction"]["name"], "")["transaction"]
+    return result
