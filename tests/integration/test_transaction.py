@@ -136,7 +136,7 @@ def test_a_configuration_that_does_not_work_is_never_in_force(copy: Copy, state:
     assert copy.shell(FILES) == state
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.3])
+@pytest.mark.parametrize("after_s", [0.0, 0.2, 0.5, 1.0])
 def test_a_module_that_is_killed_leaves_a_way_back(copy: Copy, state: str, after_s: float) -> None:
     change = closing(copy)
     change["checks"].append(["sleep", "1"])  # so that the later kills meet it as well
