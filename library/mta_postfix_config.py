@@ -105,6 +105,8 @@ def main() -> None:
         result = change_postfix(store, LocalRunner(), check=module.check_mode, **params)
     except (ConfigError, SnapshotError) as exc:
         module.fail_json(msg=str(exc))
+    if not module._diff:
+        result.pop("diff", None)
     if result.get("failed"):
         module.fail_json(**result)
     module.exit_json(**result)

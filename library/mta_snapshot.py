@@ -189,6 +189,8 @@ def main() -> None:
             result = every(store)
     except SnapshotError as exc:
         module.fail_json(msg=str(exc))
+    if not module._diff:
+        result.pop("diff", None)
     problems = result.pop("problems", [])
     if problems:
         module.fail_json(msg="; ".join(problems), **result)

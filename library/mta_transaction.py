@@ -27,9 +27,11 @@ attributes:
   platform: {platforms: posix}
 options:
   action:
-    description: What to do. V(status) says which changes have not ended.
+    description:
+      - What to do. V(status) says which changes have not ended.
+      - V(abandon) ends one and leaves everything as it is, for one that cannot be taken back as a whole.
     type: str
-    choices: [begin, commit, take_back, status]
+    choices: [begin, commit, take_back, abandon, status]
     required: true
   name:
     description: The transaction, as O(action=begin) returned it. Empty means the one that has not ended.
@@ -55,7 +57,7 @@ options:
         default: file
       mode:
         description: The mode, in octal digits. A file that exists keeps its own, a new one gets 0644.
-        type: str
+        type: raw
       owner:
         description: Name or number of the owner. A file that exists keeps its own, a new one belongs to root.
         type: str
@@ -133,7 +135,10 @@ transaction:
   type: dict
   contains:
     name: {description: Its name; that of its snapshot is the same., type: str, returned: always}
-    phase: {description: 'C(prepared), C(changing), C(changed), C(committed) or C(taken_back).', type: str, returned: always}
+    phase:
+      description: C(prepared), C(changing), C(changed), C(committed), C(taking_back), C(taken_back) or C(abandoned).
+      type: str
+      returned: always
     reason: {description: Why it is made., type: str, returned: always}
     begun_at: {description: When it began., type: str, returned: always, sample: '2026-11-21T20:45:00Z'}
     until: {description: When the host takes it back. Empty without a guard., type: str, returned: always}
@@ -150,6 +155,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mtaudit.runner import LocalRunner
+from ansible.module_utils.mtaudit.transaction.diff import is_public
 from ansible.module_utils.mtaudit.transaction.journal_actions import begin
 from ansible.module_utils.mtaudit.transaction.journal_actions import end
 from ansible.module_utils.mtaudit.transaction.journal_actions import new_file
@@ -161,7 +167,7 @@ from ansible.module_utils.mtaudit.transaction.store import Store
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "action": {"type": "str", "choices": ["begin", "commit", "take_back", "status"], "required": True},
+            "action": {"type": "str", "choices": ["begin", "commit", "take_back", "abandon", "status"], "required": True},
             "name": {"type": "str", "default": ""},
             "files": {
                 "type": "list",
@@ -169,9 +175,9 @@ def main() -> None:
                 "default": [],
                 "options": {
                     "path": {"type": "path", "required": True},
-                    "content": {"type": "str"},
+                    "content": {"type": "str", "no_log": True},
                     "state": {"type": "str", "choices": ["file", "absent"], "default": "file"},
-                    "mode": {"type": "str"},
+                    "mode": {"type": "raw"},
                     "owner": {"type": "str"},
                     "group": {"type": "str"},
                     "planned_on": {"type": "str"},
@@ -198,6 +204,8 @@ def main() -> None:
     try:
         if params["action"] == "begin":
             files = [new_file(**file) for file in params["files"]]
+            # What everybody may read is no secret: its difference may be shown.
+            module.no_log_values -= {file["content"] for file in params["files"] if file["content"] and is_public(file["path"])}
             services = [(service["name"], service["on_change"]) for service in params["services"]]
             result = begin(store, runner, files, services, params["reason"], params["checks"], params["guard_after_s"],
                            module.check_mode)  # fmt: skip
@@ -207,6 +215,8 @@ def main() -> None:
             result = end(store, runner, params["action"], params["name"], params["reason"], module.check_mode)
     except SnapshotError as exc:
         module.fail_json(msg=str(exc))
+    if not module._diff:
+        result.pop("diff", None)
     if result.get("failed"):
         module.fail_json(**result)
     module.exit_json(**result)

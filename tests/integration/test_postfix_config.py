@@ -85,12 +85,16 @@ def test_a_continued_line_with_comments_is_one_parameter(copy: Copy) -> None:
 def test_a_service_with_options_comes_and_goes(copy: Copy) -> None:
     before = copy.shell(f"cat {MASTER}")
     entry = {"submission/inet": "submission inet n - y - - smtpd"}
-    options = {"submission/inet": {"smtpd_tls_security_level": "encrypt", "syslog_name": "postfix/submission"}}
+    refuse = "permit_sasl_authenticated, reject"
+    options = {"submission/inet": {"smtpd_tls_security_level": "encrypt", "syslog_name": "postfix/submission",
+                                   "smtpd_etrn_restrictions": refuse}}
     assert configure(copy, services=entry, options=options)["changed"]
     assert takes_mail(copy, "--port", "587", "--tls")
     assert not configure(copy, services=entry, options=options)["changed"]
     assert [line for line in changed_lines(before, copy.shell(f"cat {MASTER}")) if line[0] == "-"] == []
 
+    assert copy.shell("postconf -Ph submission/inet/smtpd_etrn_restrictions") == f"{refuse}\n"
+    assert configure(copy, options={"submission/inet": {"smtpd_etrn_restrictions": None}})["changed"]
     chrooted = {"submission/inet": "submission inet n - n - - smtpd"}
     assert configure(copy, services=chrooted)["changed"]
     assert copy.shell("postconf -P submission/inet | sort") == (

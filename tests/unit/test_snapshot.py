@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.mtaudit.runner import Completed
-from ansible.module_utils.mtaudit.transaction import places, services, snapshot, snapshot_actions
+from ansible.module_utils.mtaudit.transaction import diff, places, services, snapshot, snapshot_actions
 from ansible.module_utils.mtaudit.transaction.places import SnapshotError
 from ansible.module_utils.mtaudit.transaction.store import Store
 
@@ -109,7 +109,10 @@ def test_everything_comes_back_to_the_byte(store: Store, etc: Path, tmp_path: Pa
     }, "going back can be taken back"
 
 
-def test_check_mode_shows_what_a_real_run_changes(store: Store, etc: Path, tmp_path: Path) -> None:
+def test_check_mode_shows_what_a_real_run_changes(
+    store: Store, etc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diff, "_open_to_all", lambda path: True)  # the test's directory is closed
     taken(store, etc, etc / "far")
     spoil(etc)
     spoilt = state(tmp_path)
@@ -337,6 +340,34 @@ def test_a_file_that_is_being_written_is_not_kept_half(store: Store, etc: Path, 
     monkeypatch.setattr(places, "_copied", meanwhile)
     with pytest.raises(SnapshotError, match="it was being written each of 3 times"):
         taken(store, etc / "main.cf")
+
+
+def test_a_file_in_a_closed_directory_is_not_shown(store: Store, etc: Path) -> None:
+    taken(store, etc)
+    (etc / "conf.d/10").write_text("eleven\n")
+    os.chmod(etc, 0o700)
+    shown = snapshot_actions.put_back(store, Systemd(), "latest", check=True)["diff"]
+    assert "eleven" not in str(shown) and not diff.is_public(str(etc / "conf.d/10"))
+
+
+def test_what_stands_in_the_way_does_not_keep_the_rest(store: Store, etc: Path, tmp_path: Path) -> None:
+    host = Systemd(postfix=(True, "enabled"), gone=(True, "enabled"))
+    (etc / "slash").symlink_to(f"{etc}/conf.d/")
+    taken(store, etc, etc / "slash", runner=host, services=[("postfix", "reload"), ("gone", "reload")])
+    was = state(tmp_path)
+    del host.units["gone"]
+    (etc / "secret").unlink()
+    os.mkfifo(etc / "secret")
+    (etc / "main.cf").write_text("other")
+    result = snapshot_actions.put_back(store, host, "latest")
+    assert state(tmp_path) == was
+    assert result["problems"] == ["Could not look at the service gone: this host has none of that name"]
+
+
+def test_a_label_that_came_later_is_no_difference() -> None:
+    plain = places.Place("/x", "file")
+    labelled = places.Place("/x", "file", attributes=(("security.selinux", "eA=="),))
+    assert plain.differences(labelled) == [] and labelled.differences(plain) == ["attributes"]
 
 
 def test_attributes_come_back(store: Store, etc: Path, tmp_path: Path) -> None:

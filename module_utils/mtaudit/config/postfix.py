@@ -11,22 +11,29 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
 from ..readers.postfix import read_instance
 from ..readers.postfix_model import Postfix, SmtpService
 from ..readers.postfix_syntax import logical_lines
+from ..redact import redact
 from ..runner import ReadError, Runner
 from ..simulate.session import Session, SessionEnded
 from ..text import printable
 from .files import Candidate, ConfigError, NewFile
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _SERVICE = re.compile(r"[^\s/]+/(?:inet|unix|fifo|pass|unix-dgram)")
 # Changes that a running master does not take up: postconf(5) says "stop and start Postfix".
-_RESTART = {"inet_interfaces", "inet_protocols", "queue_directory", "mail_owner", "setgid_group"}
+_RESTART = ("inet_interfaces", "inet_protocols", "queue_directory", "mail_owner", "setgid_group")
+_COLUMNS = 8  # name, type, private, unpriv, chroot, wakeup, maxproc, command: master(5)
+# What takes `-o` options: Postfix's own daemons. Behind others stand words of their own.
+_WITH_OPTIONS = ("anvil", "bounce", "cleanup", "discard", "dnsblog", "error", "flush", "lmtp", "local", "oqmgr", "pickup", "pipe",
+                 "postlogd", "postscreen", "proxymap", "qmgr", "qmqpd", "scache", "showq", "smtp", "smtpd", "spawn", "tlsmgr",
+                 "tlsproxy", "trivial-rewrite", "verify", "virtual")  # fmt: skip
+_LINE = re.compile(r",? line \d+")
 _SMTPD_TIMEOUT_S = 15.0
 
 
@@ -48,26 +55,27 @@ def candidate(runner: Runner, directory: str, wanted: Wanted, scratch: Path) -> 
     if live.problem:
         raise ConfigError(f"Could not change Postfix in {directory}: {live.problem}")
     _refuse(live, wanted)
-    edits = list(_edits(live, _missing(live, wanted), runner))
+    edits = list(_edits(live, wanted, runner))
     if not edits:
         return Candidate()
-    _copy(directory, scratch)
+    copied = _copy(directory, scratch)
     for words in edits:
         _postconf(runner, scratch, words)
-    files = tuple(_changed(directory, scratch))
+    files = tuple(_changed(directory, scratch, copied))
     if not files:
         return Candidate()
-    _try(runner, live, scratch)
-    restart = any(words[0] in ("-e", "-X") and _names(words) & _RESTART for words in edits)
+    new = _tried(runner, live, scratch)
+    restart = any(new.main.value(name) != live.main.value(name) for name in _RESTART)
     return Candidate(files, "restart" if restart else "reload")
 
 
 def _refuse(live: Postfix, wanted: Wanted) -> None:
-    texts = [*wanted.parameters.values(), *wanted.services.values(), *(v for o in wanted.options.values() for v in o.values())]
-    for text in filter(None, texts):
+    given = [*wanted.parameters.values(), *wanted.services.values(), *(v for o in wanted.options.values() for v in o.values())]
+    texts = [text for text in given if isinstance(text, str)]
+    for text in texts:
         if "\n" in text or "\r" in text:
             raise ConfigError(f"Could not change Postfix: a value has more than one line: {printable(text)}")
-    named = "\n".join(filter(None, texts))
+    named = "\n".join(texts)
     classes = _classes(live, wanted)
     every = [*wanted.parameters, *(name for options in wanted.options.values() for name in options)]
     for name in every:
@@ -84,10 +92,13 @@ def _refuse(live: Postfix, wanted: Wanted) -> None:
         if service not in entries and not wanted.services.get(service):
             raise ConfigError(f"Could not change Postfix: master.cf has no service {service} to give options to")
     for service, entry in wanted.services.items():
-        if entry is not None and (len(_split(entry.split())[0]) < 8 or "/".join(entry.split()[:2]) != service):
-            raise ConfigError(f"Could not change Postfix: {printable(entry)!r} is no entry of master.cf for {service}; it has "
-                              "eight columns or more, see master(5)")
-        if entry is not None and _split(entry.split())[1]:
+        if entry is None:
+            continue
+        if not isinstance(entry, str) or len(entry.split()) < _COLUMNS or "/".join(entry.split()[:2]) != service:
+            text = printable(str(entry))
+            raise ConfigError(f"Could not change Postfix: {text!r} is no entry of master.cf for {service}; it has eight columns "
+                              "or more, see master(5)")
+        if Entry.parse(entry).options:
             raise ConfigError(f"Could not change Postfix: the entry of {service} holds options; give them apart, by name")
 
 
@@ -96,53 +107,82 @@ def _classes(live: Postfix, wanted: Wanted) -> list[str]:
     return re.split(r"[\s,]+", wanted.parameters.get(name) or live.main.value(name))
 
 
-def _missing(live: Postfix, wanted: Wanted) -> Wanted:
-    """What of it is not so already."""
-    written = {name: live.parameters.get(name) for name in live.lines}
-    parameters = {
-        name: value for name, value in wanted.parameters.items()
-        if _plain(value) != _plain(written.get(name) if value is None else live.parameters.get(name))
-    }  # fmt: skip
-    overrides = {f"{entry.name}/{entry.type}": dict(entry.overrides) for entry in live.entries}
-    options = {
-        service: {name: value for name, value in values.items() if _plain(value) != _plain(overrides.get(service, {}).get(name))}
-        for service, values in wanted.options.items()
-    }
-    return Wanted(parameters, wanted.services, options)
-
-
 def _plain(value: Optional[str]) -> Optional[str]:
-    return None if value is None else " ".join(value.split())
+    """Without blanks around it: those within may count, in a table that is written there."""
+    return None if value is None else " ".join(line.strip() for line in value.splitlines()).strip()
 
 
 def _edits(live: Postfix, wanted: Wanted, runner: Runner) -> Iterator[list[str]]:
-    """The arguments of postconf, one list for each way of editing."""
-    written = {"/".join(words[:2]): words for words in _master_lines(runner, live.config_directory)}
-    ways: dict[str, list[str]] = {"-X": [], "-e": [], "-M#": [], "-M": [], "-PX": [], "-P": []}
+    """The arguments of postconf for what is not so already, one list for each way of editing."""
+    ways: dict[str, list[str]] = {"-X": [], "-e": [], "-M#": [], "-M": []}
     for name, value in wanted.parameters.items():
-        ways["-X" if value is None else "-e"].append(name if value is None else f"{name} = {_plain(value)}")
-    for service, entry in wanted.services.items():
-        if entry is None and service in written:
-            ways["-M#"].append(service)
-        elif entry is not None:
-            columns, kept = _split(written.get(service, []))
-            if columns != entry.split():
-                ways["-M"].append(f"{service} = {' '.join([*entry.split(), *kept])}")
-    for service, options in wanted.options.items():
-        for name, value in options.items():
-            if value is not None:
-                ways["-P"].append(f"{service}/{name} = {_plain(value)}")
-            elif service not in wanted.services:
-                ways["-PX"].append(f"{service}/{name}")
+        if value is None and name in live.lines:
+            ways["-X"].append(name)
+        elif value is not None and _plain(live.parameters.get(name)) != _plain(value):
+            ways["-e"].append(f"{name} = {_plain(value)}")
+    written = {"/".join(words[:2]): Entry.parse(" ".join(words)) for words in _master_lines(runner, live.config_directory)}
+    for service in {**wanted.services, **wanted.options}:
+        there = written.get(service)
+        if service in wanted.services and wanted.services[service] is None:
+            ways["-M#"] += [service] if there else []
+            continue
+        entry = _wished(service, there, wanted)
+        if entry != there:
+            ways["-M"].append(f"{service} = {entry}")
     for way, arguments in ways.items():
         if arguments:
             yield [way, *arguments]
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The columns of an entry, and its options. A joined one, `-oname=value`, is one as well."""
-    first = next((number for number, word in enumerate(words) if word.startswith("-o")), len(words))
-    return list(words[:first]), list(words[first:])
+def _wished(service: str, there: Optional[Entry], wanted: Wanted) -> Entry:
+    """The entry with its columns and options as they are wanted; what is not spoken of stays."""
+    text = wanted.services.get(service)
+    entry = Entry.parse(text) if text else there
+    assert entry is not None  # `_refuse` has seen to that
+    options = dict(there.options) if there else {}
+    for name, value in wanted.options.get(service, {}).items():
+        options.pop(name, None) if value is None else options.update({name: _plain(value) or ""})
+    return replace(entry, options=tuple(options.items()))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of master.cf: eight columns, the last of which is the command; its flags such as `-v`; its `-o` options; and the
+    words behind them, of a pipe. Raises ConfigError for flags that hide an option, as `-vo name=value` does."""
+
+    columns: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Entry:
+        left = text.split()
+        columns, left = left[:_COLUMNS], left[_COLUMNS:]
+        flags: list[str] = []
+        options: dict[str, str] = {}
+        while left and left[0].startswith("-") and columns[-1] in _WITH_OPTIONS:
+            word = left.pop(0)
+            if not word.startswith("-o"):
+                if "o" in word:
+                    raise ConfigError(f"Could not change Postfix: master.cf hides an option: {printable(text)!r}; write it apart")
+                flags.append(word)
+                continue
+            option = word[2:] or (left.pop(0) if left else "")
+            if option.startswith("{"):
+                while left and option.count("{") > option.count("}"):
+                    option += f" {left.pop(0)}"
+                option = option[1:].rstrip("}").strip() if option.count("{") == 1 else option[1:-1].strip()
+            name, equals, value = option.partition("=")
+            if not equals:
+                raise ConfigError(f"Could not change Postfix: master.cf has an option without a value in {printable(text)!r}")
+            options[name.strip()] = value.strip()
+        return cls(tuple(columns), tuple(flags), tuple(options.items()), tuple(left))
+
+    def __str__(self) -> str:
+        # Blanks in a value need the longer form, which Postfix knows since 3.0 (master(5)).
+        written = [f"-o {{ {n} = {v} }}" if re.search(r"\s", v) or not v else f"-o {n}={v}" for n, v in self.options]
+        return " ".join([*self.columns, *self.flags, *written, *self.words])
 
 
 def _master_lines(runner: Runner, directory: str) -> Iterator[list[str]]:
@@ -154,20 +194,19 @@ def _master_lines(runner: Runner, directory: str) -> Iterator[list[str]]:
         yield line.text.split()
 
 
-def _names(words: Sequence[str]) -> set[str]:
-    return {word.partition(" = ")[0] for word in words[1:]}
-
-
-def _copy(directory: str, scratch: Path) -> None:
-    """The two files that are edited; everything else by a link, so that relative names still lead somewhere."""
+def _copy(directory: str, scratch: Path) -> dict[str, bytes]:
+    """The two files that are edited, and what they hold; everything else by a link, so that relative names lead somewhere."""
+    copied = {}
     try:
         for name in os.listdir(directory):
             if name in ("main.cf", "master.cf"):
-                (scratch / name).write_bytes((Path(directory) / name).read_bytes())
+                copied[name] = (Path(directory) / name).read_bytes()
+                (scratch / name).write_bytes(copied[name])
             else:
                 (scratch / name).symlink_to(Path(directory) / name)
     except OSError as exc:
         raise ConfigError(f"Could not copy {directory} to {scratch}: {exc.strerror}") from exc
+    return copied
 
 
 def _postconf(runner: Runner, scratch: Path, words: Sequence[str]) -> None:
@@ -177,23 +216,24 @@ def _postconf(runner: Runner, scratch: Path, words: Sequence[str]) -> None:
         raise ConfigError(f"Could not change Postfix: {exc}") from exc
     said = [line for line in done.stderr.splitlines() if "multiple entries for" not in line]
     if done.returncode or said:
-        answer = printable(" ".join(said) or "nothing")
-        raise ConfigError(f"Could not change Postfix: 'postconf {' '.join(words)}' said: {answer}")
+        answer = printable(redact(" ".join(said)) or "nothing")
+        raise ConfigError(f"Could not change Postfix: 'postconf {words[0]}' said: {answer}")
 
 
-def _changed(directory: str, scratch: Path) -> Iterator[NewFile]:
-    for name in ("main.cf", "master.cf"):
-        before, after = (Path(directory) / name).read_bytes(), (scratch / name).read_bytes()
+def _changed(directory: str, scratch: Path, copied: Mapping[str, bytes]) -> Iterator[NewFile]:
+    for name, before in sorted(copied.items()):
+        after = (scratch / name).read_bytes()
         if before != after:
             yield NewFile(os.path.join(directory, name), after, planned_on=hashlib.sha256(before).hexdigest())
 
 
-def _try(runner: Runner, live: Postfix, scratch: Path) -> None:
-    """Let Postfix read the copy, and every smtpd of it show its banner. Raises ConfigError."""
+def _tried(runner: Runner, live: Postfix, scratch: Path) -> Postfix:
+    """Let Postfix read the copy, and every smtpd of it show its banner. What it read. Raises ConfigError."""
     new = read_instance(runner, str(scratch))
     if new.problem:
         raise ConfigError(f"Postfix cannot read the new configuration: {new.problem}")
-    complaints = [text for text in new.warnings if text.replace(str(scratch), live.config_directory) not in live.warnings]
+    known = {_LINE.sub("", text) for text in live.warnings}
+    complaints = [t for t in new.warnings if _LINE.sub("", t.replace(str(scratch), live.config_directory)) not in known]
     if complaints:
         raise ConfigError(f"Postfix complains of the new configuration: {complaints[0]}")
     tried: set[tuple[str, ...]] = set()
@@ -202,6 +242,7 @@ def _try(runner: Runner, live: Postfix, scratch: Path) -> None:
         if options not in tried:
             tried.add(options)
             _shows_a_banner(new, port, options)
+    return new
 
 
 def _shows_a_banner(new: Postfix, port: SmtpService, options: Sequence[str]) -> None:

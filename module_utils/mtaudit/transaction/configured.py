@@ -16,6 +16,7 @@ from .journal_actions import begin, end
 from .services import running
 from .store import Store
 
+_SHORT_GUARD_S = 300.0
 Value = Union[str, int, float, bool, None]
 
 
@@ -39,7 +40,7 @@ def change_postfix(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     # Debian 12 has a unit for each instance, and its postfix.service does nothing; Debian 13 has one for all.
-    name = os.path.basename(config_directory)
+    name = os.path.basename(config_directory.rstrip("/"))
     unit = running(runner, [f"postfix@{'-' if name == 'postfix' else name}", "postfix"])
     return _changed(store, runner, candidate, unit, [["postfix", "-c", config_directory, "check"]], reason, guard_after_s, check)
 
@@ -67,8 +68,12 @@ def _changed(
     check: bool,
 ) -> dict[str, Any]:
     units = [(unit, candidate.activate)] if unit and candidate.files else []
-    result = begin(store, runner, candidate.files, units, reason or "configuration", checks, guard_after_s, check)
+    # One that is confirmed at once has a guard, too: a kill in the middle must not leave it in force.
+    guard_s = guard_after_s or (_SHORT_GUARD_S if unit else 0)
+    result = begin(store, runner, candidate.files, units, reason or "configuration", checks, guard_s, check)
     result["activate"] = candidate.activate
+    if not unit and candidate.files:
+        result["warnings"] = ["No unit of systemd for Postfix is up: nobody was told; if it runs all the same: postfix reload"]
     if result.get("transaction") and not result.get("failed") and not guard_after_s:
         result["transaction"] = end(store, runner, "commit", result["transaction"]["name"], "")["transaction"]
     return result

@@ -7,6 +7,7 @@ kept beside the transaction.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +16,10 @@ from pathlib import Path
 from ..runner import ReadError, Runner
 from ..text import printable
 from .places import SnapshotError, why
-from .store import Store
+from .store import Store, write_whole
 
+_AT_LEAST_S = 10
+_PLAIN = re.compile(r"[\w./:+-]+")
 UNITS = Path("/etc/systemd/system")
 NAME = "mtaudit-guard"
 STAMP = Path(f"/var/lib/systemd/timers/stamp-{NAME}.timer")  # of `Persistent`: systemd.timer(5)
@@ -25,6 +28,8 @@ PROGRAM = "guard.pyz"
 _SERVICE = """\
 [Unit]
 Description=Take back a change of this mail server that nobody confirmed (mtaudit)
+StartLimitIntervalSec=3600
+StartLimitBurst=20
 
 [Service]
 Type=oneshot
@@ -38,6 +43,7 @@ Description=Wait for the confirmation of a change of this mail server (mtaudit)
 
 [Timer]
 OnCalendar={when} UTC
+OnActiveSec={after_s}
 Persistent=true
 AccuracySec=1s
 
@@ -49,13 +55,18 @@ WantedBy=timers.target
 def arm(store: Store, runner: Runner, name: str, until: float, write_program: Callable[[Path], None]) -> None:
     """Let the host take this transaction back at that time, by a program that is written first. Raises SnapshotError."""
     program = store.transactions / name / PROGRAM
+    after_s = int(until - time.time()) + 1
+    if after_s < _AT_LEAST_S:
+        raise SnapshotError(f"Could not arm the guard: {after_s} s are too few, give it {_AT_LEAST_S} or more")
+    if not _PLAIN.fullmatch(str(program)):
+        raise SnapshotError(f"Could not arm the guard: {store.path} has signs that a unit of systemd cannot hold; use another")
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(until))
     try:
         write_program(program)
         UNITS.mkdir(parents=True, exist_ok=True)
         service = _SERVICE.format(python=os.path.realpath(sys.executable), program=program, store=store.path, name=name)
-        (UNITS / f"{NAME}.service").write_text(service, encoding="utf-8")
-        (UNITS / f"{NAME}.timer").write_text(_TIMER.format(when=when), encoding="utf-8")
+        write_whole(UNITS / f"{NAME}.service", service.encode(), 0o644)
+        write_whole(UNITS / f"{NAME}.timer", _TIMER.format(when=when, after_s=after_s).encode(), 0o644)
     except OSError as exc:
         raise SnapshotError(f"Could not arm the guard: {why(exc)}; without one: guard_after_s 0") from exc
     _systemctl(runner, ["daemon-reload"])

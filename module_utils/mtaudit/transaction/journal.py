@@ -6,7 +6,9 @@ Each phase is written before what it names begins, so that whoever comes next kn
     changing    files are being put in place
     changed     they are, and the services have them; the guard waits for a confirmation
     committed   confirmed
-    taken_back  the snapshot was put back
+    taking_back the snapshot is being put back
+    taken_back  it is
+    abandoned   somebody left it as it was
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from .services import Service, again, seen
 from .snapshot import Snapshot, differences, followed, load, prune, restore, take
 from .store import Store, read_sealed, write_sealed
 
-FINISHED = ("committed", "taken_back")
+FINISHED = ("committed", "taken_back", "abandoned")
 _CHECK_TIMEOUT_S = 120.0
 
 
@@ -94,11 +96,11 @@ def begin(
     taken back at once: TakenBack. `write_program` writes the guard's, which is armed where there is one. Raises SnapshotError
     when nothing was changed.
     """
+    if not all(checks):
+        raise SnapshotError("Could not begin: a check has no words")
+    checks = [[str(word) for word in argv] for argv in checks]
     with store.alone():
-        open_ones = unfinished(store)
-        if open_ones:
-            first = f"{open_ones[0].name} ({open_ones[0].reason})"
-            raise SnapshotError(f"Transaction {first} has not ended; confirm it or take it back first")
+        refuse_while_open(store, runner)
         wanted = pending(changes)
         if not wanted:
             return None
@@ -116,10 +118,13 @@ def begin(
             _install(store, transaction, kept, wanted)
             _check(runner, checks)
             _tell(runner, units)
-        except SnapshotError as exc:
-            ended = _back(store, runner, transaction, str(exc))
+            return _phase(store, transaction, "changed")
+        except Exception as exc:  # whatever it was: nothing of it stays
+            try:
+                ended = _back(store, runner, transaction, str(exc))
+            except SnapshotError as worse:
+                ended = replace(transaction, problems=(str(worse),))
             raise TakenBack(_said(str(exc), ended), ended) from exc
-        return _phase(store, transaction, "changed")
 
 
 def commit(store: Store, runner: Runner, name: str) -> Transaction:
@@ -129,7 +134,7 @@ def commit(store: Store, runner: Runner, name: str) -> Transaction:
         if transaction.phase == "committed":
             return transaction
         if transaction.phase != "changed":
-            raise SnapshotError(f"Could not confirm transaction {name}: it is {transaction.phase.replace('_', ' ')}"
+            raise SnapshotError(f"Could not confirm transaction {name}: it is {_words(transaction)}"
                                 + (f" ({transaction.ended})" if transaction.ended else ""))  # fmt: skip
         transaction = _phase(store, transaction, "committed")
         problem = disarm(runner)
@@ -141,14 +146,39 @@ def take_back(store: Store, runner: Runner, name: str, because: str) -> Transact
     with store.alone():
         transaction = read(store, name)
         if transaction.phase in FINISHED:
-            disarm(runner)
             return transaction
         return _back(store, runner, transaction, because)
+
+
+def abandon(store: Store, runner: Runner, name: str) -> Transaction:
+    """End one that cannot be taken back as a whole, and leave everything as it is. Raises SnapshotError."""
+    with store.alone():
+        transaction = read(store, name)
+        if transaction.phase in FINISHED:
+            return transaction
+        transaction = _phase(store, transaction, "abandoned")
+        disarm(runner)
+        return transaction
 
 
 def unfinished(store: Store) -> list[Transaction]:
     """Those that were neither confirmed nor taken back, the oldest first. Raises SnapshotError."""
     return [transaction for transaction in every(store) if transaction.phase not in FINISHED]
+
+
+def refuse_while_open(store: Store, runner: Runner) -> None:
+    """Raises SnapshotError while a transaction is open. One that was killed before it changed anything is ended here."""
+    for transaction in unfinished(store):
+        if transaction.phase != "prepared":
+            ways = "confirm it or take it back" if transaction.phase == "changed" else "take it back"
+            about = f"{transaction.name} ({transaction.reason})"
+            raise SnapshotError(f"Transaction {about} has not ended, it is {_words(transaction)}; {ways} first: "
+                                "mta_transaction action=take_back")
+        _back(store, runner, transaction, "nothing was changed yet")
+
+
+def _words(transaction: Transaction) -> str:
+    return transaction.phase.replace("_", " ")
 
 
 def every(store: Store) -> list[Transaction]:
@@ -210,7 +240,7 @@ def _check(runner: Runner, checks: Sequence[Sequence[str]]) -> None:
 
 
 def _tell(runner: Runner, units: Sequence[Service]) -> None:
-    problems = again(runner, units, True)
+    problems = again(runner, units, True, stop=False)
     if problems:
         raise SnapshotError("; ".join(problems))
 
@@ -218,28 +248,32 @@ def _tell(runner: Runner, units: Sequence[Service]) -> None:
 def _back(store: Store, runner: Runner, transaction: Transaction, because: str) -> Transaction:
     problems: list[str] = []
     if transaction.phase != "prepared":
+        transaction = _phase(store, replace(transaction, ended=because), "taking_back")
         kept = load(store, transaction.snapshot)
-        _keep_what_others_wrote(store, transaction, kept)
+        lost = _keep_what_others_wrote(store, transaction, kept)
+        transaction = replace(transaction, ended=f"{because}; {lost}" if lost else because)
         problems = restore(kept)
         problems += again(runner, transaction.services, True)
     if problems:  # the guard tries again
-        _write(store, replace(transaction, problems=tuple(problems), ended=because))
-        return replace(transaction, problems=tuple(problems), ended=because)
-    transaction = replace(transaction, ended=because, problems=())
-    transaction = _phase(store, transaction, "taken_back")
+        transaction = replace(transaction, problems=tuple(problems))
+        _write(store, transaction)
+        return transaction
+    transaction = _phase(store, replace(transaction, ended=transaction.ended or because, problems=()), "taken_back")
     disarm(runner)
     return transaction
 
 
-def _keep_what_others_wrote(store: Store, transaction: Transaction, kept: Snapshot) -> None:
-    """What is neither as it was nor as we made it is somebody's work. Without room for it the host goes back all the same."""
+def _keep_what_others_wrote(store: Store, transaction: Transaction, kept: Snapshot) -> str:
+    """What is neither as it was nor as we made it is somebody's work. Without room for it the host goes back all the same, and
+    the answer says what is lost."""
     contents = store.transactions / transaction.name / "contents"
     theirs = [d.now.path for d in differences(kept) if d.now.kind == "file" and not (contents / d.now.sha256).exists()]
     if theirs:
         try:
             take(store, theirs, f"edited while {transaction.name} was not confirmed", before=kept.name)
-        except SnapshotError:
-            pass
+        except SnapshotError as exc:
+            return f"what somebody wrote into {', '.join(theirs)} meanwhile could not be kept: {exc}"
+    return ""
 
 
 def _said(why_not: str, ended: Transaction) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import grp
+import hashlib
 import os
 import pwd
 import re
 import time
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from ..config.files import NewFile
 from ..runner import Runner
 from .diff import diff
-from .journal import FINISHED, TakenBack, Transaction, commit, pending, read, take_back, unfinished
+from .journal import FINISHED, TakenBack, Transaction, abandon, commit, pending, read, take_back, unfinished
 from .journal import begin as begin_transaction
 from .packed import write_program
 from .places import SnapshotError, why
@@ -25,7 +26,7 @@ def new_file(
     path: str,
     content: Optional[str] = None,
     state: str = "file",
-    mode: Optional[str] = None,
+    mode: Union[str, int, None] = None,
     owner: Optional[str] = None,
     group: Optional[str] = None,
     planned_on: Optional[str] = None,
@@ -33,8 +34,10 @@ def new_file(
     """From the arguments of the module. Raises SnapshotError for what cannot be meant."""
     if not os.path.isabs(path):
         raise SnapshotError(f"Could not change {path!r}: give an absolute path")
-    if mode is not None and not re.fullmatch(r"0?[0-7]{3,4}", mode):
+    # YAML makes a number of 0640, and means it octal; a text is octal digits.
+    if isinstance(mode, str) and not re.fullmatch(r"0?[0-7]{3,4}", mode) or isinstance(mode, int) and not 0 <= mode <= 0o7777:
         raise SnapshotError(f"Could not change {path}: {mode!r} is no mode in octal digits, such as '0640'")
+    bits = int(mode, 8) if isinstance(mode, str) else mode
     data = content.encode() if content is not None else None
     if state == "file" and data is None:
         try:
@@ -42,8 +45,10 @@ def new_file(
                 data = file.read()
         except OSError as exc:
             raise SnapshotError(f"Could not change {path}: no content is given, and it cannot be read: {why(exc)}") from exc
-    return NewFile(path, data if state == "file" else None, int(mode, 8) if mode else None, _number(path, "owner", owner),
-                   _number(path, "group", group), planned_on)  # fmt: skip
+    if state == "file" and content is None and data is not None and planned_on is None:
+        planned_on = hashlib.sha256(data).hexdigest()
+    return NewFile(path, data if state == "file" else None, bits, _number(path, "owner", owner), _number(path, "group", group),
+                   planned_on)  # fmt: skip
 
 
 def _number(path: str, what: str, name: Optional[str]) -> Optional[int]:
@@ -81,7 +86,7 @@ def begin(
 
 
 def end(store: Store, runner: Runner, action: str, name: str, reason: str, check: bool = False) -> dict[str, Any]:
-    """Confirm or take back. Raises SnapshotError."""
+    """Confirm, take back or abandon. Raises SnapshotError."""
     if not name:
         open_ones = unfinished(store)
         if not open_ones:
@@ -92,6 +97,8 @@ def end(store: Store, runner: Runner, action: str, name: str, reason: str, check
         return {"changed": before.phase not in FINISHED, "transaction": _about(before)}
     if action == "commit":
         after = commit(store, runner, name)
+    elif action == "abandon":
+        after = abandon(store, runner, name)
     elif before.phase == "committed":
         advice = f"mta_snapshot action=restore name={name}"
         raise SnapshotError(f"Could not take back {name}: it was confirmed. Go back to its snapshot: {advice}")

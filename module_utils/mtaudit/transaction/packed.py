@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
 import zipfile
 from pathlib import Path
@@ -20,10 +20,11 @@ _MAIN = "from mtaudit.transaction.guarded import main\nmain()\n"
 
 def write_program(program: Path) -> None:
     """Raises OSError."""
-    with zipfile.ZipFile(program, "w") as archive:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
         for part in _PARTS:
             path = part.__name__[len(_PACKAGE.rpartition(".")[0]) :].strip(".").replace(".", "/")
             source = part.__loader__.get_source(part.__name__)  # type: ignore[union-attr]
             archive.writestr(f"{path}/__init__.py" if hasattr(part, "__path__") else f"{path}.py", source or "")
         archive.writestr("__main__.py", _MAIN)
-    os.chmod(program, 0o600)
+    store.write_whole(program, held.getvalue(), 0o600)

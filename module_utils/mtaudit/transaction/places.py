@@ -15,9 +15,11 @@ from ..text import printable
 
 # Files of this prefix are ours, left by a run that was killed. The dot keeps them out of every `conf.d/*`.
 TEMPORARY = ".mtaudit-"
+_LABEL = "security.selinux"  # never taken away, only changed
 _CHUNK_BYTES = 1024 * 1024
 _ATTEMPTS = 3
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+KEPT = (*_KINDS.values(), "absent")  # what else may stand at a path can be removed, not kept
 
 
 class SnapshotError(Exception):
@@ -26,7 +28,7 @@ class SnapshotError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """What a path holds. `kind`: file, directory, link or absent. `mtime_ns` is in nanoseconds since the epoch and counts for
+    """What a path holds. `kind`: one of KEPT, or what else stands there. `mtime_ns` is in nanoseconds since the epoch and counts for
     files alone; `target` is a link's. `attributes` are extended ones, name and base64: SELinux labels, access control lists."""
 
     path: str
@@ -47,8 +49,13 @@ class Place:
             return ["missing" if other.kind == "absent" else "new" if self.kind == "absent" else f"a {other.kind}"]
         compared = {"content": (self.sha256, other.sha256), "target": (self.target, other.target),
                     "owner": ((self.uid, self.gid), (other.uid, other.gid)), "mode": (self.mode, other.mode),
-                    "attributes": (self.attributes, other.attributes)}  # fmt: skip
+                    "attributes": (self._counting(self), other._counting(self))}  # fmt: skip
         return [word for word, (mine, its) in compared.items() if mine != its]
+
+    def _counting(self, was: Place) -> dict[str, str]:
+        """The attributes that count beside `was`: a label does not where that had none."""
+        labelled = any(name == _LABEL for name, _ in was.attributes)
+        return {name: value for name, value in self.attributes if labelled or name != _LABEL}
 
 
 def look(path: str) -> Place:
@@ -68,9 +75,11 @@ def _taken(path: str, contents: Optional[Path]) -> Place:
         return Place(path, "absent")
     except (OSError, ValueError) as exc:
         raise SnapshotError(f"Could not look at {printable(path)}: {why(exc)}") from exc
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
-    if kind is None:
-        raise SnapshotError(f"Could not keep {path}: it is neither a file nor a directory nor a link; leave it out")
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode), "socket, pipe or device")
+    if kind not in _KINDS.values():
+        if contents is not None:
+            raise SnapshotError(f"Could not keep {path}: it is neither a file nor a directory nor a link; leave it out")
+        return Place(path, kind)
     try:
         if kind == "file":
             return _file(path, contents)
@@ -124,12 +133,18 @@ def _copied(file: BinaryIO, contents: Path) -> tuple[str, int]:
 def _attributes(path: str) -> tuple[tuple[str, str], ...]:
     try:
         names = sorted(os.listxattr(path, follow_symlinks=False))
-        values = [os.getxattr(path, name, follow_symlinks=False) for name in names]
     except OSError as exc:
-        if exc.errno in (errno.ENOTSUP, errno.ENODATA):
+        if exc.errno == errno.ENOTSUP:
             return ()
         raise
-    return tuple((name, base64.b64encode(value).decode()) for name, value in zip(names, values))
+    found = []
+    for name in names:
+        try:
+            found.append((name, base64.b64encode(os.getxattr(path, name, follow_symlinks=False)).decode()))
+        except OSError as exc:
+            if exc.errno != errno.ENODATA:  # gone since the list
+                raise
+    return tuple(found)
 
 
 def put_back(place: Place, contents: Path) -> None:
@@ -214,12 +229,13 @@ def _dress(place: Place, path: str) -> None:
     os.chown(path, place.uid, place.gid, follow_symlinks=False)
     if place.kind != "link":
         os.chmod(path, place.mode)
-    wanted = {name: base64.b64decode(value) for name, value in place.attributes}
-    for name, _ in _attributes(path):
-        if name not in wanted and name != "security.selinux":  # a label is never taken away, only changed
+    wanted, there = dict(place.attributes), dict(_attributes(path))
+    for name in there:
+        if name not in wanted and name != _LABEL:
             os.removexattr(path, name, follow_symlinks=False)
     for name, value in wanted.items():
-        os.setxattr(path, name, value, follow_symlinks=False)
+        if there.get(name) != value:
+            os.setxattr(path, name, base64.b64decode(value), follow_symlinks=False)
     if place.kind == "file":
         os.utime(path, ns=(place.mtime_ns, place.mtime_ns), follow_symlinks=False)
 

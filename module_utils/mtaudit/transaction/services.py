@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from .places import SnapshotError
 
 _NAME = re.compile(r"[A-Za-z0-9:_.@\\-]+")
 _TIMEOUT_S = 120.0
+_SETTLE_S = 0.3
 # Of unit files: what `systemctl enable` and its like can set (systemctl(1), is-enabled).
 _SETTABLE = {"enabled": "enable", "disabled": "disable", "masked": "mask"}
 
@@ -24,6 +26,22 @@ class Service:
     active: bool
     enabled: str = ""
     on_change: str = "restart"
+
+    def differs(self, now: Service) -> bool:
+        """Whether there is something to put right: not every state of a unit file can be set."""
+        return self.active != now.active or (self.enabled != now.enabled and self.enabled in _SETTABLE)
+
+
+def existing(runner: Runner, services: Sequence[Service]) -> list[Service]:
+    """Those that this host still has: a package may be gone since. `again` says so of the others."""
+    found = []
+    for service in services:
+        try:
+            seen(runner, [(service.name, service.on_change)])
+            found.append(service)
+        except SnapshotError:
+            pass
+    return found
 
 
 def seen(runner: Runner, wanted: Sequence[tuple[str, str]]) -> list[Service]:
@@ -61,8 +79,9 @@ def running(runner: Runner, names: Sequence[str]) -> str:
     return next((name for name, state in zip(names, states) if state == "ActiveState=active"), "")
 
 
-def again(runner: Runner, services: Sequence[Service], files_changed: bool) -> list[str]:
-    """Make each service what it was, with the files as they are now; return what went wrong. One that was down stays down."""
+def again(runner: Runner, services: Sequence[Service], files_changed: bool, stop: bool = True) -> list[str]:
+    """Make each service what it was, with the files as they are now; return what went wrong. One that was down is stopped where
+    `stop` says so, and never started."""
     problems = []
     for service in services:
         try:
@@ -73,14 +92,20 @@ def again(runner: Runner, services: Sequence[Service], files_changed: bool) -> l
                 _do(runner, _SETTABLE[service.enabled], service.name)
             if service.active and (files_changed or not now.active):
                 _do(runner, "restart" if service.on_change == "restart" or not now.active else "reload", service.name)
-            elif not service.active and now.active:
+            elif not service.active and now.active and stop:
                 _do(runner, "stop", service.name)
-            if seen(runner, [(service.name, service.on_change)])[0].active != service.active:
+            if _settled(runner, service).active != service.active and (service.active or stop):
                 problems.append(f"{service.name} should be {'up' if service.active else 'down'} and is not; "
                                 f"look at: systemctl status {service.name}")
         except SnapshotError as exc:
             problems.append(str(exc))
     return problems
+
+
+def _settled(runner: Runner, service: Service) -> Service:
+    """As it is a moment later: a unit that dies at once is up when systemctl returns."""
+    time.sleep(_SETTLE_S)
+    return seen(runner, [(service.name, service.on_change)])[0]
 
 
 def _do(runner: Runner, verb: str, name: str) -> None:

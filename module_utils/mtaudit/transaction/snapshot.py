@@ -183,7 +183,7 @@ def followed(path: str) -> list[str]:
     while os.path.islink(steps[-1]):
         if len(steps) > _LINKS_LIMIT:
             raise SnapshotError(f"Could not keep {path}: its links lead in a circle")
-        leads_to = os.path.join(os.path.realpath(os.path.dirname(steps[-1])), os.readlink(steps[-1]))
+        leads_to = os.path.join(os.path.realpath(os.path.dirname(steps[-1])), os.readlink(steps[-1]).rstrip("/") or "/")
         steps.append(os.path.join(os.path.realpath(os.path.dirname(leads_to)), os.path.basename(leads_to)))
     return steps
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from ..runner import Runner
 from .diff import diff
-from .journal import unfinished
-from .places import SnapshotError
-from .services import again, seen
+from .journal import refuse_while_open, unfinished
+from .places import KEPT, SnapshotError
+from .services import again, existing, seen
 from .snapshot import Difference, Snapshot, differences, load, prune, restore
 from .snapshot import take as take_snapshot
 from .store import Store
@@ -55,14 +55,15 @@ def put_back(store: Store, runner: Runner, name: str, check: bool = False) -> di
     if check:
         return _as_it_was(load(store, _named(store, name)), runner)
     with store.alone():
+        refuse_while_open(store, runner)
         snapshot = load(store, _named(store, name))
         result = _as_it_was(snapshot, runner)
         if not result["changed"]:
             return result
         changed = differences(snapshot)
         if changed:
-            paths = list(dict.fromkeys([*(d.was.path for d in changed), *snapshot.whole]))
-            units = seen(runner, [(s.name, s.on_change) for s in snapshot.services])
+            paths = list(dict.fromkeys([*(d.was.path for d in changed if d.now.kind in KEPT), *snapshot.whole]))
+            units = seen(runner, [(s.name, s.on_change) for s in existing(runner, snapshot.services)])
             result["before"] = take_snapshot(store, paths, f"before going back to {snapshot.name}", units, snapshot.name).name
         problems = restore(snapshot, changed)
         result["problems"] = [*problems, *again(runner, snapshot.services, bool(changed))]
@@ -72,11 +73,12 @@ def put_back(store: Store, runner: Runner, name: str, check: bool = False) -> di
 def _as_it_was(snapshot: Snapshot, runner: Runner) -> dict[str, Any]:
     """What going back will change."""
     changed = differences(snapshot)
-    now = seen(runner, [(s.name, s.on_change) for s in snapshot.services])
-    units = [s.name for s, n in zip(snapshot.services, now) if (s.active, s.enabled) != (n.active, n.enabled)]
+    known = existing(runner, snapshot.services)
+    now = seen(runner, [(s.name, s.on_change) for s in known])
+    units = [s.name for s, n in zip(known, now) if s.differs(n)]
     shown = [diff(d.now, d.now.path, d.was, str(snapshot.contents / d.was.sha256)) for d in changed]
     shown += [{"before_header": name, "after_header": name, "before": f"{_state(n)}\n", "after": f"{_state(s)}\n"}
-              for name in units for s, n in zip(snapshot.services, now) if s.name == name]  # fmt: skip
+              for name in units for s, n in zip(known, now) if s.name == name]  # fmt: skip
     differ = [_told(difference) for difference in changed]
     return {"changed": bool(changed or units), "snapshot": _about(snapshot), "differences": differ, "diff": shown}
 
@@ -85,11 +87,15 @@ def remove(store: Store, name: str, check: bool = False) -> dict[str, Any]:
     """Raises SnapshotError."""
     if name == LATEST:
         raise SnapshotError("Could not remove a snapshot: give its name")
-    about = load(store, name)
+    about = next((about for about in every(store)["snapshots"] if about["name"] == name), None)
+    if about is None:
+        load(store, name)
     if not check:
         with store.alone():
+            if name in [transaction.snapshot for transaction in unfinished(store)]:
+                raise SnapshotError(f"Could not remove {name}: its transaction has not ended")
             store.remove(name)
-    return {"changed": True, "snapshot": _about(about), "removed": [name]}
+    return {"changed": True, "snapshot": about, "removed": [name]}
 
 
 def every(store: Store) -> dict[str, Any]:

@@ -48,7 +48,10 @@ class Store:
     def alone(self) -> Iterator[None]:
         """Keep every other run that changes this host out. Raises SnapshotError when one does not end."""
         self.ready()
-        handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise SnapshotError(f"Could not lock {self.path}: {why(exc)}") from exc
         try:
             end = time.monotonic() + _LOCK_WAIT_S
             while True:
@@ -94,15 +97,13 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def write_sealed(path: Path, data: dict[str, Any]) -> None:
-    """JSON with its own digest, whole or not at all. Raises OSError."""
-    body = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    sealed = {"sha256": hashlib.sha256(body.encode()).hexdigest(), "data": data}
+def write_whole(path: Path, data: bytes, mode: int) -> None:
+    """Whole or not at all, also after a power cut. Raises OSError."""
     temporary = path.with_name(f".{path.name}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(sealed, file, indent=1, sort_keys=True)
-        file.write("\n")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(data)
         file.flush()
+        os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     os.replace(temporary, path)
     handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -110,6 +111,13 @@ def write_sealed(path: Path, data: dict[str, Any]) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_sealed(path: Path, data: dict[str, Any]) -> None:
+    """JSON with its own digest, whole or not at all. Raises OSError."""
+    body = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    sealed = {"sha256": hashlib.sha256(body.encode()).hexdigest(), "data": data}
+    write_whole(path, f"{json.dumps(sealed, indent=1, sort_keys=True)}\n".encode(), 0o600)
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
