@@ -29,7 +29,7 @@ class SnapshotError(Exception):
 @dataclass(frozen=True)
 class Place:
     """What a path holds. `kind`: one of KEPT, or what else stands there. `mtime_ns` is in nanoseconds since the epoch and counts
-    for files alone; `target` is a link's. `attributes` are extended ones, name and base64: SELinux labels, access control lists."""
+    for files alone; `target` is a link's. `attributes` are extended ones, name and base64: labels, access control lists."""
 
     path: str
     kind: str
