@@ -165,6 +165,15 @@ def put_back(place: Place, contents: Path) -> None:
         raise SnapshotError(f"Could not put back {place.path}: {why(exc)}{_advice(exc)}") from exc
 
 
+def put_time_back(place: Place) -> None:
+    """Of a file that has the bytes: a map must not seem older than what it is made from. Raises SnapshotError."""
+    try:
+        if place.kind == "file" and os.lstat(place.path).st_mtime_ns != place.mtime_ns:
+            os.utime(place.path, ns=(place.mtime_ns, place.mtime_ns), follow_symlinks=False)
+    except OSError as exc:
+        raise SnapshotError(f"Could not put back the time of {place.path}: {why(exc)}") from exc
+
+
 def _remove(now: Place) -> None:
     if now.kind == "directory":
         os.rmdir(now.path)
