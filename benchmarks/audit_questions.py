@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,7 +77,9 @@ def _questions(recorded: Mapping[str, Any]) -> Questions:
     commands = {f"parameter {name}": f"postconf -xh {shlex.quote(name)}" for name in recorded["parameters"]}
     programs = [argv for argv in recorded["programs"] if argv != ["postconf"]]  # all parameters at once: asked one by one above
     commands |= {f"program {shlex.join(argv)}": shlex.join(argv) for argv in programs}
-    commands |= {f"file {path}": f"cat {shlex.quote(path)}" for path in recorded["files"]}
+    # A process that the audit saw may be gone when a peer is told to read it.
+    files = [path for path in recorded["files"] if not re.match(r"/proc/\d", path)]
+    commands |= {f"file {path}": f"cat {shlex.quote(path)}" for path in files}
     return Questions(commands, {f"parameter {name}": value for name, value in recorded["parameters"].items()}, recorded["digest"])
 
 
