@@ -80,7 +80,10 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
 
 
 def recap(printed: str) -> dict[str, int]:
-    return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", printed.rpartition("PLAY RECAP")[2])}
+    """Of the copy, not of the controller."""
+    found = re.search(r"(?m)^t-back\S* +:(.*)$", printed.rpartition("PLAY RECAP")[2])
+    assert found, printed
+    return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", found.group(1))}
 
 
 def test_a_spoilt_host_comes_back_to_the_byte(host: Host) -> None:
@@ -104,6 +107,7 @@ def test_a_spoilt_host_comes_back_to_the_byte(host: Host) -> None:
     assert host.on_the_disk() == was
     assert not host.takes("canary@canary.test") and host.takes(host.mailbox)
 
+    assert "nothing was put back" in refused(copy, "ansible-playbook", str(rollback), "-e", "mta_target=mispelt")
     again = copy.ansible("ansible-playbook", rollback)
     assert recap(again)["changed"] == 0 and host.on_the_disk() == was
 

@@ -43,7 +43,6 @@ Description=Wait for the confirmation of a change of this mail server (mtaudit)
 
 [Timer]
 OnCalendar={when} UTC
-OnActiveSec={after_s}
 Persistent=true
 AccuracySec=1s
 
@@ -66,7 +65,7 @@ def arm(store: Store, runner: Runner, name: str, until: float, write_program: Ca
         UNITS.mkdir(parents=True, exist_ok=True)
         service = _SERVICE.format(python=os.path.realpath(sys.executable), program=program, store=store.path, name=name)
         write_whole(UNITS / f"{NAME}.service", service.encode(), 0o644)
-        write_whole(UNITS / f"{NAME}.timer", _TIMER.format(when=when, after_s=after_s).encode(), 0o644)
+        write_whole(UNITS / f"{NAME}.timer", _TIMER.format(when=when).encode(), 0o644)
     except OSError as exc:
         raise SnapshotError(f"Could not arm the guard: {why(exc)}; without one: guard_after_s 0") from exc
     _systemctl(runner, ["daemon-reload"])

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..config.files import NewFile
+from ..redact import redact
 from ..runner import ReadError, Runner
 from ..text import printable
 from .guard import arm, disarm
@@ -235,7 +236,7 @@ def _check(runner: Runner, checks: Sequence[Sequence[str]]) -> None:
         except ReadError as exc:
             raise SnapshotError(f"The check '{shown}' could not run: {exc}") from exc
         if done.returncode:
-            said = printable((done.stderr.strip() or done.stdout.strip()), 1000)
+            said = printable(redact(done.stderr.strip() or done.stdout.strip()), 1000)
             raise SnapshotError(f"The check '{shown}' failed with exit status {done.returncode}: {said or 'it said nothing'}")
 
 

@@ -32,13 +32,12 @@ class Service:
         return self.active != now.active or (self.enabled != now.enabled and self.enabled in _SETTABLE)
 
 
-def existing(runner: Runner, services: Sequence[Service]) -> list[Service]:
-    """Those that this host still has: a package may be gone since. `again` says so of the others."""
+def compared(runner: Runner, services: Sequence[Service]) -> list[tuple[Service, Service]]:
+    """Those that this host still has, as they were and as they are: a package may be gone since, and `again` says so."""
     found = []
     for service in services:
         try:
-            seen(runner, [(service.name, service.on_change)])
-            found.append(service)
+            found += [(service, now) for now in seen(runner, [(service.name, service.on_change)])]
         except SnapshotError:
             pass
     return found

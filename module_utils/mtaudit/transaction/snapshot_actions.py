@@ -10,7 +10,7 @@ from ..runner import Runner
 from .diff import diff
 from .journal import refuse_while_open, unfinished
 from .places import KEPT, SnapshotError
-from .services import again, existing, seen
+from .services import again, compared, seen
 from .snapshot import Difference, Snapshot, differences, load, prune, restore
 from .snapshot import take as take_snapshot
 from .store import Store
@@ -63,7 +63,7 @@ def put_back(store: Store, runner: Runner, name: str, check: bool = False) -> di
         changed = differences(snapshot)
         if changed:
             paths = list(dict.fromkeys([*(d.was.path for d in changed if d.now.kind in KEPT), *snapshot.whole]))
-            units = seen(runner, [(s.name, s.on_change) for s in existing(runner, snapshot.services)])
+            units = [now for _, now in compared(runner, snapshot.services)]
             result["before"] = take_snapshot(store, paths, f"before going back to {snapshot.name}", units, snapshot.name).name
         problems = restore(snapshot, changed)
         result["problems"] = [*problems, *again(runner, snapshot.services, bool(changed))]
@@ -73,12 +73,10 @@ def put_back(store: Store, runner: Runner, name: str, check: bool = False) -> di
 def _as_it_was(snapshot: Snapshot, runner: Runner) -> dict[str, Any]:
     """What going back will change."""
     changed = differences(snapshot)
-    known = existing(runner, snapshot.services)
-    now = seen(runner, [(s.name, s.on_change) for s in known])
-    units = [s.name for s, n in zip(known, now) if s.differs(n)]
+    units = [(was, now) for was, now in compared(runner, snapshot.services) if was.differs(now)]
     shown = [diff(d.now, d.now.path, d.was, str(snapshot.contents / d.was.sha256)) for d in changed]
-    shown += [{"before_header": name, "after_header": name, "before": f"{_state(n)}\n", "after": f"{_state(s)}\n"}
-              for name in units for s, n in zip(known, now) if s.name == name]  # fmt: skip
+    shown += [{"before_header": was.name, "after_header": was.name, "before": f"{_state(now)}\n", "after": f"{_state(was)}\n"}
+              for was, now in units]  # fmt: skip
     differ = [_told(difference) for difference in changed]
     return {"changed": bool(changed or units), "snapshot": _about(snapshot), "differences": differ, "diff": shown}
 
