@@ -24,11 +24,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     4: {"audit", "exported", "join", "truth", "attribution", "proof", "questions", "seen", "run_directory", "service_targets",
         "report", "transaction", "respond"},
-    3: {"components", "controls", "detect"},
+    3: {"components", "controls", "fixes", "detect"},
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
         "services", "catalogue", "selection", "waivers"},
-    1: {"finding", "joined", "control", "kernel", "runner", "text", "redact", "address", "listeners", "mechanisms", "tunable",
-        "certificate", "tls_versions", "located_yaml", "json_schema", "zipped"},
+    1: {"finding", "joined", "control", "fix", "kernel", "runner", "text", "redact", "address", "listeners", "mechanisms",
+        "tunable", "certificate", "tls_versions", "located_yaml", "json_schema", "zipped"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional, TypeVar
+
+T = TypeVar("T")
 
 
 class ConfigError(Exception):
@@ -26,7 +29,24 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Candidate:
-    """The files that change, and what has to be done with the daemon: `activate` is none, reload or restart."""
+    """The files that change, and how they come into force.
+
+    `activate` is what the daemon has to do: none, reload or restart. `units` are the systemd units that may carry it; the first
+    that is up is told. `checks` are commands that must succeed with the files in place. `reading` is the instance as the
+    program's reader reads it from these files, so that controls can be asked about it before anything is changed; None where
+    nothing changes.
+    """
 
     files: tuple[NewFile, ...] = ()
     activate: str = "none"
+    units: tuple[str, ...] = ()
+    checks: tuple[tuple[str, ...], ...] = ()
+    reading: Any = None
+
+
+def together(first: Mapping[str, T], second: Mapping[str, T], place: str) -> dict[str, T]:
+    """What both want of a place, by name. Raises ConfigError where they differ."""
+    for name in first.keys() & second.keys():
+        if first[name] != second[name]:
+            raise ConfigError(f"Two fixes want different things of {name} in {place}: {first[name]!r} and {second[name]!r}")
+    return {**first, **second}

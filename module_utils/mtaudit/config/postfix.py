@@ -22,7 +22,7 @@ from ..redact import redact
 from ..runner import ReadError, Runner
 from ..simulate.session import Session, SessionEnded
 from ..text import printable
-from .files import Candidate, ConfigError, NewFile
+from .files import Candidate, ConfigError, NewFile, together
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _SERVICE = re.compile(r"[^\s/]+/(?:inet|unix|fifo|pass|unix-dgram)")
@@ -47,6 +47,15 @@ class Wanted:
     services: Mapping[str, Optional[str]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
 
+    def merged(self, other: Wanted) -> Wanted:
+        """Both. Raises ConfigError where they want two things of one place."""
+        options = dict(self.options)
+        for service, wanted in other.options.items():
+            options[service] = together(options.get(service, {}), wanted, f"the options of {service}")
+        return Wanted(
+            together(self.parameters, other.parameters, "main.cf"), together(self.services, other.services, "master.cf"), options
+        )
+
 
 def candidate(runner: Runner, directory: str, wanted: Wanted, scratch: Path) -> Candidate:
     """What changes in the instance of this configuration directory. `scratch` is an empty directory that only root may enter; the
@@ -66,7 +75,10 @@ def candidate(runner: Runner, directory: str, wanted: Wanted, scratch: Path) -> 
         return Candidate()
     new = _tried(runner, live, scratch)
     restart = any(new.main.value(name) != live.main.value(name) for name in _RESTART)
-    return Candidate(files, "restart" if restart else "reload")
+    # Debian 12 has a unit for each instance, and its postfix.service does nothing; Debian 13 has one for all.
+    name = os.path.basename(directory.rstrip("/"))
+    units = (f"postfix@{'-' if name == 'postfix' else name}", "postfix")
+    return Candidate(files, "restart" if restart else "reload", units, (("postfix", "-c", directory, "check"),), new)
 
 
 def _refuse(live: Postfix, wanted: Wanted) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -39,10 +38,7 @@ def change_postfix(
         candidate = postfix.candidate(runner, config_directory, wanted, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    # Debian 12 has a unit for each instance, and its postfix.service does nothing; Debian 13 has one for all.
-    name = os.path.basename(config_directory.rstrip("/"))
-    unit = running(runner, [f"postfix@{'-' if name == 'postfix' else name}", "postfix"])
-    return _changed(store, runner, candidate, unit, [["postfix", "-c", config_directory, "check"]], reason, guard_after_s, check)
+    return changed(store, runner, candidate, "Postfix", reason, guard_after_s, check)
 
 
 def _table(name: str, values: Mapping[str, Value]) -> dict[str, Optional[str]]:
@@ -57,23 +53,19 @@ def _table(name: str, values: Mapping[str, Value]) -> dict[str, Optional[str]]:
     return found
 
 
-def _changed(
-    store: Store,
-    runner: Runner,
-    candidate: Candidate,
-    unit: str,
-    checks: Sequence[Sequence[str]],
-    reason: str,
-    guard_after_s: float,
-    check: bool,
+def changed(
+    store: Store, runner: Runner, candidate: Candidate, title: str, reason: str, guard_after_s: float, check: bool = False
 ) -> dict[str, Any]:
-    units = [(unit, candidate.activate)] if unit and candidate.files else []
+    """Put a candidate of one program in place, and confirm it at once unless a guard is asked for. Raises SnapshotError."""
+    unit = running(runner, candidate.units) if candidate.files else ""
+    units = [(unit, candidate.activate)] if unit else []
     # One that is confirmed at once has a guard, too: a kill in the middle must not leave it in force.
     guard_s = guard_after_s or (_SHORT_GUARD_S if unit else 0)
-    result = begin(store, runner, candidate.files, units, reason or "configuration", checks, guard_s, check)
+    result = begin(store, runner, candidate.files, units, reason or "configuration", candidate.checks, guard_s, check)
     result["activate"] = candidate.activate
     if not unit and candidate.files:
-        result["warnings"] = ["No unit of systemd for Postfix is up: nobody was told; if it runs all the same: postfix reload"]
+        advice = f"if it runs all the same, {candidate.activate} it"
+        result["warnings"] = [f"No unit of systemd for {title} is up: nobody was told; {advice}"]
     if result.get("transaction") and not result.get("failed") and not guard_after_s:
         result["transaction"] = end(store, runner, "commit", result["transaction"]["name"], "")["transaction"]
     return result
