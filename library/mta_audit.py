@@ -120,49 +120,14 @@ simulation_spawns:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mtaudit.audit import InputError
-from ansible.module_utils.mtaudit.audit import Request
 from ansible.module_utils.mtaudit.audit import audit
-from ansible.module_utils.mtaudit.audit import networks
-from ansible.module_utils.mtaudit.audit import selection
+from ansible.module_utils.mtaudit.audit_arguments import ARGUMENTS
+from ansible.module_utils.mtaudit.audit_arguments import request_from
 from ansible.module_utils.mtaudit.runner import LocalRunner
-
-KINDS = ["", "mx", "submission", "outbound", "null_client", "web", "workstation", "gateway"]
-
-
-def request_from(params: dict) -> Request:
-    return Request(
-        host=params["name"],
-        selection=selection(params["selection"], params["tunables"]),
-        kind=params["kind"],
-        trusted_networks=networks(params["trusted_networks"], "mta_audit_trusted_networks"),
-        proxies=networks(params["proxies"], "mta_audit_proxies"),
-        local_domains=tuple(params["local_domains"]),
-        simulate=params["simulate"],
-        contact_policy_services=params["contact_policy_services"],
-        canary=params["canary"],
-        probe_sender=params["probe_sender"],
-        known_recipient=params["known_recipient"],
-    )
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "selection": {"type": "list", "elements": "dict", "required": True},
-            "tunables": {"type": "dict", "default": {}},
-            "kind": {"type": "str", "choices": KINDS, "default": ""},
-            "trusted_networks": {"type": "list", "elements": "str", "default": []},
-            "proxies": {"type": "list", "elements": "str", "default": []},
-            "local_domains": {"type": "list", "elements": "str", "default": []},
-            "simulate": {"type": "bool", "default": True},
-            "contact_policy_services": {"type": "bool", "default": False},
-            "canary": {"type": "str", "default": ""},
-            "probe_sender": {"type": "str", "default": ""},
-            "known_recipient": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         answer = audit(LocalRunner(), request_from(module.params))
     except InputError as exc:

@@ -80,6 +80,13 @@ selection:
       components: [os]
       kinds: [mx, submission]
       tunables: {max_proof_age_days: {type: int, value: 31}}
+fixes:
+  description: Those of them that can be applied, the most severe first, as M(mta_harden) wants them.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {id: RELAY-02, severity: high, class: auto, disruption: low}
 controls:
   description: How many controls are selected.
   returned: success
@@ -123,6 +130,7 @@ try:
     from ansible.module_utils.mtaudit.catalogue import load_catalogue
     from ansible.module_utils.mtaudit.selection import InventoryError
     from ansible.module_utils.mtaudit.selection import check_run
+    from ansible.module_utils.mtaudit.selection import fixes
     from ansible.module_utils.mtaudit.selection import for_report
     from ansible.module_utils.mtaudit.selection import refused_hosts
     from ansible.module_utils.mtaudit.selection import selection
@@ -170,6 +178,7 @@ def main() -> None:
     module.exit_json(
         changed=changed,
         selection=chosen,
+        fixes=fixes(catalogue, profile),
         controls=len(chosen),
         digest=catalogue.digest,
         version=__version__,

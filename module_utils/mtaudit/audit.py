@@ -88,34 +88,56 @@ def selection(data: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any]) -
     )
 
 
-def audit(runner: Runner, request: Request) -> Answer:
-    """Everything that this host can be asked, in one go. Only reads."""
+@dataclass(frozen=True)
+class Looked:
+    """What was read of a host. `strange` are the SMTP ports that no program told of; `kind` and what it was taken from."""
+
+    readings: tuple[Reading, ...]
+    strange: tuple[Listener, ...] = ()
+    links: Optional[network_reader.HostNetwork] = None
+    kind: str = ""
+    source: str = ""
+
+
+def audit(runner: Runner, request: Request, looked: Optional[Looked] = None) -> Answer:
+    """Everything that this host can be asked, in one go. Only reads; what is given as `looked` was read before."""
     answer = Answer()
+    looked = looked or look(runner, request)
+    site = site_of(request, looked)
+    answer.findings.extend(evaluated(request, looked))
+    answer.findings.extend(_logged(runner, request, site, looked.readings))
+    answer.spawns = runner.spawns
+    if request.simulate:
+        for reading in looked.readings:
+            found, spawns = _simulated(reading, request, site, looked.links)
+            answer.findings.extend(found)
+            answer.simulation_spawns += spawns
+    answer.estate = estate(request, looked.kind, looked.source, looked.readings, looked.links)
+    answer.estate["listeners"] += [_listed(listener, "", "") for listener in looked.strange]
+    return answer
+
+
+def look(runner: Runner, request: Request) -> Looked:
+    """Read what the selected controls need."""
     links = _network(runner)
     readings = read_all(runner, ids={wanted.id for wanted in request.selection})
     strange = _strange_listeners(runner, readings)
     kind, source = (request.kind, "inventory") if request.kind else infer_kind(readings)
-    site = Site(
-        kind=kind,
+    return Looked(tuple(readings), tuple(strange), links, kind, source)
+
+
+def site_of(request: Request, looked: Looked) -> Site:
+    """What controls are given beside a reading; without tunables, which each control has of its own."""
+    return Site(
+        kind=looked.kind,
         local_domains=request.local_domains,
         trusted_networks=request.trusted_networks,
         proxies=request.proxies,
-        gateways=tuple(str(g) for g in links.gateways) if links else (),
-        servers=servers(readings, strange),
-        rspamd=one(readings, "rspamd"),
-        clamav=one(readings, "clamav"),
+        gateways=tuple(str(g) for g in looked.links.gateways) if looked.links else (),
+        servers=servers(looked.readings, looked.strange),
+        rspamd=one(looked.readings, "rspamd"),
+        clamav=one(looked.readings, "clamav"),
     )
-    answer.findings.extend(_evaluated(request, site, readings, strange))
-    answer.findings.extend(_logged(runner, request, site, readings))
-    answer.spawns = runner.spawns
-    if request.simulate:
-        for reading in readings:
-            found, spawns = _simulated(reading, request, site, links)
-            answer.findings.extend(found)
-            answer.simulation_spawns += spawns
-    answer.estate = estate(request, kind, source, readings, links)
-    answer.estate["listeners"] += [_listed(listener, "", "") for listener in strange]
-    return answer
 
 
 def _network(runner: Runner) -> Optional[network_reader.HostNetwork]:
@@ -140,22 +162,33 @@ def _strange_listeners(runner: Runner, readings: Sequence[Reading]) -> list[List
     return listeners
 
 
-def _evaluated(
-    request: Request, site: Site, readings: Sequence[Reading], strange: Sequence[Listener]
-) -> Iterator[Finding]:
+def evaluated(request: Request, looked: Looked) -> Iterator[Finding]:
+    """What the selected controls conclude from what was read."""
+    site, readings = site_of(request, looked), looked.readings
     for wanted in request.selection:
         if not any(controls_for(name, [wanted.id]) for name in wanted.components if name in COMPONENTS):
             continue  # answered by others: the proofs of earlier runs, the vantages
         concerned = [r for r in readings if r.component.name in wanted.components]
         if not concerned:
-            yield stamped(_nothing_to_ask(readings, strange), wanted.id)
-        elif site.kind and wanted.kinds and site.kind not in wanted.kinds and not all(r.problem for r in concerned):
+            yield stamped(_nothing_to_ask(readings, looked.strange), wanted.id)
+        elif _for_others(wanted, site) and not all(r.problem for r in concerned):
             reason = f"this host is of kind {site.kind}; the control is for {', '.join(wanted.kinds)}"
             yield stamped(notapplicable(HOST, "does not concern this kind of host", reason), wanted.id)
         else:
-            tuned = replace(site, tunables=wanted.tunables)
             for reading in concerned:
-                yield from _evaluated_for(wanted.id, tuned, reading)
+                yield from _evaluated_for(wanted, site, reading)
+
+
+def asked(wanted: Selected, site: Site, component: str, instance: Any) -> list[Finding]:
+    """What one control concludes about one instance of a program; nothing where it does not concern it."""
+    if component not in wanted.components or _for_others(wanted, site):
+        return []
+    tuned = replace(site, tunables=wanted.tunables)
+    return [f for found in controls_for(component, [wanted.id]) for f in _guarded(wanted.id, found.evaluate, instance, tuned)]
+
+
+def _for_others(wanted: Selected, site: Site) -> bool:
+    return bool(site.kind and wanted.kinds and site.kind not in wanted.kinds)
 
 
 def _nothing_to_ask(readings: Sequence[Reading], strange: Sequence[Listener]) -> Finding:
@@ -170,12 +203,13 @@ def _nothing_to_ask(readings: Sequence[Reading], strange: Sequence[Listener]) ->
     return notapplicable(HOST, "nothing to check", text)
 
 
-def _evaluated_for(control_id: str, site: Site, reading: Reading) -> Iterator[Finding]:
+def _evaluated_for(wanted: Selected, site: Site, reading: Reading) -> Iterator[Finding]:
     if reading.problem:
-        yield stamped(error_finding(HOST, f"{reading.component.title} could not be read", reading.problem), control_id)
-    for found in controls_for(reading.component.name, [control_id]):
+        yield stamped(error_finding(HOST, f"{reading.component.title} could not be read", reading.problem), wanted.id)
+    tuned = replace(site, tunables=wanted.tunables)
+    for found in controls_for(reading.component.name, [wanted.id]):
         for instance in reading.instances:
-            yield from _guarded(control_id, found.evaluate, instance, site)
+            yield from _guarded(wanted.id, found.evaluate, instance, tuned)
 
 
 def _guarded(control_id: str, evaluate: Any, instance: Any, site: Site) -> list[Finding]:

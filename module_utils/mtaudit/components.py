@@ -26,6 +26,7 @@ class Component:
     simulate  (instances, Site, HostNetwork or None, Declared) -> findings and spawns; None when the program cannot be asked.
     transfers whether it passes mail on to other servers, so that a host with it and without SMTP listeners is a null client.
     uses      (Around, instance) -> Uses: the files, processes and accounts that an instance has on the host; None when unknown.
+    configure (runner, instance, what is wanted, empty directory) -> Candidate of config/; raises ConfigError. None: it cannot.
     survey    instead of read, for what is read after the programs: (runner, the readings so far, ids of the selected controls).
     """
 
@@ -37,6 +38,7 @@ class Component:
     simulate: Optional[Callable[..., Any]] = None
     transfers: bool = True
     uses: Optional[Callable[..., Any]] = None
+    configure: Optional[Callable[..., Any]] = None
     survey: Optional[Callable[[Runner, Sequence[Reading], Collection[str]], Sequence[Any]]] = None
 
     @property
@@ -58,7 +60,14 @@ def _postfix() -> Component:
 
         return uses(*arguments)
 
-    return Component("postfix", "Postfix", postfix.read, postfix.describe, postfix.digest, simulate, uses=uses)
+    def configure(*arguments: Any) -> Any:
+        from .config.postfix import candidate
+
+        return candidate(*arguments)
+
+    return Component(
+        "postfix", "Postfix", postfix.read, postfix.describe, postfix.digest, simulate, uses=uses, configure=configure
+    )
 
 
 def _dovecot() -> Component:

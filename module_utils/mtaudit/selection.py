@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from .catalogue import Catalogue, Entry, Settings, merged, settings_problems, unknown_id
+from .joined import SEVERITIES
 from .json_schema import check
 from .tunable import Tunable
 
@@ -153,6 +154,14 @@ def _slim(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
         "kinds": list(entry.kinds),
         "tunables": {name: {"type": entry.tunables[name].type, "value": value} for name, value in values.items()},
     }
+
+
+def fixes(catalogue: Catalogue, profile: str) -> list[dict[str, Any]]:
+    """The profile's controls whose fix can be applied, the most severe first: id, severity, class and disruption."""
+    entries = [catalogue.controls[i].data for i in catalogue.profiles[profile].controls]
+    automated = [entry for entry in entries if entry["fix"]["class"] != "manual"]
+    automated.sort(key=lambda entry: SEVERITIES.index(entry["severity"]))
+    return [{"id": entry["id"], "severity": entry["severity"], **entry["fix"]} for entry in automated]
 
 
 def for_report(catalogue: Catalogue, profile: str, tunables: Settings, version: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.module_utils.mtaudit.fix import FIXES
+from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
 from pythons import find_python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,9 +81,22 @@ def test_the_audit_is_sent_with_every_control_reader_and_simulation(payloads: di
     assert wanted - shipped(payloads["mta_audit"]) == set()
 
 
-def test_only_the_audit_carries_every_control(payloads: dict[str, Path]) -> None:
+def test_only_who_asks_them_carries_every_control(payloads: dict[str, Path]) -> None:
     """Packing them takes the controller longer than a small site's whole run."""
-    assert [name for name in MODULES if "controls/every.py" in shipped(payloads[name])] == ["mta_audit"]
+    assert [name for name in MODULES if "controls/every.py" in shipped(payloads[name])] == ["mta_audit", "mta_harden"]
+
+
+def test_the_hardening_is_sent_with_every_fix(payloads: dict[str, Path]) -> None:
+    fixes = {file for file in existing("fixes") if "fix(" in (PACKAGE / file).read_text(encoding="utf-8")}
+    assert fixes and fixes - shipped(payloads["mta_harden"]) == set()
+    assert not any(file.startswith("fixes/") for file in shipped(payloads["mta_audit"]))
+
+
+def test_every_fix_is_of_a_control_that_the_catalogue_lets_us_apply() -> None:
+    entries = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "checks").glob("*/*.yml")]
+    allowed = {(entry["id"], c) for entry in entries if entry.get("fix", {}).get("class") in ("auto", "confirm")
+               for c in entry["components"]}  # fmt: skip
+    assert FIXES and set(FIXES) - allowed == set()
 
 
 def test_every_file_is_sent_with_some_module(payloads: dict[str, Path]) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional, TypeVar
-
-T = TypeVar("T")
+from typing import Any, Optional
 
 
 class ConfigError(Exception):
@@ -42,11 +39,3 @@ class Candidate:
     units: tuple[str, ...] = ()
     checks: tuple[tuple[str, ...], ...] = ()
     reading: Any = None
-
-
-def together(first: Mapping[str, T], second: Mapping[str, T], place: str) -> dict[str, T]:
-    """What both want of a place, by name. Raises ConfigError where they differ."""
-    for name in first.keys() & second.keys():
-        if first[name] != second[name]:
-            raise ConfigError(f"Two fixes want different things of {name} in {place}: {first[name]!r} and {second[name]!r}")
-    return {**first, **second}

@@ -22,7 +22,7 @@ from ..redact import redact
 from ..runner import ReadError, Runner
 from ..simulate.session import Session, SessionEnded
 from ..text import printable
-from .files import Candidate, ConfigError, NewFile, together
+from .files import Candidate, ConfigError, NewFile
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _SERVICE = re.compile(r"[^\s/]+/(?:inet|unix|fifo|pass|unix-dgram)")
@@ -47,20 +47,18 @@ class Wanted:
     services: Mapping[str, Optional[str]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
 
-    def merged(self, other: Wanted) -> Wanted:
-        """Both. Raises ConfigError where they want two things of one place."""
+    def then(self, later: Wanted) -> Wanted:
+        """This, and that afterwards."""
         options = dict(self.options)
-        for service, wanted in other.options.items():
-            options[service] = together(options.get(service, {}), wanted, f"the options of {service}")
-        return Wanted(
-            together(self.parameters, other.parameters, "main.cf"), together(self.services, other.services, "master.cf"), options
-        )
+        for service, wanted in later.options.items():
+            options[service] = {**options.get(service, {}), **wanted}
+        return Wanted({**self.parameters, **later.parameters}, {**self.services, **later.services}, options)
 
 
-def candidate(runner: Runner, directory: str, wanted: Wanted, scratch: Path) -> Candidate:
-    """What changes in the instance of this configuration directory. `scratch` is an empty directory that only root may enter; the
-    copy that is tried stands there afterwards. Raises ConfigError when it cannot be done, or Postfix would not run with it."""
-    live = read_instance(runner, directory)
+def candidate(runner: Runner, live: Postfix, wanted: Wanted, scratch: Path) -> Candidate:
+    """What changes in an instance. `scratch` is an empty directory that only root may enter; the copy that is tried stands there
+    afterwards. Raises ConfigError when it cannot be done, or Postfix would not run with it."""
+    directory = live.config_directory
     if live.problem:
         raise ConfigError(f"Could not change Postfix in {directory}: {live.problem}")
     _refuse(live, wanted)
@@ -241,7 +239,7 @@ def _changed(directory: str, scratch: Path, copied: Mapping[str, bytes]) -> Iter
 
 def _tried(runner: Runner, live: Postfix, scratch: Path) -> Postfix:
     """Let Postfix read the copy, and every smtpd of it show its banner. What it read. Raises ConfigError."""
-    new = read_instance(runner, str(scratch))
+    new = read_instance(runner, str(scratch), live.primary)
     if new.problem:
         raise ConfigError(f"Postfix cannot read the new configuration: {new.problem}")
     known = {_LINE.sub("", text) for text in live.warnings}

@@ -10,6 +10,7 @@ from typing import Any, Optional, Union
 
 from ..config import postfix
 from ..config.files import Candidate, ConfigError
+from ..readers.postfix import read_instance
 from ..runner import Runner
 from .journal_actions import begin, end
 from .services import running
@@ -35,7 +36,7 @@ def change_postfix(
     wanted = postfix.Wanted(_table("parameters", parameters), services, every)
     scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
     try:
-        candidate = postfix.candidate(runner, config_directory, wanted, scratch)
+        candidate = postfix.candidate(runner, read_instance(runner, config_directory), wanted, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return changed(store, runner, candidate, "Postfix", reason, guard_after_s, check)

@@ -167,15 +167,17 @@ def unfinished(store: Store) -> list[Transaction]:
     return [transaction for transaction in every(store) if transaction.phase not in FINISHED]
 
 
-def refuse_while_open(store: Store, runner: Runner) -> None:
-    """Raises SnapshotError while a transaction is open. One that was killed before it changed anything is ended here."""
+def refuse_while_open(store: Store, runner: Runner, look_only: bool = False) -> None:
+    """Raises SnapshotError while a transaction is open. One that was killed before it changed anything is ended here, unless this
+    shall only look."""
     for transaction in unfinished(store):
         if transaction.phase != "prepared":
             ways = "confirm it or take it back" if transaction.phase == "changed" else "take it back"
             about = f"{transaction.name} ({transaction.reason})"
             raise SnapshotError(f"Transaction {about} has not ended, it is {_words(transaction)}; {ways} first: "
                                 "mta_transaction action=take_back")
-        _back(store, runner, transaction, "nothing was changed yet")
+        if not look_only:
+            _back(store, runner, transaction, "nothing was changed yet")
 
 
 def _words(transaction: Transaction) -> str:

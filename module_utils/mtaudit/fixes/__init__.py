@@ -1,0 +1,1 @@
+"""How failing controls are mended, one short function for each control and program: a reading in, what is wanted out."""

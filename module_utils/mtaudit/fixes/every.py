@@ -1,0 +1,6 @@
+"""Every fix, by program. AnsiballZ ships only what is imported: each is imported here, on a line of its own."""
+
+# ruff: noqa: F401 - imported for what they register
+from __future__ import annotations
+
+from . import postfix_login, postfix_relay, postfix_settings

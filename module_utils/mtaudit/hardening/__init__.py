@@ -1,0 +1,1 @@
+"""What of a host can be mended: proposals, plan, change and proof."""

@@ -1,0 +1,108 @@
+"""Plan, change and prove on the host: what a run of mta_harden does there. The vantages' proof, and the confirmation, follow."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..audit import Request, audit, look
+from ..finding import Finding, Method, Status, Subject
+from ..runner import Runner
+from ..transaction.diff import diff
+from ..transaction.journal import pending, refuse_while_open
+from ..transaction.journal_actions import begin, end
+from ..transaction.store import Store
+from .plan import Plan, plan
+from .proposals import Wish, proposals
+
+_SHORT_GUARD_S = 300.0
+# A daemon that was told a moment ago may not have read everything yet.
+_PROOF_TRIES = 4
+_PROOF_STEP_S = 1.0
+
+
+def harden(
+    store: Store,
+    runner: Runner,
+    request: Request,
+    wishes: Sequence[Wish],
+    approved: str = "",
+    guard_after_s: float = 0.0,
+    check: bool = False,
+) -> dict[str, Any]:
+    """Mend what fails. `approved` is the digest of the plan that somebody has seen; another plan changes nothing.
+
+    Without `guard_after_s` the change is confirmed at once. Raises ConfigError or SnapshotError when nothing was changed.
+    """
+    refuse_while_open(store, runner, look_only=True)
+    looked = look(runner, request)
+    scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
+    try:
+        made = plan(runner, proposals(runner, request, looked, wishes, scratch))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    answer: dict[str, Any] = {"plan": made.to_dict(), "summary": made.lines(), "transaction": {}, "changed": bool(made.files)}
+    if made.silent:
+        answer["warnings"] = [f"{unit} is not up: nobody will be told of the change" for unit in made.silent]
+    if approved and made.digest and approved != made.digest:
+        text = "The host is not what it was when the plan was approved; nothing is changed. Plan again, and have that approved"
+        return {**answer, "changed": False, "failed": True, "msg": text}
+    if check or not made.files:
+        answer["diff"] = [diff(now, now.path, new, content) for now, new, content in pending(made.files)]
+        return answer
+    before = audit(runner, request, looked).findings
+    because = ", ".join(dict.fromkeys(step.wish.id for step in made.steps))
+    done = begin(store, runner, made.files, made.services, because, made.checks, guard_after_s or _SHORT_GUARD_S)
+    answer.update(done)
+    if done.get("failed") or not done["transaction"]:
+        return answer
+    problems = _proof(runner, request, made, before)
+    name = done["transaction"]["name"]
+    if problems:
+        text = f"The change does not hold on the running system: {'; '.join(problems)}"
+        back = end(store, runner, "take_back", name, text)
+        more = back.get("msg") or "Everything was put back as it was"
+        return {**answer, "failed": True, "changed": bool(back.get("failed")), "transaction": back["transaction"],
+                "msg": f"{text}. {more}"}  # fmt: skip
+    if not guard_after_s:
+        answer["transaction"] = end(store, runner, "commit", name, "")["transaction"]
+    return answer
+
+
+def _proof(runner: Runner, request: Request, made: Plan, before: Sequence[Finding]) -> list[str]:
+    """What the host itself, read and asked anew, says against the change."""
+    for attempt in range(_PROOF_TRIES):
+        if attempt:
+            time.sleep(_PROOF_STEP_S)
+        problems = list(_against(made, before, audit(runner, request).findings))
+        if not problems:
+            break
+    return problems
+
+
+def _against(made: Plan, before: Iterable[Finding], after: Iterable[Finding]) -> Iterable[str]:
+    mended = {step.wish.id for step in made.steps if not step.left}
+    foreseen = {(f.control, f.subject) for step in made.steps for f in step.shows}
+    was = _states(before)
+    for key, status in _states(after).items():
+        control, subject, method = key
+        if method is Method.LOG or (control, subject) in foreseen:
+            continue  # what was, and what the plan told
+        if control in mended and status is Status.FAIL:
+            yield f"{control} still fails, by {method.value}"
+        elif status in (Status.FAIL, Status.ERROR) and was.get(key) not in (status, Status.FAIL):
+            yield f"{control} fails, by {method.value}, and did not before"
+
+
+def _states(findings: Iterable[Finding]) -> dict[tuple[str, Subject, Method], Status]:
+    """The worst of each control, subject and method."""
+    found: dict[tuple[str, Subject, Method], Status] = {}
+    for finding in findings:
+        key = (finding.control, finding.subject, finding.method)
+        if found.get(key) is not Status.FAIL:
+            found[key] = finding.status
+    return found

@@ -1,0 +1,231 @@
+"""Find the changes that make failing controls pass: one fix after the other, each tried on a candidate that nobody runs yet.
+
+A fix is kept when its control fails less with it and nothing as severe fails more, as the controls themselves tell of the
+candidate. So two fixes that touch one list of restrictions see each other's work, and one that would break another control is
+left out. What is less severe may show behind what is mended: an open domain that is closed has recipients to be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..audit import Looked, Request, asked, evaluated, site_of
+from ..config.files import Candidate, ConfigError
+from ..control import Site
+from ..finding import Finding, Status, Subject
+from ..fix import FIXES, Fix
+from ..fixes import every  # noqa: F401 - registers every fix
+from ..joined import SEVERITIES
+from ..runner import ReadError, Runner
+from ..text import printable
+
+DISRUPTIONS = ("low", "medium", "high")  # as checks/schema.json
+_ROUNDS = 4  # for causes that hide behind others
+_WORSE = (Status.FAIL, Status.ERROR)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A control that may be mended: what its fix is, as the catalogue tells it, and why it is not to be applied now, if so."""
+
+    id: str
+    severity: str
+    fix_class: str
+    disruption: str
+    withheld: str = ""
+
+
+def wishes(fixes: Iterable[Mapping[str, str]], only: Collection[str], max_disruption: str, confirmed: bool) -> list[Wish]:
+    """From the catalogue's automated fixes (id, severity, class, disruption): those of `only`, or all; why one is withheld."""
+    found = []
+    for fix in fixes:
+        why = ""
+        if DISRUPTIONS.index(fix["disruption"]) > DISRUPTIONS.index(max_disruption):
+            why = f"its disruption is {fix['disruption']}, and mta_harden_max_disruption is {max_disruption}"
+        elif fix["class"] == "confirm" and not confirmed:
+            why = "it may cut mail off, so somebody has to look at the plan first: approve it, or set mta_harden_confirmed"
+        if not only or fix["id"] in only:
+            found.append(Wish(fix["id"], fix["severity"], fix["class"], fix["disruption"], why))
+    return found
+
+
+@dataclass(frozen=True)
+class Step:
+    """A fix that is part of the plan: the control, where, what fails now, what of it still does afterwards, and what less severe
+    `shows` then. `seen`: whether the control could be asked about the candidate."""
+
+    wish: Wish
+    component: str
+    instance: str
+    failing: tuple[str, ...]
+    left: tuple[str, ...] = ()
+    shows: tuple[Finding, ...] = ()
+    seen: bool = True
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A control that fails and stays as it is, and why."""
+
+    id: str
+    component: str
+    failing: tuple[str, ...]
+    why: str
+
+
+@dataclass
+class Proposals:
+    """What came of it. `candidates` change the instances that have any."""
+
+    steps: list[Step] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+@dataclass
+class _Work:
+    """One instance of one program: as it is, as it would be, and everything wanted of it so far."""
+
+    reading: int
+    number: int
+    live: Any
+    now: Any
+    wanted: Any = None
+    candidate: Candidate = Candidate()
+
+
+def proposals(runner: Runner, request: Request, looked: Looked, wishes: Sequence[Wish], scratch: Path) -> Proposals:
+    """For everything that fails. `scratch` is an empty directory that only root may enter. Only reads, apart from that."""
+    maker = _Maker(runner, request, looked, scratch)
+    maker.severities = {wish.id: wish.severity for wish in wishes}
+    for wish in wishes:
+        for work in maker.works:
+            maker.mend(wish, work)
+    maker.found.candidates = [work.candidate for work in maker.works if work.candidate.files]
+    return maker.found
+
+
+class _Maker:
+    def __init__(self, runner: Runner, request: Request, looked: Looked, scratch: Path) -> None:
+        self.runner, self.request, self.looked, self.scratch = runner, request, looked, scratch
+        self.found = Proposals()
+        self.severities: dict[str, str] = {}
+        self.works = [
+            _Work(r, n, instance, instance)
+            for r, reading in enumerate(looked.readings) for n, instance in enumerate(reading.instances)
+        ]
+        self.findings = list(evaluated(request, looked))
+        self.tried = 0
+
+    def mend(self, wish: Wish, work: _Work) -> None:
+        """Propose and try until the control passes, or nothing helps any more."""
+        component = self.looked.readings[work.reading].component
+        failing = self._failing(wish.id, work)
+        if not failing:
+            return
+        first, rounds, why = failing, 0, ""
+        fix = FIXES.get((wish.id, component.name))
+        if wish.withheld or fix is None or component.configure is None:
+            why = wish.withheld or f"mtaudit has no fix for {component.title}"
+        shows: list[Finding] = []
+        while not why and failing and fix and rounds < _ROUNDS:
+            why, failing = self._round(wish, fix, work, failing, shows)
+            rounds += not why
+        name, messages = self._instance(work), _messages(first)
+        if rounds:
+            seen = work.candidate.reading is not None
+            left = _messages(failing) if seen else ()
+            self.found.steps.append(Step(wish, component.name, name, messages, left, tuple(shows), seen))
+        else:
+            self.found.refused.append(Refused(wish.id, component.name, messages, why))
+
+    def _round(
+        self, wish: Wish, fix: Fix, work: _Work, failing: list[Finding], shows: list[Finding]
+    ) -> tuple[str, list[Finding]]:
+        """Why the next proposal is not taken, or nothing; and what fails now. `shows` gets what shows behind it."""
+        component = self.looked.readings[work.reading].component
+        try:
+            proposal = fix.propose(work.now, self._site(fix.id), failing)
+            if proposal is None:
+                return "no change that mtaudit knows would mend it: see the advice", failing
+            wanted = work.wanted.then(proposal) if work.wanted else proposal
+            self.tried += 1
+            directory = self.scratch / str(self.tried)
+            directory.mkdir(mode=0o700)
+            assert component.configure is not None
+            candidate = component.configure(self.runner, work.live, wanted, directory)
+        except (ConfigError, ReadError, OSError) as exc:
+            return str(exc), failing
+        if not candidate.files or candidate.files == work.candidate.files:
+            return "it is so already, and the control still fails", failing
+        if candidate.reading is None:
+            work.wanted, work.candidate = wanted, candidate
+            return "", []
+        before = (work.now, work.wanted, work.candidate, self.looked, self.findings)
+        work.now, work.wanted, work.candidate = candidate.reading, wanted, candidate
+        self.looked = self._with(work)
+        self.findings = list(evaluated(self.request, self.looked))
+        changed, left = list(_worse(before[-1], self.findings, fix.id)), self._failing(fix.id, work)
+        worse = next((f for f in changed if not self._less_severe(f, wish)), None)
+        if not worse and _keys(left) != _keys(failing) and len(left) <= len(failing):
+            shows += changed
+            return "", left
+        work.now, work.wanted, work.candidate, self.looked, self.findings = before
+        why = f"with it {worse.control} would fail: {worse.message}" if worse else f"it would not help: {left[0].message}"
+        return why, failing
+
+    def _less_severe(self, finding: Finding, wish: Wish) -> bool:
+        """What has no fix of its own counts as severe: nobody would come back to it."""
+        own = self.severities.get(finding.control)
+        return finding.status is Status.FAIL and own is not None and SEVERITIES.index(own) > SEVERITIES.index(wish.severity)
+
+    def _failing(self, control_id: str, work: _Work) -> list[Finding]:
+        """What fails of a control in this instance, as it would be now."""
+        component = self.looked.readings[work.reading].component.name
+        wanted = [one for one in self.request.selection if one.id == control_id]
+        found = (f for one in wanted for f in asked(one, site_of(self.request, self.looked), component, work.now))
+        return [f for f in found if f.status is Status.FAIL]
+
+    def _site(self, control_id: str) -> Site:
+        tunables = next((wanted.tunables for wanted in self.request.selection if wanted.id == control_id), {})
+        return replace(site_of(self.request, self.looked), tunables=tunables)
+
+    def _with(self, work: _Work) -> Looked:
+        readings = list(self.looked.readings)
+        instances = list(readings[work.reading].instances)
+        instances[work.number] = work.now
+        readings[work.reading] = replace(readings[work.reading], instances=tuple(instances))
+        return replace(self.looked, readings=tuple(readings))
+
+    def _instance(self, work: _Work) -> str:
+        component = self.looked.readings[work.reading].component
+        return component.describe(work.live).instance if component.describe else ""
+
+
+def _worse(before: Iterable[Finding], after: Iterable[Finding], control_id: str) -> Iterator[Finding]:
+    """What fails, or cannot be told any more, and did not before: of other controls than the one that is mended."""
+    known = {_key(f): f.status for f in before}
+    passing = {key for key, status in known.items() if status is Status.PASS}
+    for finding in after:
+        key = _key(finding)
+        if finding.control == control_id:
+            continue
+        if finding.status in _WORSE and known.get(key) is not finding.status:
+            yield finding
+        elif finding.status is Status.UNKNOWN and key in passing:
+            yield finding
+
+
+def _key(finding: Finding) -> tuple[str, Subject]:
+    return finding.control, finding.subject
+
+
+def _keys(findings: Sequence[Finding]) -> set[tuple[Subject, str]]:
+    return {(f.subject, f.message) for f in findings}
+
+
+def _messages(findings: Sequence[Finding]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(printable(f"{f.subject}: {f.message}") for f in findings))

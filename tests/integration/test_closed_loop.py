@@ -1,0 +1,71 @@
+"""What the audit finds is mended, stays mended, lets mail pass, and goes back to the byte: on real servers, with swaks as the oracle."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.mtaudit.fix import FIXES
+from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from closed_loop import Lab, Loop, run
+from mtalab.faults import Fault, load, sample
+
+pytestmark = pytest.mark.lab
+
+FULL = bool(os.environ.get("MTAUDIT_FULL"))
+PROGRAMS = {"exim": "exim", "sendmail": "sendmail", "opensmtpd": "opensmtpd"}
+
+
+def component(fault: Fault) -> str:
+    return next((program for name, program in PROGRAMS.items() if fault.base.startswith(name)), "postfix")
+
+
+def mendable(fault: Fault) -> bool:
+    return fault.verdict == "fail" and bool({(fault.control, component(fault)), (fault.control, "os")} & set(FIXES)) and not fault.lan
+
+
+ALL = [fault for fault in load() if mendable(fault)]
+FAULTS = ALL if FULL else [fault for fault in sample(load()) if mendable(fault)]
+# What no fix of ours mends, and what the plan says of it.
+LEFT = {
+}
+
+
+@pytest.fixture(scope="module")
+def loops(lab: Lab, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loop]:
+    """Of the faults that the tests of this run ask for (`-k`)."""
+    asked = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
+    return run(lab, [fault for fault in FAULTS if fault.name in asked], tmp_path_factory.mktemp("closed"))
+
+
+@pytest.mark.parametrize("name", [fault.name for fault in FAULTS])
+def test_a_fault_is_found_mended_and_put_back(loops: dict[str, Loop], name: str) -> None:
+    loop = loops[name]
+    fault = loop.fault
+    assert not loop.problem
+    own = {found for found in loop.before if found[0] == fault.control}
+    assert own, "the audit finds it"
+    if name in LEFT:
+        why = [r["why"] for r in loop.plan["refused"] if r["control"] == fault.control]
+        assert re.search(LEFT[name], " ".join(why)), loop.plan
+        return
+    assert not loop.told, loop.told
+    assert loop.changed == [True, False], ("it is mended, and a second run changes nothing", loop.plan)
+    assert not {found for found in loop.after if found[0] == fault.control}, loop.plan
+    assert loop.after <= loop.before | shown_behind(loop), (loop.after - loop.before, loop.plan)
+    was_open = {client for client, answer in fault.sees.items() if answer == "open"}
+    still = {client for client in was_open if loop.sees.get(client) == "open"}
+    assert not still, f"swaks gets through as {still}"
+    assert re.search(r"^\s*-> RCPT TO:.*\n<-\s+25\d", loop.flows, re.M) or not re.search("mx|full|exim", fault.base), loop.flows
+    assert loop.state["before"] == loop.state["back"], "the way back is to the byte"
+    assert own <= loop.again, "and the fault is back"
+
+
+def shown_behind(loop: Loop) -> set[tuple[str, str]]:
+    return {(f["control"], f["subject"]["name"]) for step in loop.plan["fixes"] for f in step["shows"]}
