@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import time
 from typing import Callable
 
 from ..smtp.dialogue import Session
+from ..smtp.message import composed
 from .seen import BareLf, Mission, Said, Smuggled
 
 ENDINGS = {"LF . LF": b"\n.\n", "LF . CR LF": b"\n.\r\n", "CR LF . LF": b"\r\n.\n"}
@@ -37,16 +37,7 @@ async def smuggle(session: Session, sender: str, mission: Mission, clean: Callab
 
 def _content(sender: str, mission: Mission) -> bytes:
     token = f"{mission.tag}-{secrets.token_hex(8)}"
-    lines = [
-        f"From: mtaudit <{sender}>",
-        f"To: <{mission.canary}>",
-        "Subject: mtaudit line end test",
-        f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}",
-        f"Message-ID: <{token}@{sender.rpartition('@')[2]}>",
-        f"X-Mtaudit-Token: {token}",
-        "Auto-Submitted: auto-generated",
-        "",
-        "This message tests whether a mail server ends messages where it should. It was sent by the server's owner with mtaudit.",
-        "",
-    ]
-    return "\r\n".join(lines).encode("ascii", "replace")
+    about = "This message tests whether a mail server ends messages where it should."
+    body = [f"{about} It was sent by the server's owner with mtaudit."]
+    content = composed(token, mission.canary, "mtaudit line end test", body, sender.rpartition("@")[2], sender)
+    return content.encode("ascii", "replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from .canary import canary_from
+from .canary import Ask, canary_from
 from .listener import Mission, Target
 from .probe import Order, Request
 from .values import ArgumentError, address, login_from, own_name, tag, texts
@@ -27,7 +27,7 @@ def request_from(params: Mapping[str, Any]) -> Request:
         raise ArgumentError(f"auth names {', '.join(sorted(map(str, strangers)))}, which is no target")
     ask, reason = None, "deliver is false"
     if params["deliver"]:
-        ask, reason = _canary(_given(params.get("canary_check")))
+        ask, reason = canary_check_from(params)
     mission = Mission(sender, canary, params.get("helo") or own_name(), tag(params["tag"]), float(params["retry_after_s"]))
     return Request(
         tuple(orders),
@@ -52,7 +52,9 @@ def _given(check: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     return given
 
 
-def _canary(check: Mapping[str, Any]) -> tuple[Any, str]:
+def canary_check_from(params: Mapping[str, Any]) -> tuple[Optional[Ask], str]:
+    """How the canary is asked, or why it is not. Raises ArgumentError."""
+    check = _given(params.get("canary_check"))
     if not check:
         return None, "canary_check is not set"
     try:
@@ -87,16 +89,17 @@ def _order(raw: Mapping[str, Any], index: int, logins: Mapping[str, Any]) -> Ord
     if known:
         address(known, f"{where}: known_recipient")
     domains = texts(raw.get("local_domains"), f"{where}: local_domains")
-    ports = _ports(raw.get("ports"), f"{where}: ports") or (25,)
+    ports = ports_from(raw.get("ports"), f"{where}: ports") or (25,)
     tls = raw.get("implicit_tls_ports")
-    wrapped = (465,) if tls is None else _ports(tls, f"{where}: implicit_tls_ports")
+    wrapped = (465,) if tls is None else ports_from(tls, f"{where}: implicit_tls_ports")
     login = login_from(logins[name], name, known, domains) if name in logins else None
     protects = bool(raw.get("protect_local_recipients"))
     target = Target(name, known, domains, str(raw.get("helo_name") or ""), login, protects)
     return Order(target, host.strip(), ports, wrapped)
 
 
-def _ports(value: Any, where: str) -> tuple[int, ...]:
+def ports_from(value: Any, where: str) -> tuple[int, ...]:
+    """Port numbers. Raises ArgumentError that says `where`."""
     if value is None:
         return ()
     try:

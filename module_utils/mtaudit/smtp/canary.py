@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import secrets
 import socket
 import threading
 from collections.abc import Mapping
@@ -242,3 +243,14 @@ async def arrived(ask: Ask, token: str, wait_s: float) -> bool:
             return False
         await asyncio.sleep(min(pause_s, left_s))
         pause_s = min(pause_s * 1.6, 2.0)
+
+
+async def canary_problem(ask: Ask) -> str:
+    """Why deliveries could not be confirmed; empty when the canary answers as it should."""
+    try:
+        found = await asyncio.get_running_loop().run_in_executor(None, ask, f"mtaudit-{secrets.token_hex(8)}")
+    except CanaryError as exc:
+        return f"the canary could not be asked: {exc}"
+    except Exception as exc:  # whatever answers there: the probe goes on without messages
+        return f"the canary could not be asked ({type(exc).__name__})"
+    return "the canary confirms a token that was never sent" if found else ""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from ..finding import Finding
 from .battery import Hole
-from .canary import Ask, CanaryError
+from .canary import Ask, canary_problem
 from .connection import Endpoint
 from .listener import Listener, Mission, Target
 from .login import LoginBudget
@@ -93,7 +92,7 @@ async def probe(request: Request) -> dict[str, Any]:
     allow_files(request.concurrency, notes)
     ask, reason = request.ask, request.no_delivery_reason
     if ask is not None:
-        reason = await _canary_problem(ask)
+        reason = await canary_problem(ask)
         ask = None if reason else ask
     if reason:
         notes.append(f"No message is sent: {reason}.")
@@ -114,17 +113,6 @@ async def probe(request: Request) -> dict[str, Any]:
         tokens = job.prover.tokens if job.prover else []
         listeners.append(listener_result(job.order.target.name, job.address, job.port, job.seen, classes, job.listener, tokens))
     return {"findings": findings, "listeners": listeners, "notes": notes, "worst_connections_at_a_time": servers.worst}
-
-
-async def _canary_problem(ask: Ask) -> str:
-    """Why deliveries could not be confirmed; empty when the canary answers as it should."""
-    try:
-        arrived = await asyncio.get_running_loop().run_in_executor(None, ask, f"mtaudit-{secrets.token_hex(8)}")
-    except CanaryError as exc:
-        return f"the canary could not be asked: {exc}"
-    except Exception as exc:  # whatever answers there: the probe goes on without messages
-        return f"the canary could not be asked ({type(exc).__name__})"
-    return "the canary confirms a token that was never sent" if arrived else ""
 
 
 async def _jobs(request: Request, servers: Servers) -> list[_Job]:

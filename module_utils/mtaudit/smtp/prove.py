@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Optional
 
 from .battery import RELAYING, Form, Hole, authenticated_forms
-from .canary import TOKEN_HEADER, Ask, CanaryError, arrived
+from .canary import Ask, CanaryError, arrived
 from .connection import SessionEnded
 from .dialogue import Session
 from .greeting import proxy_header
 from .listener import Listener
 from .login import LoginBudget
+from .message import composed
 from .reply import Reply
 from .transaction import answer_to
 from .verdict import REFUSALS, Answer, Delivery, Outcome
@@ -222,22 +222,12 @@ class Prover:
 
     def _content(self, form: Form, sender: str, token: str) -> str:
         mission = self._listener.mission
+        body = [
+            "This message tests whether a mail server relays for strangers. It was sent by the server's owner with mtaudit.",
+            f"Server: {self._listener.target.name}, port {self._listener.port}. Form: {form.name}.",
+        ]
         domain = mission.sender.rpartition("@")[2]
-        return "\r\n".join(
-            [
-                f"From: mtaudit <{mission.sender}>",
-                f"To: <{mission.canary}>",
-                "Subject: mtaudit relay test",
-                f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}",
-                f"Message-ID: <{token}@{domain}>",
-                f"{TOKEN_HEADER}: {token}",
-                "Auto-Submitted: auto-generated",
-                "",
-                "This message tests whether a mail server relays for strangers. It was sent by the server's owner with mtaudit.",
-                f"Server: {self._listener.target.name}, port {self._listener.port}. Form: {form.name}.",
-                "",
-            ]
-        )
+        return composed(token, mission.canary, "mtaudit relay test", body, domain, mission.sender)
 
     async def _login(self) -> None:
         """One login on this listener; after a failed one the account is left alone."""
