@@ -125,7 +125,6 @@ def test_all_directions_flow_and_break_as_they_really_do(host: FlowingHost, rest
     before = host.run()
     assert arrived(before) == good, before
     assert Oracle(host).flowing(good) == good
-    assert all(a["seconds"] < 5 for a in before["answers"] if a["status"] == "arrived"), before
 
     again = host.run(before["answers"])
     assert again["broken"] == [] and {c["verdict"] for c in again["compared"]} <= {"kept", "was_broken"}, again
