@@ -94,7 +94,12 @@ def _exim() -> Component:
 
         return uses(*arguments)
 
-    return Component("exim", "Exim", exim.read, exim.describe, exim.digest, simulate, uses=uses)
+    def configure(*arguments: Any) -> Any:
+        from .config.exim import candidate
+
+        return candidate(*arguments)
+
+    return Component("exim", "Exim", exim.read, exim.describe, exim.digest, simulate, uses=uses, configure=configure)
 
 
 def _opensmtpd() -> Component:

@@ -18,7 +18,7 @@ from .exim_model import Exim, other_options
 from .exim_syntax import parse_config, parse_options
 from .exim_tables import Table
 
-__all__ = ["Exim", "describe", "digest", "parse", "read"]
+__all__ = ["Exim", "describe", "digest", "parse", "read", "read_candidate"]
 
 NAMES = ("exim4", "exim")
 DEBIAN = "/etc/exim4/update-exim4.conf.conf"
@@ -57,6 +57,16 @@ def read(runner: Runner) -> list[Exim]:
     for command in commands:
         if command != default:
             found.append(_read_one(runner, program, command, primary))
+    return found
+
+
+def read_candidate(runner: Runner, live: Exim, path: str) -> Exim:
+    """A file that is to take the place of a configuration, as if it did so already. Two spawns."""
+    program = next((name for name in NAMES if runner.which(name)), NAMES[0])
+    defined = (word for word in live.command if word.startswith("-D"))
+    found = _read_one(runner, program, ("-C", path, *defined), live.primary)
+    found.file, found.command = live.file, live.command
+    found.problem = found.problem.replace(path, live.file)
     return found
 
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from ..config import postfix
+from ..config import exim, postfix
 from ..config.files import Candidate, ConfigError
+from ..readers.exim import read as read_exim
 from ..readers.postfix import read_instance
 from ..runner import Runner
 from .journal_actions import begin, end
@@ -32,8 +33,8 @@ def change_postfix(
     check: bool = False,
 ) -> dict[str, Any]:
     """One instance. Raises ConfigError or SnapshotError when nothing was changed."""
-    every = {name: _table(name, values) for name, values in options.items()}
-    wanted = postfix.Wanted(_table("parameters", parameters), services, every)
+    every = {name: _table("Postfix", name, values) for name, values in options.items()}
+    wanted = postfix.Wanted(_table("Postfix", "parameters", parameters), services, every)
     scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
     try:
         candidate = postfix.candidate(runner, read_instance(runner, config_directory), wanted, scratch)
@@ -42,14 +43,40 @@ def change_postfix(
     return changed(store, runner, candidate, "Postfix", reason, guard_after_s, check)
 
 
-def _table(name: str, values: Mapping[str, Value]) -> dict[str, Optional[str]]:
-    """Postfix's words for what YAML makes of yes and 5. Raises ConfigError."""
+def change_exim(
+    store: Store, runner: Runner, wanted: Mapping[str, Any], file: str, reason: str, guard_after_s: float, check: bool = False
+) -> dict[str, Any]:
+    """One configuration: `file`, or the package's where that is empty. Raises ConfigError or SnapshotError when nothing was
+    changed."""
+    live = next((one for one in read_exim(runner) if not file or one.file == file), None)
+    if live is None:
+        raise ConfigError(f"Could not change Exim: {f'no daemon runs with {file}' if file else 'it is not installed'}")
+    names = ("options", "lists", "macros", "settings", "acls")
+    tables = {name: _table("Exim", name, wanted.get(name, {})) for name in names}
+    drivers = {
+        name: None if options is None else _table("Exim", name, options) for name, options in wanted.get("drivers", {}).items()
+    }
+    for name in ("lists", "settings", "acls"):
+        for key, value in tables[name].items():
+            if value is None:
+                raise ConfigError(f"Could not change Exim: {key} in {name} has no value")
+    statements = tuple(exim.AclChange(**change) for change in wanted.get("statements", ()))
+    scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
+    try:
+        candidate = exim.candidate(runner, live, exim.Wanted(**tables, drivers=drivers, statements=statements), scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return changed(store, runner, candidate, "Exim", reason, guard_after_s, check)
+
+
+def _table(title: str, name: str, values: Mapping[str, Value]) -> dict[str, Any]:
+    """A program's words for what YAML makes of yes and 5. Raises ConfigError."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"Could not change Postfix: {name} must be a dictionary of parameters")
+        raise ConfigError(f"Could not change {title}: {name} must be a dictionary")
     found: dict[str, Optional[str]] = {}
     for parameter, value in values.items():
         if not isinstance(value, (str, int, float, bool, type(None))):
-            raise ConfigError(f"Could not change Postfix: {parameter} must be text, a number, a truth value or null")
+            raise ConfigError(f"Could not change {title}: {parameter} must be text, a number, a truth value or null")
         found[parameter] = {True: "yes", False: "no"}[value] if isinstance(value, bool) else None if value is None else str(value)
     return found
 
