@@ -1,4 +1,4 @@
-"""The closed loop: a planted fault, the audit, the hardening, an independent oracle, a second run, the way back, the audit again."""
+"""The closed loop: a planted fault, the audit, the hardening, an independent oracle, a second run, the way back, the audit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from mtalab.config import Host
 from mtalab.faults import Fault, copy_name, planted_inventory
 
 BATCH = 12
-# Everything that configures a host: contents, owners, modes, times and link targets. What the programs write by themselves is left out.
+PLUGINS = Path(__file__).parent / "callback_plugins"
+# Everything that configures a host: contents, owners, modes, times and link targets.
 STATE = r"""
-cd / && find etc -xdev \( -path etc/.updated -o -path etc/mtab -o -path etc/resolv.conf \) -prune -o -printf '%p %y %m %U %G %l' \
+cd / && find etc -xdev -path etc/resolv.conf -prune -o -printf '%p %y %m %U %G %l' \
   \( -type d -printf '\n' -o -printf ' %T@\n' \) | sort
 find etc -xdev -type f -print0 | sort -z | xargs -0 sha256sum
 """
@@ -27,19 +28,18 @@ find etc -xdev -type f -print0 | sort -z | xargs -0 sha256sum
 
 @dataclass
 class Loop:
-    """What became of one fault. `hardened` is what the plan said, `changed` what each run of the hardening changed."""
+    """What became of one fault. `fails` are the controls and subjects that fail, by phase; `changed` the phases in which the
+    hardening changed something; `told` what failed of the run itself."""
 
     fault: Fault
     problem: str = ""
-    before: set[tuple[str, str]] = field(default_factory=set)
+    fails: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
-    changed: list[bool] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     told: str = ""
     sees: dict[str, str] = field(default_factory=dict)
     flows: str = ""
-    after: set[tuple[str, str]] = field(default_factory=set)
     state: dict[str, str] = field(default_factory=dict)
-    again: set[tuple[str, str]] = field(default_factory=set)
 
 
 def run(lab: Lab, faults: Sequence[Fault], directory: Path) -> dict[str, Loop]:
@@ -76,57 +76,45 @@ class _Batch:
         self.inventory = self.directory / "planted.json"
         self.inventory.write_text(json.dumps(planted), encoding="utf-8")
         self._state("before")
-        self._audit("before")
-        self._harden("first")
-        self._audit("after")
+        self._harden("before")
         asked = {name: outcomes[name] for name in self.hosts}
         _ask_oracle(self.lab, self.hosts, asked)
         for name, outcome in asked.items():
             self.loops[name].sees = dict(outcome.sees)
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(self._flows, self.hosts))
-        self._harden("second")
+        self._harden("after")
         self._playbook("rollback", "rollback.yml", "-e", "mta_rollback_serial=100%")
         self._state("back")
-        self._audit("again")
+        self._harden("again", "--check")
 
-    def _playbook(self, phase: str, name: str, *more: str) -> dict[str, Any]:
-        """What each task answered, by host."""
+    def _playbook(self, phase: str, name: str, *more: str) -> list[dict[str, Any]]:
+        """What each task answered: host, task, failed, answer."""
+        answers = self.directory / f"{phase}.jsonl"
+        answers.touch()
         done = subprocess.run(
             [str(BIN / "ansible-playbook"), "-i", "inventories/lab", "-i", str(self.inventory), f"playbooks/{name}",
              "-e", "mta_target=planted", "-e", "mta_audit_profile=strict", "-e", "mta_audit_canary=",
              "-e", '{"mta_audit_vantages": []}', "-e", f"mta_report_directory={self.directory / phase}", *more],
             cwd=ROOT, capture_output=True, text=True, check=False,
-            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json",
-                 "ANSIBLE_FORKS": "6"},
+            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSWERS": str(answers), "ANSIBLE_FORKS": "6",
+                 "ANSIBLE_CALLBACK_PLUGINS": str(PLUGINS), "ANSIBLE_CALLBACKS_ENABLED": "answers"},
         )  # fmt: skip
-        (self.directory / f"{phase}.json").write_text(done.stdout + done.stderr, encoding="utf-8")
-        try:
-            told: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
-        except ValueError:
-            raise AssertionError(f"{name} ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}") from None
+        (self.directory / f"{phase}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+        told = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+        assert told, f"{name} ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}"
         return told
 
-    def _audit(self, phase: str) -> None:
-        self._playbook(phase, "audit.yml")
-        found = sorted((self.directory / phase).glob("runs/*/findings.json"))
-        by_host = {host.name: self.loops[name] for name, host in self.hosts.items()}
-        for finding in json.loads(found[-1].read_text(encoding="utf-8"))["findings"] if found else []:
-            if finding["host"] in by_host and finding["status"] == "fail":
-                getattr(by_host[finding["host"]], phase).add((finding["control"], finding["subject"]["name"]))
-
-    def _harden(self, phase: str) -> None:
+    def _harden(self, phase: str, *more: str) -> None:
+        """The audit that it begins with tells what fails in this phase."""
         told = self._playbook(
             phase, "harden.yml", "-e", "mta_harden_confirmed=true", "-e", "mta_harden_max_disruption=high",
-            "-e", "mta_harden_unproven=true", "-e", "mta_harden_serial=100%",
+            "-e", "mta_harden_unproven=true", "-e", "mta_harden_serial=100%", *more,
         )  # fmt: skip
         by_host = {host.name: self.loops[name] for name, host in self.hosts.items()}
-        for loop in by_host.values():
-            loop.changed.append(False)
-        for task in (task for play in told["plays"] for task in play["tasks"]):
-            for host, answer in task["hosts"].items():
-                if host in by_host:
-                    _keep(by_host[host], task["task"]["name"], answer, phase)
+        for line in told:
+            if line["host"] in by_host:
+                _keep(by_host[line["host"]], line, phase)
 
     def _flows(self, name: str) -> None:
         """Whether a stranger's mail for a mailbox is taken."""
@@ -146,10 +134,14 @@ class _Batch:
             list(pool.map(look, self.hosts))
 
 
-def _keep(loop: Loop, task: str, answer: dict[str, Any], phase: str) -> None:
-    if answer.get("failed"):
+def _keep(loop: Loop, line: dict[str, Any], phase: str) -> None:
+    task, answer = line["task"].rpartition(" : ")[2], line["answer"]
+    if line["failed"]:
         loop.told += f"{phase}: {task}: {answer.get('msg')}\n"
-    if task.endswith("Plan what to mend") and phase == "first" and "plan" in answer:
-        loop.plan = answer["plan"]
-    if task.endswith(" Change") or task == "Change":
-        loop.changed[-1] = bool(answer.get("changed"))
+    if task == "Audit the hosts":
+        failing = [f for f in answer.get("findings", ()) if f["status"] == "fail"]
+        loop.fails[phase] = {(f["control"], f["subject"]["name"]) for f in failing}
+    if task == "Plan what to mend" and phase == "before":
+        loop.plan = answer.get("plan", {})
+    if task == "Change" and answer.get("changed"):
+        loop.changed.append(phase)

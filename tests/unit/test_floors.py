@@ -22,7 +22,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # The first part of a module's name below mtaudit, by floor: docs/architecture.md.
 FLOORS = {
-    4: {"audit", "audit_arguments", "hardening", "exported", "join", "truth", "attribution", "proof", "questions", "seen", "run_directory", "service_targets",
+    4: {"audit", "audit_arguments", "hardening",
+        "exported", "join", "truth", "attribution", "proof", "questions", "seen", "run_directory", "service_targets",
         "report", "transaction", "respond"},
     3: {"components", "controls", "fixes", "detect"},
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
