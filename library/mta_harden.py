@@ -87,6 +87,7 @@ plan:
     digest: {description: The same as long as the plan is. Empty when nothing is to be changed., type: str, returned: always}
     fixes:
       description: What is mended. C(failing) is what fails now, C(left) what of it still fails afterwards,
+        C(mended) are the subjects that do not,
         C(shows) what less severe shows then.
       type: list
       elements: dict

@@ -76,7 +76,7 @@ def main() -> None:
     )
     params = module.params
     fixes = params["plan"]["fixes"]
-    mended = {fix["control"] for fix in fixes} - {fix["control"] for fix in fixes if fix["left"]}
+    mended = {(fix["control"], subject["name"]) for fix in fixes for subject in fix["mended"]}
     shows = {(f["control"], f["subject"]["name"]) for fix in fixes for f in fix["shows"]}
     try:
         before, after = load_run(params["before"]), load_run(params["after"])

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "module_utils"))
 
 from mtaudit.catalogue import Catalogue, CatalogueError, ComponentEntry, Entry, load_catalogue  # noqa: E402
+from mtaudit.fix import FIXES  # noqa: E402
+from mtaudit.fixes import every  # noqa: E402, F401 - registers every fix
 from mtaudit.questions import COMPONENT  # noqa: E402
 
 GENERATED = "<!-- Made by tools/generate_docs.py; change the source and run `make docs`. -->"
@@ -103,6 +105,12 @@ def _frameworks(catalogue: Catalogue) -> Iterator[str]:
             yield f"| {where} | {_cell(r.requirement)} {_cell(r.title)} | {coverage} | {', '.join(r.controls)} |"
 
 
+def _applied(entry: Entry) -> str:
+    """The programs that playbooks/harden.yml applies it to."""
+    named = [name for name in entry.components if (entry.id, name) in FIXES]
+    return f", applied by `harden.yml` to {', '.join(named)}" if named else ""
+
+
 def _section(catalogue: Catalogue, entry: Entry) -> str:
     data, fix = entry.data, entry.data["fix"]
     lines = [
@@ -111,7 +119,7 @@ def _section(catalogue: Catalogue, entry: Entry) -> str:
         f"Kinds of host: {', '.join(entry.kinds)}. Since {data['since']}.",
         f"*Why.* {data['rationale']}",
         *_tunables(entry),
-        f"*Fix:* {fix['class']}, disruption {fix['disruption']}. *What it may break.* {data['impact']}",
+        f"*Fix:* {fix['class']}, disruption {fix['disruption']}{_applied(entry)}. *What it may break.* {data['impact']}",
         *_traps(data["traps"]),
         "*References:* " + "; ".join(_reference(r) for r in data["references"]) + ".",
     ]

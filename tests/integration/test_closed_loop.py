@@ -22,12 +22,18 @@ FULL = bool(os.environ.get("MTAUDIT_FULL"))
 PROGRAMS = {"exim": "exim", "sendmail": "sendmail", "opensmtpd": "opensmtpd"}
 
 
+# Faults of programs that have no fixes, on hosts of one that has.
+OTHERS = ("dovecot-cram-md5", "port-of-a-forwarder")
+
+
 def component(fault: Fault) -> str:
     return next((program for name, program in PROGRAMS.items() if fault.base.startswith(name)), "postfix")
 
 
 def mendable(fault: Fault) -> bool:
     named = {(fault.control, component(fault)), (fault.control, "os")}
+    if fault.area == "dovecot" or fault.name in OTHERS:
+        return False
     return fault.verdict == "fail" and bool(named & set(FIXES)) and not fault.lan
 
 

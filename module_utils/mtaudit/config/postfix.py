@@ -41,18 +41,20 @@ _SMTPD_TIMEOUT_S = 15.0
 class Wanted:
     """Parameters of main.cf by name, services of master.cf as `name/type`, and `-o` options of services. None takes a parameter
     or an option out, and comments a service out. A service is its entry without options, `submission inet n - y - - smtpd`; those
-    that it has stay."""
+    that it has stay. `quiet` are services that shall run without `-v`."""
 
     parameters: Mapping[str, Optional[str]] = field(default_factory=dict)
     services: Mapping[str, Optional[str]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
+    quiet: tuple[str, ...] = ()
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
         options = dict(self.options)
         for service, wanted in later.options.items():
             options[service] = {**options.get(service, {}), **wanted}
-        return Wanted({**self.parameters, **later.parameters}, {**self.services, **later.services}, options)
+        return Wanted({**self.parameters, **later.parameters}, {**self.services, **later.services}, options,
+                      (*self.quiet, *later.quiet))  # fmt: skip
 
 
 def candidate(runner: Runner, live: Postfix, wanted: Wanted, scratch: Path) -> Candidate:
@@ -101,9 +103,9 @@ def _refuse(live: Postfix, wanted: Wanted) -> None:
     for service in [*wanted.services, *wanted.options]:
         if not _SERVICE.fullmatch(service):
             raise ConfigError(f"Could not change Postfix: {printable(service)!r} is no service; write name/type, as smtp/inet")
-    for service in wanted.options:
+    for service in (*wanted.options, *wanted.quiet):
         if service not in entries and not wanted.services.get(service):
-            raise ConfigError(f"Could not change Postfix: master.cf has no service {service} to give options to")
+            raise ConfigError(f"Could not change Postfix: master.cf has no service {service}")
     for service, entry in wanted.services.items():
         if entry is None:
             continue
@@ -134,7 +136,7 @@ def _edits(live: Postfix, wanted: Wanted, runner: Runner) -> Iterator[list[str]]
         elif value is not None and _plain(live.parameters.get(name)) != _plain(value):
             ways["-e"].append(f"{name} = {_plain(value)}")
     written = {"/".join(words[:2]): Entry.parse(" ".join(words)) for words in _master_lines(runner, live.config_directory)}
-    for service in {**wanted.services, **wanted.options}:
+    for service in {**wanted.services, **wanted.options, **dict.fromkeys(wanted.quiet)}:
         there = written.get(service)
         if service in wanted.services and wanted.services[service] is None:
             ways["-M#"] += [service] if there else []
@@ -155,6 +157,8 @@ def _wished(service: str, there: Optional[Entry], wanted: Wanted) -> Entry:
     options = dict(there.options) if there else {}
     for name, value in wanted.options.get(service, {}).items():
         options.pop(name, None) if value is None else options.update({name: _plain(value) or ""})
+    if service in wanted.quiet:
+        entry = replace(entry, flags=tuple(flag for flag in entry.flags if not re.fullmatch("-v+", flag)))
     return replace(entry, options=tuple(options.items()))
 
 

@@ -30,6 +30,7 @@ from .postfix_changes import (
 
 _LOOPBACK = "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128"
 _RELAY = "smtpd_relay_restrictions"
+_SENDERS = "smtpd_sender_restrictions"
 # Permits that ask for something that a stranger does not have, each with the control that looks at what it asks for.
 _SAFE = ("permit_mynetworks", "permit_sasl_authenticated", "permit_tls_clientcerts")
 _REJECTS = ("reject_unauth_destination", "defer_unauth_destination")
@@ -88,7 +89,22 @@ def reject_before_permits(postfix: Postfix, site: Site, findings: Sequence[Findi
     return together(_guarded(service) for service in services(failing(postfix, findings)))
 
 
-fix("SENDER-03", "postfix")(reject_before_permits)
+@fix("SENDER-03", "postfix")
+def keep_local_senders(postfix: Postfix, site: Site, findings: Sequence[Finding]) -> Optional[Wanted]:
+    """Nobody relays because of a sender of this site; and who does not log in does not send as one, where the policy says so."""
+    ports = failing(postfix, findings)
+    opened = [smtp for smtp in ports if any(path.control == "SENDER-03" for path in paths(smtp, site))]
+    if opened:
+        return together(_guarded(service) for service in services(opened))
+    domains = dict.fromkeys((*site.local_domains, *postfix.local_domains))
+    table = "inline:{" + ", ".join(f"{domain}=REJECT" for domain in domains) + "}"
+    check = ["permit_mynetworks", "permit_sasl_authenticated", f"check_sender_access {table}"]
+    found = []
+    for service in services(ports) if domains else ():
+        items = [f"{word} {argument}".strip() for word, argument in statements(words(as_written(service, _SENDERS)), _SENDERS)]
+        if check[-1] not in items:
+            found.append(set_here(service, _SENDERS, " ".join([*(i for i in items if i not in check), *check])))
+    return together(found)
 
 
 def _guarded(service: Service) -> Wanted:

@@ -74,7 +74,10 @@ def know_the_recipients(postfix: Postfix, site: Site, findings: Sequence[Finding
 
 @fix("LOG-06", "postfix")
 def do_not_log_dialogues(postfix: Postfix, site: Site, findings: Sequence[Finding]) -> Optional[Wanted]:
-    return Wanted(parameters={"debug_peer_list": None}) if "debug_peer_list" in postfix.lines else None
+    """Without `-v` in master.cf, and nobody in debug_peer_list."""
+    found = [Wanted(parameters={"debug_peer_list": None})] if "debug_peer_list" in postfix.lines else []
+    verbose = tuple(service.label for service in postfix.services() if service.entry and service.entry.verbose)
+    return together([*found, Wanted(quiet=verbose)])
 
 
 @fix("TLS-01", "postfix")

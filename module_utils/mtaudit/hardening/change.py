@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..attribution import attribute
 from ..audit import Request, audit, look
 from ..finding import Finding, Method, Status, Subject
 from ..runner import Runner
@@ -85,24 +86,24 @@ def _proof(runner: Runner, request: Request, made: Plan, before: Sequence[Findin
 
 
 def _against(made: Plan, before: Iterable[Finding], after: Iterable[Finding]) -> Iterable[str]:
-    mended = {step.wish.id for step in made.steps if not step.left}
+    mended = {(step.wish.id, subject) for step in made.steps for subject in step.subjects}
     foreseen = {(f.control, f.subject) for step in made.steps for f in step.shows}
     was = _states(before)
-    for key, status in _states(after).items():
-        control, subject, method = key
-        if method is Method.LOG or (control, subject) in foreseen:
-            continue  # what was, and what the plan told
-        if control in mended and status is Status.FAIL:
-            yield f"{control} still fails, by {method.value}"
-        elif status in (Status.FAIL, Status.ERROR) and was.get(key) not in (status, Status.FAIL):
-            yield f"{control} fails, by {method.value}, and did not before"
+    for key, finding in _states(after).items():
+        text = f"{finding.control} ({finding.subject}): {finding.message}"
+        if finding.status is Status.FAIL and key in mended:
+            yield f"it still fails, by {finding.method.value}: {text}"
+        elif finding.status in (Status.FAIL, Status.ERROR) and key not in foreseen and (
+            key not in was or was[key].status not in (finding.status, Status.FAIL)
+        ):
+            yield f"it fails, by {finding.method.value}, and did not before: {text}"
 
 
-def _states(findings: Iterable[Finding]) -> dict[tuple[str, Subject, Method], Status]:
-    """The worst of each control, subject and method."""
-    found: dict[tuple[str, Subject, Method], Status] = {}
-    for finding in findings:
-        key = (finding.control, finding.subject, finding.method)
-        if found.get(key) is not Status.FAIL:
-            found[key] = finding.status
+def _states(findings: Iterable[Finding]) -> dict[tuple[str, Subject], Finding]:
+    """The worst of each control and subject, each hole under its cause; without what the log tells of the past."""
+    found: dict[tuple[str, Subject], Finding] = {}
+    for finding in attribute(f for f in findings if f.method is not Method.LOG):
+        key = (finding.control, finding.subject)
+        if key not in found or found[key].status is not Status.FAIL:
+            found[key] = finding
     return found

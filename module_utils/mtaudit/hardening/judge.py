@@ -13,10 +13,10 @@ from ..text import printable
 Key = tuple[str, str]  # control, name of the subject
 
 
-def against(before: RunData, after: RunData, host: str, mended: Collection[str], shows: Collection[Key]) -> Iterator[str]:
+def against(before: RunData, after: RunData, host: str, mended: Collection[Key], shows: Collection[Key]) -> Iterator[str]:
     """What speaks against the change; nothing when it holds.
 
-    `mended` are the controls that must not fail any more, `shows` what the plan said would fail behind them.
+    `mended` is what must not fail any more, `shows` what the plan said would fail behind it.
     """
     was, now = _joined(before, host), _joined(after, host)
     if not now:
@@ -28,11 +28,11 @@ def against(before: RunData, after: RunData, host: str, mended: Collection[str],
     for key, finding in now.items():
         earlier = was.get(key)
         text = printable(f"{finding.control} ({finding.subject}): {finding.message}")
-        if finding.status is Status.FAIL and finding.control in mended:
+        if finding.status is Status.FAIL and key in mended:
             yield f"it still fails: {text}"
         elif finding.status is Status.FAIL and key not in shows and (earlier is None or earlier.status is not Status.FAIL):
             yield f"it fails now, and did not before: {text}"
-        elif finding.status in UNDECIDED and finding.control in mended:
+        elif finding.status in UNDECIDED and key in mended:
             yield f"it could not be told whether it still fails: {text}{f' ({finding.reason})' if finding.reason else ''}"
 
 

@@ -123,5 +123,6 @@ def _step(step: Step) -> dict[str, Any]:
         "disruption": step.wish.disruption,
         "failing": list(step.failing),
         "left": list(step.left),
+        "mended": [{"kind": subject.kind, "name": subject.name} for subject in step.subjects],
         "shows": [finding.to_dict() for finding in step.shows],
     }

@@ -54,8 +54,8 @@ def wishes(fixes: Iterable[Mapping[str, str]], only: Collection[str], max_disrup
 
 @dataclass(frozen=True)
 class Step:
-    """A fix that is part of the plan: the control, where, what fails now, what of it still does afterwards, and what less severe
-    `shows` then. `seen`: whether the control could be asked about the candidate."""
+    """A fix that is part of the plan: the control, where, what fails now, what of it still does afterwards, what less severe
+    `shows` then, and the `subjects` that do not fail any more."""
 
     wish: Wish
     component: str
@@ -63,7 +63,7 @@ class Step:
     failing: tuple[str, ...]
     left: tuple[str, ...] = ()
     shows: tuple[Finding, ...] = ()
-    seen: bool = True
+    subjects: tuple[Subject, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class _Maker:
             rounds += not why
         name, messages = self._instance(work), _messages(first)
         if rounds:
-            seen = work.candidate.reading is not None
-            left = _messages(failing) if seen else ()
-            self.found.steps.append(Step(wish, component.name, name, messages, left, tuple(shows), seen))
+            still = {f.subject for f in failing}
+            mended = tuple(dict.fromkeys(f.subject for f in first if f.subject not in still))
+            self.found.steps.append(Step(wish, component.name, name, messages, _messages(failing), tuple(shows), mended))
         else:
             self.found.refused.append(Refused(wish.id, component.name, messages, why))
 
