@@ -158,7 +158,12 @@ def _os() -> Component:
         programs = [(r.component.title, r.component.uses, r.instances) for r in readings if r.component.program]
         return [system.read(runner, programs, ids)] if programs else []
 
-    return Component("os", "the host", transfers=False, survey=survey)
+    def configure(*arguments: Any) -> Any:
+        from .config.host import candidate
+
+        return candidate(*arguments)
+
+    return Component("os", "the host", transfers=False, configure=configure, survey=survey)
 
 
 def _icewarp() -> Component:

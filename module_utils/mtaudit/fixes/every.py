@@ -3,4 +3,5 @@
 # ruff: noqa: F401 - imported for what they register
 from __future__ import annotations
 
+from . import host_files
 from . import postfix_login, postfix_relay, postfix_settings
