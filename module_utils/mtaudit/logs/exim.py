@@ -14,7 +14,7 @@ from typing import Optional
 
 from ..redact import redact
 from ..text import printable
-from .outcome import Delivery, LoggedClient, Sent, Trace, any_of, evidence, lines_with
+from .outcome import Delivery, LoggedClient, Sent, Taken, Trace, any_of, evidence, lines_with
 
 _QUOTED = r'"(?:\\.|[^"\\])*"'
 _MAILBOX = rf'(?:{_QUOTED}|[^\s"<>])*'
@@ -40,6 +40,8 @@ _ASKED = re.compile(
 )
 _CONNECTED = re.compile(rf"(?:no MAIL in )?SMTP connection (?:Ci=\d+ )?from {_CLIENT}(?P<said>)")
 _LOGIN = re.compile(r" A=(?P<name>[^\s:]+)(?::(?P<account>\S+))?")  # authenticator, account, and with smtp_mailauth a sender
+_PROTOCOL = re.compile(r" P=e?smtp(?P<tls>s?)a?(?= |$)")
+_INTERFACE = re.compile(r" I=\[[^\]]*\]:(?P<port>\d+)")
 _MESSAGE_ID = re.compile(r" id\*?=(?P<id>\S+)")
 
 _STATUS = {"=>": "sent", "->": "sent", ">>": "sent", "*>": "suppressed", "==": "deferred", "**": "bounced"}
@@ -183,3 +185,31 @@ def authenticated(log: bytes, cut: bool = False) -> Iterator[Sent]:
         login = _LOGIN.search(accepted["said"]) if accepted else None
         if login:
             yield Sent(line.whole, login["account"] or "")
+
+
+def taken(log: bytes) -> list[Taken]:
+    """The messages that came over SMTP. The listener's port is logged with `log_selector = +incoming_interface` only."""
+    found: dict[str, Taken] = {}
+    for line in _lines_with(log, re.compile(rb" (?:<=|=>|->|>>|==|\*\*) ")):
+        accepted = _ACCEPTED.match(line.text)
+        if accepted:
+            if accepted["address"]:
+                found[line.message_id] = _taken(line, accepted)
+            continue
+        message, to = found.get(line.message_id), _RECIPIENT.match(line.text)
+        if message and to and "H" in _fields(line.text, to.end())[0]:
+            message.passed_on.append(to["first"] or to["to"])
+    return list(found.values())
+
+
+def _taken(line: _Line, accepted: re.Match[str]) -> Taken:
+    login, protocol = _LOGIN.search(accepted["said"]), _PROTOCOL.search(accepted["said"])
+    interface = _INTERFACE.search(accepted["said"])
+    return Taken(
+        line.whole,
+        accepted["address"],
+        (login["account"] or "").partition(":")[0] if login else None,
+        interface["port"] if interface else "",
+        bool(protocol["tls"]) if protocol else None,
+        "" if accepted["sender"] == "<>" else accepted["sender"],
+    )

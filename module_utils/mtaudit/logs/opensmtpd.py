@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 from ..redact import redact
 from ..text import printable
-from .outcome import Delivery, LoggedClient, Sent, Trace, any_of, evidence, lines_with
+from .outcome import Delivery, LoggedClient, Sent, Taken, Trace, any_of, evidence, lines_with
 
 _ID = r"[0-9a-f]{16}"
 _SYSLOG = r"(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8}|\d{4}-\S+T\S+) \S+ smtpd(?:\[\d+\])?: "
@@ -22,6 +23,7 @@ _LINE = re.compile(rf"{_SYSLOG}(?P<id>{_ID}) (?P<text>.*)$")
 
 _CONNECTED = re.compile(r"smtp connected address=\[?(?P<address>[0-9A-Fa-f:.]+)\]? host=(?P<name>\S+)$")
 _LOGIN = re.compile(r"smtp authentication user=(?P<account>\S*) result=ok$")
+_MESSAGE = re.compile(r"smtp message msgid=(?P<msgid>[0-9a-f]{8}) ")
 _ENVELOPE = re.compile(rf"smtp envelope evpid=(?P<evpid>{_ID}) from=<(?P<sender>[^\s>]*)> to=")
 _REFUSED = re.compile(
     r'smtp failed-command command="(?P<verb>(?i:MAIL FROM|RCPT TO)): *<?(?P<mailbox>[^\s>"]*)>?.*" result="(?P<reply>[45].*)"$'
@@ -127,3 +129,28 @@ def authenticated(log: bytes, cut: bool = False) -> Iterator[Sent]:
             accounts.pop(line.id, None)
         elif line.id in accounts and line.text.startswith("smtp message "):
             yield Sent(line.whole, accounts[line.id])
+
+
+def taken(log: bytes) -> list[Taken]:
+    """The messages that came over SMTP. The log does not tell the listener."""
+    found: dict[str, Taken] = {}  # by the message's id, with which that of each of its envelopes begins
+    sessions: dict[str, tuple[str, Optional[str], bool]] = {}  # client, account, TLS
+    for line in _lines_with(log, re.compile(rb" smtp | mta delivery ")):
+        client, account, tls = sessions.get(line.id, ("", None, False))
+        connected, login = _CONNECTED.match(line.text), _LOGIN.match(line.text)
+        begun, envelope, done = _MESSAGE.match(line.text), _ENVELOPE.match(line.text), _DELIVERY.match(line.text)
+        if connected:
+            sessions[line.id] = (connected["address"], None, False)
+        elif login and client:
+            sessions[line.id] = (client, login["account"], tls)
+        elif line.text.startswith("smtp tls ") and client:
+            sessions[line.id] = (client, account, True)
+        elif line.text.startswith("smtp disconnected "):
+            sessions.pop(line.id, None)
+        elif begun and client:
+            found[begun["msgid"]] = Taken(line.whole, client, account, "", tls)
+        elif envelope and envelope["evpid"][:8] in found:
+            found[envelope["evpid"][:8]].sender = envelope["sender"]
+        elif done and done["evpid"][:8] in found:
+            found[done["evpid"][:8]].passed_on.append(_delivery(done).recipient)
+    return list(found.values())

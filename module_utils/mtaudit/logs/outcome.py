@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Optional
 
@@ -14,6 +14,7 @@ from ..text import decode, printable
 
 _LINE_LIMIT = 600
 _LINES_KEPT = 20
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,24 @@ class Sent:
 
     line: str
     account: str
+
+
+@dataclass
+class Taken:
+    """A message that was taken over SMTP, as far as the log tells.
+
+    `account` is None without a login, and empty where the log does not name it. `listener` is what tells the listeners apart:
+    Postfix's syslog_name, the port for Exim, the daemon's name for Sendmail, empty where nothing does. `tls` is None where the
+    log does not say. `passed_on` are the recipients, as the client named them, whose mail went on to another server.
+    """
+
+    line: str
+    client: str
+    account: Optional[str] = None
+    listener: str = ""
+    tls: Optional[bool] = None
+    sender: str = ""
+    passed_on: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -135,3 +154,9 @@ def stamp(line: str) -> Optional[float]:
         return datetime.strptime(f"2024 {line[:15]}", "%Y %b %d %H:%M:%S").timestamp()
     except ValueError:
         return None
+
+
+def written(line: str) -> str:
+    """The stamp that a line begins with, as it stands there; empty for a form that is not known."""
+    found = _STAMP.match(line)
+    return found[0] if found else ""

@@ -9,7 +9,7 @@ from typing import Optional
 
 from ..redact import redact
 from ..text import printable
-from .outcome import Delivery, LoggedClient, Sent, Trace, any_of, evidence, lines_with
+from .outcome import Delivery, LoggedClient, Sent, Taken, Trace, any_of, evidence, lines_with
 
 _TAGGED = re.compile(r"\s(?P<tag>[^\s\[]+)\[(?P<pid>\d+)\]: (?P<text>.*)$")
 _QUEUE_ID = re.compile(r"(?P<id>[0-9A-F]{6,}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,}): ")  # short and long form, postconf(5)
@@ -21,12 +21,18 @@ _REJECTED = re.compile(
 _DELIVERY = re.compile(
     r"to=<(?P<recipient>[^>]*)>, .*?relay=(?P<relay>[^,]+), .*?dsn=(?P<dsn>[\d.]+), status=(?P<status>\w+) \((?P<text>.*)\)$"
 )
-_PASSED_ON = re.compile(rb"\]: NOQUEUE: client=")
+PASSED_ON = re.compile(rb"\]: NOQUEUE: client=")
 _REINJECTED = re.compile(r"queued as (?P<id>[0-9A-Za-z]{6,})")
 
 
 _LOGIN = re.compile(r"(?:(?:NOQUEUE|[0-9A-Za-z]{6,}): )client=\S+, sasl_method=[^\s,]*(?P<rest>.*)")
 _ACCOUNT = re.compile(r", sasl_username=(?P<account>[^\s,]+)")
+
+_OF_MESSAGES = re.compile(rb"smtpd\[\d+\]: |: from=<|: to=<|: removed")
+_NEW = re.compile(r"(?:NOQUEUE|[0-9A-Za-z]{6,}): client=")
+_SENDER = re.compile(r"from=<(?P<sender>[^>]*)>, size=")
+_TO = re.compile(r"to=<(?P<to>[^>]*)>, (?:orig_to=<(?P<first>[^>]*)>, )?relay=")
+_STARTTLS = re.compile(r" starttls=(?P<done>\d+)")
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def trace(log: bytes, tokens: Sequence[str]) -> list[Trace]:
             marked[token.decode()].append(line)
             if message is not None:
                 message.tokens.add(token.decode())
-    before_queue_filter = any(_lines_with(log, _PASSED_ON))
+    before_queue_filter = any(_lines_with(log, PASSED_ON))
     return [_trace(token, marked[token], messages.of(token), before_queue_filter) for token in marked]
 
 
@@ -145,3 +151,83 @@ def authenticated(log: bytes, cut: bool = False) -> Iterator[Sent]:
         if match:
             account = _ACCOUNT.match(match["rest"])
             yield Sent(line.whole, account["account"] if account else "")
+
+
+def taken(log: bytes) -> list[Taken]:
+    """The messages that smtpd took. TLS is told by smtpd_tls_loglevel = 1, else by the summary that Postfix 3.0 and newer
+    writes at the end of a session."""
+    found = _Taken()
+    for whole in lines_with(log, _OF_MESSAGES):
+        match = _TAGGED.search(whole)
+        if match and not match["tag"].startswith("mtaudit"):
+            name, _slash, program = match["tag"].rpartition("/")
+            if program == "smtpd":
+                found.smtpd(whole, name, match["pid"], match["text"])
+            else:
+                found.queue(program, match["text"])
+    return found.all()
+
+
+class _Taken:
+    """Joins the lines of sessions by process, those of messages by queue id."""
+
+    def __init__(self) -> None:
+        self._found: list[Taken] = []
+        self._open: dict[str, Taken] = {}
+        self._last: dict[str, Taken] = {}  # by queue id, those that are gone as well
+        self._sessions: dict[tuple[str, str], tuple[list[Taken], bool]] = {}  # by name and process: its messages; TLS was seen
+        self._copies: list[tuple[Taken, Taken]] = []  # a message, and what a content filter handed back of it
+
+    def smtpd(self, whole: str, name: str, pid: str, text: str) -> None:
+        messages, secure = self._sessions.get((name, pid), ([], False))
+        if text.startswith("disconnect from "):
+            self._end(messages, secure, text)
+        if text.startswith(("connect from ", "disconnect from ")):
+            messages, secure = [], False
+        elif " TLS connection established from " in text:
+            secure = True
+        elif _NEW.match(text):
+            messages = [*messages, self._begin(whole, name, text)]
+        self._sessions[(name, pid)] = (messages, secure)
+
+    def _begin(self, whole: str, name: str, text: str) -> Taken:
+        client, login = _CLIENT.search(text), _LOGIN.match(text)
+        account = _ACCOUNT.match(login["rest"]) if login else None
+        message = Taken(whole, client["address"] if client else "", listener=name)
+        message.account = (account["account"] if account else "") if login else None
+        queue_id = text.partition(":")[0]
+        if queue_id != "NOQUEUE":
+            self._open[queue_id] = self._last[queue_id] = message
+        if not _ORIGINAL.search(text):  # else a filter handed it back: its client and login are those of the first hop
+            self._found.append(message)
+        return message
+
+    def _end(self, messages: Sequence[Taken], secure: bool, text: str) -> None:
+        counted = _STARTTLS.search(text)
+        for message in messages:
+            if secure or counted and int(counted["done"]):
+                message.tls = True
+            elif " commands=" in text:
+                message.tls = False
+
+    def queue(self, program: str, text: str) -> None:
+        queue_id, _colon, rest = text.partition(": ")
+        message = self._open.get(queue_id)
+        if message is None:
+            return
+        sender, to, again = _SENDER.match(rest), _TO.match(rest), _REINJECTED.search(rest)
+        if sender:
+            message.sender = sender["sender"]
+        elif to and again and again["id"] in self._last:
+            self._copies.append((message, self._last[again["id"]]))
+        elif to and program == "smtp":
+            message.passed_on.append(to["first"] or to["to"])
+        elif rest.startswith("removed"):
+            del self._open[queue_id]
+
+    def all(self) -> list[Taken]:
+        """In the order of time; what a content filter handed back is a part of the message that it was made of."""
+        for message, copy in self._copies:
+            message.passed_on += copy.passed_on
+        copies = {id(copy) for _, copy in self._copies}
+        return [message for message in self._found if id(message) not in copies]

@@ -15,7 +15,7 @@ from typing import Optional
 
 from ..redact import redact
 from ..text import printable
-from .outcome import Delivery, LoggedClient, Sent, Trace, any_of, evidence, lines_with, stamp
+from .outcome import Delivery, LoggedClient, Sent, Taken, Trace, any_of, evidence, lines_with, stamp
 
 _LINE = re.compile(r"\s(?P<tag>[^\s\[:]+)\[(?P<pid>\d+)\]: (?:(?P<id>[0-9A-Za-z]{8}\d{6,}): )?(?P<text>.*)$")
 _RELAY = r"relay=(?:(?P<name>[^\s\[\]]+) )?\[(?P<address>[^\[\]\s]+)\](?: \(may be forged\))?"
@@ -34,6 +34,10 @@ _ACCOUNT = re.compile(r", authid=(?P<account>[^\s,]+)")
 _OF_PROCESSES = re.compile(rb"\]: ")
 _LOGINS_AND_MESSAGES = re.compile(rb"\]: AUTH=server, |, proto=E?SMTPS?A, ")
 _AUTHENTICATED = re.compile(rf"from=.*, proto=E?SMTPS?A, (?:daemon=\S+, )?{_RELAY}$")  # RFC 3848: A is AUTH
+_TAKEN = re.compile(rf"from=(?P<said>.*), proto=E?SMTP(?P<tls>S?)(?P<auth>A?), (?:daemon=(?P<daemon>\S+), )?{_RELAY}$")
+_SENDER = re.compile(r"<(?P<sender>[^>]*)>, size=\d+, class=-?\d+, nrcpts=(?P<recipients>\d+)")
+# The controlling user of what an alias or .forward makes is another than the sender (8.18, sendmail/recipient.c).
+_TO = re.compile(r"to=(?P<to>.*?), (?:ctladdr=<?(?P<of>[^\s>,]*)>?[^,]*, )?delay=.*?, mailer=(?P<mailer>[^\s,]+)")
 # Nobody may be silent for longer within a session (Timeout.command): who is heard of later began later.
 _SILENCE_S = 3600.0
 
@@ -165,3 +169,31 @@ def authenticated(log: bytes, cut: bool = False) -> Iterator[Sent]:
             found = account_name if client == sent["address"] else ""
             if found or line.pid not in early:
                 yield Sent(line.whole, found)
+
+
+def taken(log: bytes) -> list[Taken]:
+    """The messages that came over SMTP. With the account of the login's line, as in `authenticated`."""
+    found: dict[str, Taken] = {}
+    logins: dict[str, tuple[str, str]] = {}  # process: client, account
+    for line in _lines_with(log, re.compile(rb"\]: AUTH=server, |: from=|: to=")):
+        login, start = _LOGIN.match(line.text), _TAKEN.match(line.text)
+        said = _SENDER.match(start["said"]) if start else None
+        if login:
+            account = _ACCOUNT.search(line.text)
+            logins[line.pid] = (login["address"], account["account"] if account else "")
+        elif start and said and said["recipients"] != "0":
+            client, name = logins.get(line.pid, ("", ""))
+            who = (name if client == start["address"] else "") if start["auth"] else None
+            found[line.queue_id] = Taken(
+                line.whole, _address(start["address"]), who, start["daemon"] or "", bool(start["tls"]), said["sender"]
+            )
+        elif line.queue_id in found:
+            found[line.queue_id].passed_on += _passed_on(line.text, found[line.queue_id].sender)
+    return list(found.values())
+
+
+def _passed_on(text: str, sender: str) -> list[str]:
+    to = _TO.match(text)
+    if to is None or to["mailer"] not in ("esmtp", "smtp", "smtp8", "dsmtp", "relay") or (to["of"] or sender) != sender:
+        return []
+    return [recipient.strip("<>") for recipient in to["to"].split(",")]

@@ -32,7 +32,7 @@ ACCOUNTS, PASSWORDS = "LOG-01", "LOG-06"
 
 
 @dataclass(frozen=True)
-class _Log:
+class Log:
     """A log that was read, and the programs that write it."""
 
     programs: tuple[str, ...]
@@ -50,32 +50,35 @@ def survey(runner: Runner, instances: Mapping[str, Sequence[Any]], ids: Collecti
     programs = [name for name in _PROGRAMS if instances.get(name)]
     if not programs or not {ACCOUNTS, PASSWORDS} & set(ids):
         return []
-    logs = list(_logs(runner, programs, instances))
+    read = list(logs(runner, programs, instances))
     found = []
     if ACCOUNTS in ids and set(programs) & set(_AUTHENTICATED):
-        found.append(stamped(_accounts(logs), ACCOUNTS, Method.LOG))
+        found.append(stamped(_accounts(read), ACCOUNTS, Method.LOG))
     if PASSWORDS in ids:
-        found.append(stamped(_passwords(logs), PASSWORDS, Method.LOG))
+        found.append(stamped(_passwords(read), PASSWORDS, Method.LOG))
     return found
 
 
-def _logs(runner: Runner, programs: Sequence[str], instances: Mapping[str, Sequence[Any]]) -> Iterator[_Log]:
-    since = runner.now() - DAYS * 86_400
+def logs(
+    runner: Runner, programs: Sequence[str], instances: Mapping[str, Sequence[Any]], days: int = DAYS, max_bytes: int = MAX_BYTES
+) -> Iterator[Log]:
+    """The logs of these programs. One spawn where the journal has to be read."""
+    since = runner.now() - days * 86_400
     syslog = [name for name in programs if name != "exim"]
     for each in instances.get("exim", ()):
         files, to_syslog = exim_files(runner, each.options.get("log_file_path", ""), each.options.get("spool_directory", ""))
-        yield _Log(("exim",), read_files(files, since, MAX_BYTES))
+        yield Log(("exim",), read_files(files, since, max_bytes))
         syslog += ["exim"] * (to_syslog and "exim" not in syslog)
     own = [d.value(name) for d in instances.get("dovecot", ()) for name in ("log_path", "info_log_path", "debug_log_path")]
     own = list(dict.fromkeys(path for path in own if path.startswith("/")))
     if own:
-        yield _Log(("dovecot",), read_files(own, since, MAX_BYTES))
+        yield Log(("dovecot",), read_files(own, since, max_bytes))
     if syslog:
-        reading = read_files(FILES, since, MAX_BYTES)
-        yield _Log(tuple(syslog), reading if reading.log else read_journal(runner, since, MAX_BYTES, TIMEOUT_S))
+        reading = read_files(FILES, since, max_bytes)
+        yield Log(tuple(syslog), reading if reading.log else read_journal(runner, since, max_bytes, TIMEOUT_S))
 
 
-def _accounts(logs: Sequence[_Log]) -> Finding:
+def _accounts(logs: Sequence[Log]) -> Finding:
     total = 0
     nameless: list[Evidence] = []
     count = 0
@@ -93,7 +96,7 @@ def _accounts(logs: Sequence[_Log]) -> Finding:
     return _nothing(logs, "no authenticated message is in the log")
 
 
-def _passwords(logs: Sequence[_Log]) -> Finding:
+def _passwords(logs: Sequence[Log]) -> Finding:
     count = 0
     accounts: dict[str, None] = {}
     shown: list[Evidence] = []
@@ -112,14 +115,15 @@ def _passwords(logs: Sequence[_Log]) -> Finding:
     return _nothing(logs, "there is no log to look for passwords in")
 
 
-def _nothing(logs: Sequence[_Log], message: str) -> Finding:
+def _nothing(logs: Sequence[Log], message: str) -> Finding:
     """What could not be read is unknown; what is not there concerns nobody here."""
-    failed = next((r for r in (_failed(log.reading) for log in logs) if r), None)
-    if failed:
-        return unknown(HOST, f"{message} as far as it could be read", failed)
+    why = next((r for r in (failed(log.reading) for log in logs) if r), None)
+    if why:
+        return unknown(HOST, f"{message} as far as it could be read", why)
     read = ", ".join(dict.fromkeys(log.reading.source for log in logs if log.reading.source))
     return notapplicable(HOST, message, f"{read or 'no file, no journal'}, the last {DAYS} days")
 
 
-def _failed(reading: Reading) -> Optional[str]:
+def failed(reading: Reading) -> Optional[str]:
+    """Why log is missing that is there."""
     return reading.reason if any(word in reading.reason for word in ("Could not", "failed", "did not end")) else None

@@ -1,0 +1,300 @@
+"""Say who uses a path that is about to be closed: the accounts and clients that the host's own log of the last days names.
+
+Of each log only the end is read; how far back that reaches is said. What a log does not tell is `unknown`, never nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from ..address import LOOPBACK, Network, contains, parse_address
+from ..control import Site
+from ..listeners import Server
+from ..runner import Runner
+from ..text import decode, printable
+from . import exim, opensmtpd, postfix, sendmail
+from .outcome import Taken, written
+from .sources import Reading, read_journal
+from .survey import failed, logs
+
+DAYS = 14
+MAX_BYTES = 16 * 1024 * 1024  # of each log
+TIMEOUT_S = 30.0
+KEPT = 200  # of each list: those with the most messages
+NAMED = 5  # examples in a sentence
+REMEMBERED = 1000  # to count how many different ones there are
+
+LOGIN_IN_CLEAR, LOGIN_ON_25, RELAYS, OTHER_SENDER, LOCAL_SENDER = "AUTH-01", "AUTH-02", "RELAY-01", "SENDER-01", "SENDER-03"
+CONTROLS = (LOGIN_IN_CLEAR, LOGIN_ON_25, RELAYS, OTHER_SENDER, LOCAL_SENDER)
+_TAKEN: Mapping[str, Callable[[bytes], list[Taken]]] = {
+    "postfix": postfix.taken, "exim": exim.taken, "sendmail": sendmail.taken, "opensmtpd": opensmtpd.taken,
+}  # fmt: skip
+# A line that the program writes, whoever its clients are: without one, this is not the log that it writes.
+_SPEAKS = {
+    "postfix": re.compile(rb"/(?:smtpd|qmgr|master|cleanup)\[\d+\]: "),
+    "exim": re.compile(rb" (?:<=|=>|daemon started|Completed|(?:Start|End) queue run)"),
+    "sendmail": re.compile(rb"\]: (?:starting daemon \(|NOQUEUE: |[0-9A-Za-z]{8}\d{6,}: )"),
+    "opensmtpd": re.compile(rb" smtpd\[\d+\]: "),
+}
+_HINTS = {
+    ("postfix", LOGIN_ON_25): "services share a syslog_name: give each its own in master.cf",
+    ("exim", LOGIN_ON_25): "the log does not tell the port: set log_selector = +incoming_interface",
+    ("sendmail", LOGIN_ON_25): "the log does not tell the daemon: give each of DAEMON_OPTIONS a Name",
+    ("opensmtpd", LOGIN_ON_25): "OpenSMTPD does not log the port",
+    ("postfix", LOGIN_IN_CLEAR): "the log does not tell TLS: set smtpd_tls_loglevel = 1",
+    ("exim", LOGIN_IN_CLEAR): "the log does not tell the protocol",
+}
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """Somebody who uses a path. `who` is an account, or a client's address; `last` is the log's own stamp."""
+
+    control: str
+    who: str
+    what: str
+    count: int
+    last: str
+
+
+@dataclass(frozen=True)
+class Dependents:
+    """What the log of one program says about one control. `since` is the first stamp in what was read of `source`.
+
+    `unknown` says what the log does not tell; empty when it tells all, so that nobody in `found` means nobody. `more` are those
+    beyond the first.
+    """
+
+    control: str
+    program: str
+    found: tuple[Dependent, ...] = ()
+    more: int = 0
+    source: str = ""
+    since: str = ""
+    unknown: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {**asdict(self), "found": [asdict(each) for each in self.found]}
+
+
+def dependents(
+    runner: Runner, instances: Mapping[str, Sequence[Any]], ids: Collection[str], site: Site, days: int = DAYS
+) -> list[Dependents]:
+    """One for each of these controls and each program of `instances` (by component). One or two spawns, for the journal."""
+    programs = [name for name in _TAKEN if instances.get(name)]
+    controls = [control for control in CONTROLS if control in ids]
+    if not programs or not controls:
+        return []
+    read = list(logs(runner, programs, {name: instances[name] for name in programs}, days, MAX_BYTES))
+    found = []
+    for program in programs:
+        readings = [log.reading for log in read if program in log.programs]
+        around = Around.of(program, instances[program], site)
+        found += judged(around, _of_program(runner, program, readings, days), controls)
+    return found
+
+
+def _of_program(runner: Runner, program: str, readings: Sequence[Reading], days: int) -> Sequence[Reading]:
+    """Also the journal, where the files are not the ones that the program writes."""
+    if any(_SPEAKS[program].search(reading.log) for reading in readings) or any(r.source == "journal" for r in readings):
+        return readings
+    return [*readings, read_journal(runner, runner.now() - days * 86_400, MAX_BYTES, TIMEOUT_S)]
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the configuration says of a program: its domains, the hosts that may go on, its listeners.
+
+    `services` are those of Postfix: (syslog_name, port, whether it takes logins, whether nobody logs in without TLS). `ports` are
+    those that take logins, `daemons` Sendmail's by name.
+    """
+
+    program: str
+    local: frozenset[str] = frozenset()
+    trusted: tuple[Network, ...] = ()
+    services: tuple[tuple[str, int, bool, bool], ...] = ()
+    ports: frozenset[int] = frozenset()
+    daemons: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, program: str, instances: Sequence[Any], site: Site) -> Around:
+        servers: Sequence[Server] = site.servers.get(program, ())
+        local = {*site.local_domains, *(domain for server in servers for domain in server.local_domains)}
+        local |= {domain for instance in instances for domain in getattr(instance, "relayed_domains", ())}
+        smtp = [listener for server in servers for listener in server.smtp]
+        ports = {port for server in servers for port in server.logins} or {listener.port for listener in smtp}
+        daemons = {name.strip(): listener.port for listener in smtp for name in listener.service.split(",")}
+        services = tuple(_services(instances)) if program == "postfix" else ()
+        return cls(program, frozenset(d.lower() for d in local), site.trusted_networks, services, frozenset(ports), daemons)
+
+    def is_local(self, address: str) -> bool:
+        """Whether an address is of this site; one without a domain is."""
+        _local, at, domain = address.rpartition("@")
+        return not at or domain.lower() in self.local
+
+    def login_ports(self, message: Taken) -> frozenset[int]:
+        """The ports that a login may have come through."""
+        if self.program == "postfix":
+            named = [(port, logins) for name, port, logins, _ in self.services if name == message.listener]
+            return frozenset(port for port, logins in named if logins) or frozenset(port for port, _ in named) or self.ports
+        if message.listener.isdigit():
+            return frozenset({int(message.listener)})
+        return frozenset({self.daemons[message.listener]}) if message.listener in self.daemons else self.ports
+
+    def login_in_tls(self, message: Taken) -> Optional[bool]:
+        """Whether a login came inside TLS, as far as the log or else the configuration tells."""
+        named = [always for name, _, _, always in self.services if name == message.listener]
+        return True if named and all(named) else message.tls
+
+
+def _services(instances: Sequence[Any]) -> Iterable[tuple[str, int, bool, bool]]:
+    for instance in instances:
+        for each in instance.smtp_services():
+            smtpd = each.smtpd
+            always = each.tls_wrapper or smtpd.tls_level == "encrypt"
+            yield smtpd.value("syslog_name") or "postfix", each.port, smtpd.on("smtpd_sasl_auth_enable"), always
+
+
+# Of one message: whether it depends on the path (None: the log does not tell), whose it is, and with what.
+_Use = tuple[Optional[bool], str, str]
+_NO: _Use = (False, "", "")
+
+
+def _login_in_clear(message: Taken, around: Around) -> _Use:
+    if message.account is None:
+        return _NO
+    secure = around.login_in_tls(message)
+    return None if secure is None else not secure, message.account, message.client
+
+
+def _login_on_25(message: Taken, around: Around) -> _Use:
+    if message.account is None:
+        return _NO
+    ports = around.login_ports(message)
+    return (True if ports == {25} else None) if 25 in ports else False, message.account, message.client
+
+
+def _relays(message: Taken, around: Around) -> _Use:
+    foreign = [recipient for recipient in message.passed_on if not around.is_local(recipient)]
+    if message.account is not None or not foreign or _may_go_on(message.client, around):
+        return _NO
+    return True, message.client, foreign[0].rpartition("@")[2].lower()
+
+
+def _other_sender(message: Taken, around: Around) -> _Use:
+    if message.account is None or not message.sender:
+        return _NO
+    return (not _is_own(message.sender, message.account, around) if message.account else None), message.account, message.sender
+
+
+def _is_own(sender: str, account: str, around: Around) -> bool:
+    """By their names alone: alice's are alice@ and alice+more@ each domain of the site, those of alice@a only the ones there."""
+    local, _at, domain = sender.lower().rpartition("@")
+    name, _at, home = account.lower().partition("@")
+    return name in (local, local.partition("+")[0]) and (domain == home if home else around.is_local(sender))
+
+
+def _local_sender(message: Taken, around: Around) -> _Use:
+    if message.account is not None or "@" not in message.sender or not around.is_local(message.sender):
+        return _NO
+    return (False, "", "") if _may_go_on(message.client, around) else (True, message.client, message.sender)
+
+
+def _may_go_on(client: str, around: Around) -> bool:
+    """The host itself, and whoever the inventory trusts."""
+    try:
+        return contains((*LOOPBACK, *around.trusted), parse_address(client))
+    except ValueError:
+        return False
+
+
+_USES: Mapping[str, tuple[Callable[[Taken, Around], _Use], str]] = {
+    LOGIN_IN_CLEAR: (_login_in_clear, "logs in without TLS, from {}"),
+    LOGIN_ON_25: (_login_on_25, "logs in on port 25, from {}"),
+    RELAYS: (_relays, "sends without a login to {}"),
+    OTHER_SENDER: (_other_sender, "sends as {}"),
+    LOCAL_SENDER: (_local_sender, "sends without a login as {}"),
+}
+
+
+@dataclass
+class _Tally:
+    """Messages of one account or client: how many, the last stamp, and with what (the first examples; how many differ)."""
+
+    count: int = 0
+    last: str = ""
+    examples: dict[str, None] = field(default_factory=dict)
+
+    def add(self, message: Taken, example: str) -> None:
+        self.count += 1
+        self.last = written(message.line) or self.last
+        if len(self.examples) < REMEMBERED:
+            self.examples.setdefault(example)
+
+    def said(self) -> str:
+        shown = ", ".join(printable(example, 80) for example in list(self.examples)[:NAMED])
+        more = len(self.examples) - NAMED
+        return f"{shown} and {more}{'+' if len(self.examples) == REMEMBERED else ''} more" if more > 0 else shown
+
+
+def judged(around: Around, readings: Sequence[Reading], controls: Iterable[str]) -> list[Dependents]:
+    """What these logs of one program say about each control. Pure."""
+    program = around.program
+    source = ", ".join(reading.source for reading in readings if reading.source)
+    heard = [reading for reading in readings if _SPEAKS[program].search(reading.log)]
+    if not heard:
+        why = "; ".join(dict.fromkeys(reading.reason for reading in readings if reading.reason))
+        unknown = f"no log of {program} was found{f': {why}' if why else ''}"
+        return [Dependents(control, program, source=source, unknown=unknown) for control in controls]
+    messages = [message for reading in heard for message in _TAKEN[program](reading.log)]
+    since = next((stamp for stamp in (written(_first_line(reading.log)) for reading in heard) if stamp), "")
+    problems = [why for why in dict.fromkeys(map(failed, readings)) if why]
+    filtered = program == "postfix" and any(postfix.PASSED_ON.search(reading.log) for reading in heard)
+    head = _Head(source, since, problems, filtered)
+    return [_judged(around, control, messages, head) for control in controls]
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What holds for every control: where the log is, from when on, what could not be read, whether a filter is before it."""
+
+    source: str
+    since: str
+    problems: Sequence[str]
+    filtered: bool
+
+
+def _first_line(log: bytes) -> str:
+    return decode(log[:200].partition(b"\n")[0])
+
+
+def _judged(around: Around, control: str, messages: Sequence[Taken], head: _Head) -> Dependents:
+    use, words = _USES[control]
+    tallies: dict[str, _Tally] = {}
+    untold, of = 0, 0
+    for message in messages:
+        depends, who, example = use(message, around)
+        of += message.account is not None
+        untold += depends is None
+        if depends:
+            tallies.setdefault(who, _Tally()).add(message, example)
+    most = sorted(tallies.items(), key=lambda item: -item[1].count)
+    found = tuple(Dependent(control, _named(who), words.format(t.said()), t.count, t.last) for who, t in most[:KEPT])
+    reasons = list(head.problems)
+    if untold:
+        hint = _HINTS.get((around.program, control), _NAMELESS)
+        reasons.append(f"of {untold} of {of} messages with a login it is not known ({hint})")
+    if head.filtered and control in (RELAYS, OTHER_SENDER, LOCAL_SENDER):
+        reasons.append("a filter takes messages before they are queued, and the log does not join client and message")
+    return Dependents(control, around.program, found, max(len(most) - KEPT, 0), head.source, head.since, "; ".join(reasons))
+
+
+_NAMELESS = "the log does not name the account"
+
+
+def _named(who: str) -> str:
+    return printable(who, 100) if who else "an account that the log does not name"
