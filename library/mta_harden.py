@@ -46,6 +46,11 @@ options:
     description: Apply fixes of class C(confirm), too, which may cut mail off. Somebody has seen the plan.
     type: bool
     default: false
+  acknowledged:
+    description: Apply the fixes of these controls although the host's log says that somebody uses what they close.
+    type: list
+    elements: str
+    default: []
   approved:
     description: The digest of the plan that somebody has approved. When the plan is another one now, nothing is changed.
     type: str
@@ -95,6 +100,13 @@ plan:
     refused: {description: What fails and is left as it is, and C(why)., type: list, elements: dict, returned: always}
     files: {description: The files that change, with their digests., type: list, elements: dict, returned: always}
     services: {description: The units that are told., type: list, elements: dict, returned: always}
+dependents:
+  description: >-
+    Who uses what the plan closes, as the host's own logs of the last 14 days tell: for each control and program the accounts and
+    clients found, how far back the log goes, and what it does not tell (C(unknown)).
+  returned: always
+  type: list
+  elements: dict
 summary:
   description: The plan as a person reads it, line by line.
   returned: always
@@ -128,6 +140,7 @@ def main() -> None:
             "only": {"type": "list", "elements": "str", "default": []},
             "max_disruption": {"type": "str", "choices": list(DISRUPTIONS), "default": "medium"},
             "confirmed": {"type": "bool", "default": False},
+            "acknowledged": {"type": "list", "elements": "str", "default": []},
             "approved": {"type": "str", "default": ""},
             "guard_after_s": {"type": "int", "default": 0},
             "directory": {"type": "path", "default": "/var/lib/mtaudit"},
@@ -142,7 +155,8 @@ def main() -> None:
     store = Store(params["directory"])
     try:
         request = request_from(given.validated_parameters)
-        result = harden(store, LocalRunner(), request, wanted, params["approved"], params["guard_after_s"], module.check_mode)
+        result = harden(store, LocalRunner(), request, wanted, params["acknowledged"], params["approved"],
+                        params["guard_after_s"], module.check_mode)  # fmt: skip
     except InputError as exc:
         module.fail_json(msg=f"Could not start the audit: {exc}")
     except (ConfigError, SnapshotError) as exc:

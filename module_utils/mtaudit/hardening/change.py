@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..attribution import attribute
-from ..audit import Request, audit, look
+from ..audit import Looked, Request, audit, look, site_of
 from ..finding import Finding, Method, Status, Subject
+from ..logs.dependents import Dependents, dependents, told
 from ..runner import Runner
 from ..transaction.diff import diff
 from ..transaction.journal import pending, refuse_while_open
@@ -31,22 +33,29 @@ def harden(
     runner: Runner,
     request: Request,
     wishes: Sequence[Wish],
+    acknowledged: Collection[str] = (),
     approved: str = "",
     guard_after_s: float = 0.0,
     check: bool = False,
 ) -> dict[str, Any]:
-    """Mend what fails. `approved` is the digest of the plan that somebody has seen; another plan changes nothing.
+    """Mend what fails. `acknowledged` are the controls whose fix may close what is in use; `approved` is the digest of the plan that
+    somebody has seen: another plan changes nothing.
 
     Without `guard_after_s` the change is confirmed at once. Raises ConfigError or SnapshotError when nothing was changed.
     """
     refuse_while_open(store, runner, look_only=True)
     looked = look(runner, request)
-    scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
-    try:
-        made = plan(runner, proposals(runner, request, looked, wishes, scratch))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    answer: dict[str, Any] = {"plan": made.to_dict(), "summary": made.lines(), "transaction": {}, "changed": bool(made.files)}
+    made = _planned(runner, request, looked, wishes)
+    used = _dependents(runner, request, looked, made, acknowledged)
+    in_use = {each.control for each in used if each.found}
+    if in_use:
+        why = "its log says that this is in use, see below; to close it all the same, name it in mta_harden_acknowledged"
+        held = [replace(wish, withheld=wish.withheld or why) if wish.id in in_use else wish for wish in wishes]
+        made = _planned(runner, request, looked, held)
+    answer: dict[str, Any] = {
+        "plan": made.to_dict(), "summary": [*made.lines(), *told(used)], "dependents": [each.to_dict() for each in used],
+        "transaction": {}, "changed": bool(made.files),
+    }  # fmt: skip
     if made.silent:
         answer["warnings"] = [f"{unit} is not up: nobody will be told of the change" for unit in made.silent]
     if approved and made.digest and approved != made.digest:
@@ -72,6 +81,27 @@ def harden(
     if not guard_after_s:
         answer["transaction"] = end(store, runner, "commit", name, "")["transaction"]
     return answer
+
+
+def _planned(runner: Runner, request: Request, looked: Looked, wishes: Sequence[Wish]) -> Plan:
+    scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
+    try:
+        return plan(runner, proposals(runner, request, looked, wishes, scratch))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _dependents(
+    runner: Runner, request: Request, looked: Looked, made: Plan, acknowledged: Collection[str]
+) -> list[Dependents]:
+    """Who uses what the plan closes, as far as the host's logs tell, but for what is acknowledged."""
+    instances = {reading.component.name: reading.instances for reading in looked.readings}
+    closed: dict[str, set[str]] = {}
+    for step in made.steps:
+        if step.wish.id not in acknowledged:
+            closed.setdefault(step.component, set()).add(step.wish.id)
+    return [found for component, ids in closed.items()
+            for found in dependents(runner, {component: instances.get(component, ())}, ids, site_of(request, looked))]
 
 
 def _proof(runner: Runner, request: Request, made: Plan, before: Sequence[Finding]) -> list[str]:

@@ -298,3 +298,20 @@ _NAMELESS = "the log does not name the account"
 
 def _named(who: str) -> str:
     return printable(who, 100) if who else "an account that the log does not name"
+
+
+def told(found: Iterable[Dependents], most: int = 10) -> list[str]:
+    """As a person reads it in a plan."""
+    lines = []
+    for each in found:
+        where = f"{each.program}'s log{f' since {each.since}' if each.since else ''}"
+        if each.found:
+            lines.append(f"{each.control} closes what is in use, says {where}:")
+        elif not each.unknown:
+            lines.append(f"{each.control} closes what nobody uses, says {where}")
+        lines += [f"  {d.who} {d.what} ({d.count} {'messages' if d.count > 1 else 'message'}, the last {d.last})"
+                  for d in each.found[:most]]  # fmt: skip
+        more = len(each.found) - most + each.more
+        lines += [f"  and {more} more"] if more > 0 else []
+        lines += [f"{each.control}: who uses what it closes is not all known: {each.unknown}"] if each.unknown else []
+    return lines

@@ -50,7 +50,7 @@ def survey(runner: Runner, instances: Mapping[str, Sequence[Any]], ids: Collecti
     programs = [name for name in _PROGRAMS if instances.get(name)]
     if not programs or not {ACCOUNTS, PASSWORDS} & set(ids):
         return []
-    read = list(logs(runner, programs, instances))
+    read = list(logs(runner, programs, instances, DAYS, MAX_BYTES))
     found = []
     if ACCOUNTS in ids and set(programs) & set(_AUTHENTICATED):
         found.append(stamped(_accounts(read), ACCOUNTS, Method.LOG))
@@ -60,9 +60,9 @@ def survey(runner: Runner, instances: Mapping[str, Sequence[Any]], ids: Collecti
 
 
 def logs(
-    runner: Runner, programs: Sequence[str], instances: Mapping[str, Sequence[Any]], days: int = DAYS, max_bytes: int = MAX_BYTES
+    runner: Runner, programs: Sequence[str], instances: Mapping[str, Sequence[Any]], days: int, max_bytes: int
 ) -> Iterator[Log]:
-    """The logs of these programs. One spawn where the journal has to be read."""
+    """The last `max_bytes` of each log of these programs. One spawn where the journal has to be read."""
     since = runner.now() - days * 86_400
     syslog = [name for name in programs if name != "exim"]
     for each in instances.get("exim", ()):
