@@ -1,8 +1,8 @@
 """Who uses a path that is about to be closed: logs that real servers wrote of real sessions, in; accounts and clients, out.
 
 The sessions of each log: alice logs in on port 25, inside TLS and in clear; on 587 she sends as bob; the neighbour sends to the
-canary without a login; a stranger sends as alice, and as himself. In Exim's, bob and the interfaces (I=) were put in afterwards, as
-it writes them: tests/integration/test_dependents.py has them from itself.
+canary without a login; a stranger sends as alice, and as himself. In Exim's, bob and the interfaces (I=) were put in
+afterwards, as it writes them: tests/integration/test_dependents.py has them from itself.
 """
 
 from __future__ import annotations
