@@ -359,3 +359,10 @@ def test_a_long_log_takes_seconds_and_not_more_memory_than_is_allowed(tmp_path: 
     found = dependents(LocalRunner(), {"postfix": [instance]}, CONTROLS, Site())
     assert time.process_time() - begun < 20
     assert sum(d.count for d in found[0].found) < 2 * module.MAX_BYTES // len(POSTFIX) and found[0].since
+
+
+@pytest.mark.parametrize("program", LOGS)
+def test_our_own_probes_are_nobody(program: str) -> None:
+    theirs, ours = look(program), look(program, own=frozenset({"canary@canary.test"}))
+    assert theirs["RELAY-01"].found and not ours["RELAY-01"].found and not ours["AUTH-02"].found
+    assert ours["SENDER-03"].found == theirs["SENDER-03"].found, "those are not to the canary"

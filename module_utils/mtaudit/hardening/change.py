@@ -38,8 +38,8 @@ def harden(
     guard_after_s: float = 0.0,
     check: bool = False,
 ) -> dict[str, Any]:
-    """Mend what fails. `acknowledged` are the controls whose fix may close what is in use; `approved` is the digest of the plan that
-    somebody has seen: another plan changes nothing.
+    """Mend what fails. `acknowledged` are the controls whose fix may close what is in use; `approved` is the digest of the plan
+    that somebody has seen: another plan changes nothing.
 
     Without `guard_after_s` the change is confirmed at once. Raises ConfigError or SnapshotError when nothing was changed.
     """
@@ -101,7 +101,8 @@ def _dependents(
         if step.wish.id not in acknowledged:
             closed.setdefault(step.component, set()).add(step.wish.id)
     return [found for component, ids in closed.items()
-            for found in dependents(runner, {component: instances.get(component, ())}, ids, site_of(request, looked))]
+            for found in dependents(runner, {component: instances.get(component, ())}, ids, site_of(request, looked),
+                                    own=(request.canary, request.probe_sender))]  # fmt: skip
 
 
 def _proof(runner: Runner, request: Request, made: Plan, before: Sequence[Finding]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from ..address import LOOPBACK, Network, contains, parse_address
@@ -82,9 +82,15 @@ class Dependents:
 
 
 def dependents(
-    runner: Runner, instances: Mapping[str, Sequence[Any]], ids: Collection[str], site: Site, days: int = DAYS
+    runner: Runner,
+    instances: Mapping[str, Sequence[Any]],
+    ids: Collection[str],
+    site: Site,
+    days: int = DAYS,
+    own: Collection[str] = (),
 ) -> list[Dependents]:
-    """One for each of these controls and each program of `instances` (by component). One or two spawns, for the journal."""
+    """One for each of these controls and each program of `instances` (by component). One or two spawns, for the journal. `own` are
+    the addresses of our own probes: the canary and their sender."""
     programs = [name for name in _TAKEN if instances.get(name)]
     controls = [control for control in CONTROLS if control in ids]
     if not programs or not controls:
@@ -93,7 +99,7 @@ def dependents(
     found = []
     for program in programs:
         readings = [log.reading for log in read if program in log.programs]
-        around = Around.of(program, instances[program], site)
+        around = replace(Around.of(program, instances[program], site), own=frozenset(address.lower() for address in own if address))
         found += judged(around, _of_program(runner, program, readings, days), controls)
     return found
 
@@ -110,7 +116,7 @@ class Around:
     """What the configuration says of a program: its domains, the hosts that may go on, its listeners.
 
     `services` are those of Postfix: (syslog_name, port, whether it takes logins, whether nobody logs in without TLS). `ports` are
-    those that take logins, `daemons` Sendmail's by name.
+    those that take logins, `daemons` Sendmail's by name. `own` are the addresses of our own probes.
     """
 
     program: str
@@ -119,6 +125,7 @@ class Around:
     services: tuple[tuple[str, int, bool, bool], ...] = ()
     ports: frozenset[int] = frozenset()
     daemons: Mapping[str, int] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, program: str, instances: Sequence[Any], site: Site) -> Around:
@@ -135,6 +142,11 @@ class Around:
         """Whether an address is of this site; one without a domain is."""
         _local, at, domain = address.rpartition("@")
         return not at or domain.lower() in self.local
+
+    def is_ours(self, message: Taken) -> bool:
+        """Whether it is one of our own messages; a token may stand behind a `+`."""
+        addresses = (address.lower().partition("@") for address in (message.sender, *message.passed_on))
+        return any(f"{local.partition('+')[0]}@{domain}" in self.own for local, _at, domain in addresses)
 
     def login_ports(self, message: Taken) -> frozenset[int]:
         """The ports that a login may have come through."""
@@ -250,7 +262,8 @@ def judged(around: Around, readings: Sequence[Reading], controls: Iterable[str])
         why = "; ".join(dict.fromkeys(reading.reason for reading in readings if reading.reason))
         unknown = f"no log of {program} was found{f': {why}' if why else ''}"
         return [Dependents(control, program, source=source, unknown=unknown) for control in controls]
-    messages = [message for reading in heard for message in _TAKEN[program](reading.log)]
+    taken = (message for reading in heard for message in _TAKEN[program](reading.log))
+    messages = [message for message in taken if not around.is_ours(message)]
     since = next((stamp for stamp in (written(_first_line(reading.log)) for reading in heard) if stamp), "")
     problems = [why for why in dict.fromkeys(map(failed, readings)) if why]
     filtered = program == "postfix" and any(postfix.PASSED_ON.search(reading.log) for reading in heard)
