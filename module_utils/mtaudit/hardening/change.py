@@ -47,7 +47,7 @@ def harden(
     looked = look(runner, request)
     made = _planned(runner, request, looked, wishes)
     used = _dependents(runner, request, looked, made, acknowledged)
-    in_use = {each.control for each in used if each.found}
+    in_use = {each.control for each in used if each.found} & {step.wish.id for step in made.steps}
     if in_use:
         why = "its log says that this is in use, see below; to close it all the same, name it in mta_harden_acknowledged"
         held = [replace(wish, withheld=wish.withheld or why) if wish.id in in_use else wish for wish in wishes]
@@ -94,12 +94,14 @@ def _planned(runner: Runner, request: Request, looked: Looked, wishes: Sequence[
 def _dependents(
     runner: Runner, request: Request, looked: Looked, made: Plan, acknowledged: Collection[str]
 ) -> list[Dependents]:
-    """Who uses what the plan closes, as far as the host's logs tell, but for what is acknowledged."""
+    """Who uses what the plan closes, or would close once somebody has looked at it, as far as the host's logs tell, but for what
+    is acknowledged."""
     instances = {reading.component.name: reading.instances for reading in looked.readings}
     closed: dict[str, set[str]] = {}
-    for step in made.steps:
-        if step.wish.id not in acknowledged:
-            closed.setdefault(step.component, set()).add(step.wish.id)
+    steps, refused = ((step.component, step.wish.id) for step in made.steps), ((r.component, r.id) for r in made.refused)
+    for component, control in (*steps, *refused):
+        if control not in acknowledged:
+            closed.setdefault(component, set()).add(control)
     return [found for component, ids in closed.items()
             for found in dependents(runner, {component: instances.get(component, ())}, ids, site_of(request, looked),
                                     own=(request.canary, request.probe_sender))]  # fmt: skip
