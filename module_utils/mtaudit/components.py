@@ -110,8 +110,15 @@ def _opensmtpd() -> Component:
 
         return uses(*arguments)
 
+    def configure(*arguments: Any) -> Any:
+        from .config.opensmtpd import candidate
+
+        return candidate(*arguments)
+
     # It has no simulation: its rules are walked by the controls themselves.
-    return Component("opensmtpd", "OpenSMTPD", opensmtpd.read, opensmtpd.describe, opensmtpd.digest, uses=uses)
+    return Component(
+        "opensmtpd", "OpenSMTPD", opensmtpd.read, opensmtpd.describe, opensmtpd.digest, uses=uses, configure=configure
+    )
 
 
 def _sendmail() -> Component:
@@ -127,7 +134,14 @@ def _sendmail() -> Component:
 
         return uses(*arguments)
 
-    return Component("sendmail", "Sendmail", sendmail.read, sendmail.describe, sendmail.digest, simulate, uses=uses)
+    def configure(*arguments: Any) -> Any:
+        from .config.sendmail import candidate
+
+        return candidate(*arguments)
+
+    return Component(
+        "sendmail", "Sendmail", sendmail.read, sendmail.describe, sendmail.digest, simulate, uses=uses, configure=configure
+    )
 
 
 def _rspamd() -> Component:

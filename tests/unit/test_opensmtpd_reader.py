@@ -105,6 +105,8 @@ def test_included_files_stand_in_their_place() -> None:
         read_config('include "/nope"\n')
     with pytest.raises(SyntaxProblem, match="includes itself"):
         read_config('include "/c"\n')
+    with pytest.raises(SyntaxProblem, match="more than 100 files"):
+        read_config('include "/c"')
 
 
 @pytest.mark.parametrize("text", ["match from", "match from any for any action", 'a "b', "match any", "match for x reject",

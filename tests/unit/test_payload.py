@@ -187,4 +187,6 @@ def test_out_of_the_zip_each_file_of_ours_is_compiled_once(payloads: dict[str, P
 def test_a_module_is_a_page_and_small_enough_to_send(payloads: dict[str, Path], name: str) -> None:
     lines = (ROOT / "library" / f"{name}.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) < 400
-    assert sum(path.stat().st_size for path in payloads[name].rglob("*.py")) < 2_000_000
+    # The hardening asks every control again, and brings every fix and every way to write a configuration.
+    most = 2_500_000 if name == "mta_harden" else 2_000_000
+    assert sum(path.stat().st_size for path in payloads[name].rglob("*.py")) < most

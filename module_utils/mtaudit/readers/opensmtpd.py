@@ -22,7 +22,7 @@ from .opensmtpd_model import OpenSmtpd
 from .opensmtpd_syntax import Config, parse
 from .opensmtpd_tables import Table, file_entries
 
-__all__ = ["OpenSmtpd", "describe", "digest", "read"]
+__all__ = ["OpenSmtpd", "describe", "digest", "read", "told_macros"]
 
 DEFAULT_FILE = "/etc/smtpd.conf"
 _MAILNAME = "/etc/mailname"  # getmailname() in Debian's build
@@ -66,6 +66,11 @@ def describe(smtpd: OpenSmtpd) -> Server:
         logins=tuple(listener.port for listener in smtpd.listeners if not listener.loopback_only
                      and any(port.listen.auth for port, _ in smtpd.ports_of(listener))),
     )
+
+
+def told_macros(smtpd: OpenSmtpd) -> dict[str, str]:
+    """The macros that the daemon was given on its command line."""
+    return _told(["smtpd", *smtpd.command])[2]
 
 
 def digest(instances: Iterable[OpenSmtpd]) -> str:

@@ -5,7 +5,8 @@ The rules are those of `yylex` in smtpd's parse.y, 6.8 and 7.6: a macro's text i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
@@ -13,6 +14,7 @@ from ..runner import ReadError
 
 _NOT_IN_WORDS = frozenset("(){}<>!=#,")
 _END_OF_NUMBER = frozenset(" \t\n\r\f\v),/}=")
+_ESCAPED = re.compile(r'"|(?<=\\)[ \t]')
 _FILES_LIMIT = 100
 _FILE_LIMIT = 1024 * 1024  # characters
 
@@ -32,6 +34,15 @@ class Token:
     @property
     def is_string(self) -> bool:
         return self.kind in ("word", "quoted", "number")
+
+
+def written(tokens: Iterable[Token]) -> str:
+    """The tokens as a line of smtpd.conf that is read as the same again."""
+    return " ".join(f'"{_ESCAPED.sub(_escape, t.text)}"' if t.kind == "quoted" else t.text for t in tokens)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\{found.group()}"
 
 
 class _Source:
@@ -71,11 +82,14 @@ class Lexer:
         """`load` reads a file and may raise ReadError; `macros` are those of the command line, which no file overrides."""
         self._load, self._given, self._macros = load, macros, dict(macros)
         self._sources: list[_Source] = []
+        self.last_line = 0  # on which the statement ends that was given last
         self.files: dict[str, str] = {}
+        self._opened = 0
         self._open(path)
 
     def _open(self, path: str) -> None:
-        if len(self.files) >= _FILES_LIMIT:
+        self._opened += 1  # a last line without its end that includes its own file would go on for ever
+        if self._opened > _FILES_LIMIT:
             raise SyntaxProblem(f"more than {_FILES_LIMIT} files are included")
         text = self._load(path)
         if len(text) > _FILE_LIMIT:
@@ -95,6 +109,7 @@ class Lexer:
                     depth += (token.text == "{") - (token.text == "}")
                 if token.text != "\n" or token.kind != "sign":
                     line.append(token)
+            self.last_line = self._sources[-1].line - (token is not None)
             if token is None:
                 self._sources.pop()
             if line and not self._took(line):

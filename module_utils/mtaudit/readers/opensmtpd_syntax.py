@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from .opensmtpd_lexer import Lexer, SyntaxProblem, Token
+from .opensmtpd_lexer import Lexer, SyntaxProblem, Token, written
 from .opensmtpd_tables import Table
 
 _LOCAL_ACTIONS = ("mbox", "maildir", "lmtp", "mda", "forward-only", "expand-only")
@@ -33,11 +33,12 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Rule:
-    """A `match` rule. `action` is the name of an action, empty for `reject`."""
+    """A `match` rule. `action` is the name of an action, empty for `reject`; `text` is the whole of it, macros written out."""
 
     criteria: tuple[Criterion, ...]
     action: str
     where: str
+    text: str = ""
 
     def criterion(self, name: str) -> Optional[Criterion]:
         return next((c for c in self.criteria if c.name == name), None)
@@ -51,7 +52,7 @@ class Rule:
 class Action:
     """`kind` is relay for what goes to other servers, else the way of delivery. `virtual` maps recipients to users, `aliases`
     users to others, and `userbase` knows the users that are none of the system's. `host` is where relayed mail goes instead of
-    the recipient's servers."""
+    the recipient's servers; `text` is the whole of it."""
 
     name: str
     kind: str
@@ -60,6 +61,7 @@ class Action:
     aliases: Optional[Table] = None
     userbase: Optional[Table] = None
     host: Optional[Table] = None
+    text: str = ""
 
     @property
     def relays(self) -> bool:
@@ -223,7 +225,7 @@ class _Statement:
                 self._position = index + 1
                 tables[word] = self._table()
         named = (tables.get("virtual"), tables.get("alias"), tables.get("userbase"), tables.get("host"))
-        self._config.actions[name] = Action(name, kind, self.where, *named)
+        self._config.actions[name] = Action(name, kind, self.where, *named, text=written(self._tokens))
 
     def _proc(self) -> None:
         name = self._string()
@@ -244,7 +246,7 @@ class _Statement:
             raise SyntaxProblem(f"{self.where}: no such dispatcher: {action}")
         # What is not said is `from local for local`.
         implied = [Criterion(name, "local") for name in ("from", "for") if name not in names]
-        self._config.rules.append(Rule((*implied, *criteria), action, self.where))
+        self._config.rules.append(Rule((*implied, *criteria), action, self.where, written(self._tokens)))
 
     def _criteria(self) -> list[Criterion]:
         """One option of a rule; `from auth` and the like are two conditions."""

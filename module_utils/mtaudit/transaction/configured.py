@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from ..config import exim, postfix
+from ..config import exim, opensmtpd, postfix, sendmail
 from ..config.files import Candidate, ConfigError
 from ..readers.exim import read as read_exim
+from ..readers.opensmtpd import read as read_opensmtpd
 from ..readers.postfix import read_instance
+from ..readers.sendmail import read as read_sendmail
 from ..runner import Runner
 from .journal_actions import begin, end
 from .services import running
@@ -35,11 +38,8 @@ def change_postfix(
     """One instance. Raises ConfigError or SnapshotError when nothing was changed."""
     every = {name: _table("Postfix", name, values) for name, values in options.items()}
     wanted = postfix.Wanted(_table("Postfix", "parameters", parameters), services, every)
-    scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
-    try:
+    with _scratch() as scratch:
         candidate = postfix.candidate(runner, read_instance(runner, config_directory), wanted, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return changed(store, runner, candidate, "Postfix", reason, guard_after_s, check)
 
 
@@ -61,12 +61,91 @@ def change_exim(
             if value is None:
                 raise ConfigError(f"Could not change Exim: {key} in {name} has no value")
     statements = tuple(exim.AclChange(**change) for change in wanted.get("statements", ()))
-    scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
-    try:
+    with _scratch() as scratch:
         candidate = exim.candidate(runner, live, exim.Wanted(**tables, drivers=drivers, statements=statements), scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return changed(store, runner, candidate, "Exim", reason, guard_after_s, check)
+
+
+def change_opensmtpd(
+    store: Store,
+    runner: Runner,
+    statements: Mapping[str, Optional[str]],
+    additions: Mapping[str, Optional[str]],
+    options: Mapping[str, Mapping[str, Value]],
+    tables: Mapping[str, Mapping[str, Value]],
+    config_file: str,
+    reason: str,
+    guard_after_s: float,
+    check: bool = False,
+) -> dict[str, Any]:
+    """Raises ConfigError or SnapshotError when nothing was changed."""
+    wanted = opensmtpd.Wanted(
+        _texts("statements", statements),
+        {text: before or "" for text, before in _texts("additions", additions).items()},
+        {name: _texts(name, values) for name, values in options.items()},
+        {path: _texts(path, values) for path, values in tables.items()},
+    )
+    live = next((one for one in read_opensmtpd(runner) if one.file == config_file), None)
+    if live is None:
+        raise ConfigError(f"Could not change OpenSMTPD: it does not run with {config_file}; name the file that it runs with")
+    with _scratch() as scratch:
+        candidate = opensmtpd.candidate(runner, live, wanted, scratch)
+    return changed(store, runner, candidate, "OpenSMTPD", reason, guard_after_s, check)
+
+
+def change_sendmail(
+    store: Store,
+    runner: Runner,
+    defines: Mapping[str, Value],
+    features: Mapping[str, Optional[str]],
+    daemons: Mapping[str, Optional[str]],
+    filters: Mapping[str, Optional[str]],
+    lines: Mapping[str, Optional[str]],
+    rules: Mapping[str, str],
+    maps: Mapping[str, Mapping[str, Value]],
+    words: Mapping[str, Mapping[str, bool]],
+    config_file: str,
+    reason: str,
+    guard_after_s: float,
+    check: bool = False,
+) -> dict[str, Any]:
+    """Raises ConfigError or SnapshotError when nothing was changed."""
+    for path, states in words.items():
+        if not isinstance(states, Mapping) or not all(isinstance(state, bool) for state in states.values()):
+            raise ConfigError(f"Could not change {path}: each line must be true, for it is to be there, or false")
+    for text, section in rules.items():
+        if section not in ("LOCAL_CONFIG", "LOCAL_RULESETS"):
+            raise ConfigError(f"Could not add the rules {text!r}: LOCAL_CONFIG and LOCAL_RULESETS take them, not {section!r}")
+    wanted = sendmail.Wanted(
+        _texts("defines", defines), _texts("features", features), _texts("daemons", daemons), _texts("filters", filters),
+        _texts("lines", lines), rules, {path: _texts(path, values) for path, values in maps.items()}, words,
+    )  # fmt: skip
+    live = next((one for one in read_sendmail(runner) if one.file == config_file), None)
+    if live is None:
+        raise ConfigError(f"Could not change Sendmail: no daemon of it runs with {config_file}")
+    with _scratch() as scratch:
+        candidate = sendmail.candidate(runner, live, wanted, scratch)
+    return changed(store, runner, candidate, "Sendmail", reason, guard_after_s, check)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory that only root may enter, and that is gone afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _texts(name: str, values: Mapping[str, Value]) -> dict[str, Optional[str]]:
+    """Texts and numbers as they are: YAML's truth values have no meaning here. Raises ConfigError."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"Could not change the configuration: {name} must be a dictionary")
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (str, int, float, type(None))):
+            raise ConfigError(f"Could not change the configuration: {key} in {name} must be text, a number or null")
+    return {key: None if value is None else str(value) for key, value in values.items()}
 
 
 def _table(title: str, name: str, values: Mapping[str, Value]) -> dict[str, Any]:
@@ -85,13 +164,14 @@ def changed(
     store: Store, runner: Runner, candidate: Candidate, title: str, reason: str, guard_after_s: float, check: bool = False
 ) -> dict[str, Any]:
     """Put a candidate of one program in place, and confirm it at once unless a guard is asked for. Raises SnapshotError."""
-    unit = running(runner, candidate.units) if candidate.files else ""
+    told = bool(candidate.files) and candidate.activate != "none"
+    unit = running(runner, candidate.units) if told else ""
     units = [(unit, candidate.activate)] if unit else []
     # One that is confirmed at once has a guard, too: a kill in the middle must not leave it in force.
     guard_s = guard_after_s or (_SHORT_GUARD_S if unit else 0)
     result = begin(store, runner, candidate.files, units, reason or "configuration", candidate.checks, guard_s, check)
     result["activate"] = candidate.activate
-    if not unit and candidate.files:
+    if told and not unit:
         advice = f"if it runs all the same, {candidate.activate} it"
         result["warnings"] = [f"No unit of systemd for {title} is up: nobody was told; {advice}"]
     if result.get("transaction") and not result.get("failed") and not guard_after_s:

@@ -1,0 +1,54 @@
+"""A host as it would be with changed files: what a program's reader is given to read a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Callable, Optional
+
+from ..kernel import Clock
+from ..runner import DEFAULT_TIMEOUT_S, Completed, FileStat, Runner, Space
+
+
+class Overlay:
+    """A Runner over another: `texts` are read in place of the files at these paths, and `command` says what is run instead of a
+    command."""
+
+    def __init__(self, runner: Runner, texts: Mapping[str, str], command: Callable[[Sequence[str]], Sequence[str]]) -> None:
+        self._runner, self._texts, self._command = runner, texts, command
+        self.spawns = 0
+
+    def run(
+        self, argv: Sequence[str], stdin: str = "", timeout_s: float = DEFAULT_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+    ) -> Completed:
+        self.spawns += 1
+        return self._runner.run(self._command(argv), stdin, timeout_s, env)
+
+    def read(self, path: str) -> str:
+        return self._texts[path] if path in self._texts else self._runner.read(path)
+
+    def stat(self, path: str) -> Optional[FileStat]:
+        return self._runner.stat(path)
+
+    def glob(self, pattern: str) -> list[str]:
+        return self._runner.glob(pattern)
+
+    def which(self, name: str) -> Optional[str]:
+        return self._runner.which(name)
+
+    def resolve(self, path: str) -> str:
+        return self._runner.resolve(path)
+
+    def tail(self, path: str, limit_bytes: int) -> str:
+        return self._runner.tail(path, limit_bytes)
+
+    def now(self) -> float:
+        return self._runner.now()
+
+    def piece(self, path: str, offset: int, size_bytes: int) -> bytes:
+        return self._runner.piece(path, offset, size_bytes)
+
+    def space(self, path: str) -> Space:
+        return self._runner.space(path)
+
+    def clock(self) -> Clock:
+        return self._runner.clock()
