@@ -128,7 +128,7 @@ class Copy:
         """Run a Python program in the copy; what it prints is JSON."""
         return json.loads(self.shell("exec python3 -B -", stdin=program))
 
-    def ansible(self, command: str, *words: str | Path) -> str:
+    def ansible(self, command: str, *words: str | Path, timeout_s: float = 300) -> str:
         """Run a command of Ansible on the copy; returns what it printed."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
         # Its own directory for ssh's masters: a connection of an earlier run would hide what a new one costs.
@@ -136,7 +136,7 @@ class Copy:
             environment = {**kept, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
                            "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=1s"}
             done = subprocess.run([str(BIN / command), "-i", str(self._directory / "inventory"), *map(str, words)], cwd=ROOT,
-                                  env=environment, capture_output=True, text=True, check=False, timeout=300)
+                                  env=environment, capture_output=True, text=True, check=False, timeout=timeout_s)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

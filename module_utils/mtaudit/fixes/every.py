@@ -1,7 +1,9 @@
 """Every fix, by program. AnsiballZ ships only what is imported: each is imported here, on a line of its own."""
 
-# ruff: noqa: F401 - imported for what they register
+# ruff: noqa: F401, I001 - imported for what they register
 from __future__ import annotations
 
 from . import host_files
-from . import postfix_login, postfix_relay, postfix_settings
+from . import postfix_login
+from . import postfix_relay
+from . import postfix_settings

@@ -89,8 +89,10 @@ def dependents(
     days: int = DAYS,
     own: Collection[str] = (),
 ) -> list[Dependents]:
-    """One for each of these controls and each program of `instances` (by component). One or two spawns, for the journal. `own` are
-    the addresses of our own probes: the canary and their sender."""
+    """One for each of these controls and each program of `instances` (by component). One or two spawns, for the journal.
+
+    `own` are the addresses of our own probes: the canary and their sender.
+    """
     programs = [name for name in _TAKEN if instances.get(name)]
     controls = [control for control in CONTROLS if control in ids]
     if not programs or not controls:
@@ -99,7 +101,7 @@ def dependents(
     found = []
     for program in programs:
         readings = [log.reading for log in read if program in log.programs]
-        around = replace(Around.of(program, instances[program], site), own=frozenset(address.lower() for address in own if address))
+        around = replace(Around.of(program, instances[program], site), own=frozenset(map(str.lower, filter(None, own))))
         found += judged(around, _of_program(runner, program, readings, days), controls)
     return found
 
