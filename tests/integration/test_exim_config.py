@@ -137,6 +137,18 @@ def test_a_statement_comes_and_goes(copy: Copy) -> None:
     assert takes_mail(copy) and changed_lines(before, files(copy)) == {ACL: ["+"]}
 
 
+def test_a_statement_of_an_included_file(copy: Copy) -> None:
+    """Exim opens included files as its own user, who may not enter a directory of root's."""
+    before, path = files(copy), f"{DEBIAN}/check_rcpt_local"
+    listed = "deny\n  dnslists = zen.spamhaus.org=127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.9,127.0.0.10,127.0.0.11\n" \
+             "  message = $sender_host_address is listed at $dnslist_domain"  # fmt: skip
+    deny = "deny\n  senders = probe@stranger.test"
+    assert configure(copy, statements=[{"acl": "acl_check_rcpt", "new": deny, "before": listed}])["changed"]
+    assert changed_lines(before, files(copy)) == {path: ["+  deny", "+    senders = probe@stranger.test", "+"]}
+    assert "550 Administrative prohibition" in swaks(copy)
+    assert configure(copy, statements=[{"acl": "acl_check_rcpt", "old": deny}])["changed"] and takes_mail(copy)
+
+
 def test_an_acl_of_its_own_and_a_driver(copy: Copy) -> None:
     acl = {"acl_ask": "accept\n  hosts = 127.0.0.1"}
     assert configure(copy, acls=acl, options={"acl_smtp_vrfy": "acl_ask"})["changed"]

@@ -226,7 +226,17 @@ def _equal(one: Statement, other: Statement) -> bool:
 
 
 def _plain(condition: Condition) -> str:
-    return " ".join(str(condition).split())
+    return " ".join(condition_text(condition).split())
+
+
+def condition_text(condition: Condition) -> str:
+    """A condition as it is written."""
+    return condition.name if condition.name == "endpass" else str(condition)
+
+
+def statement_text(statement: Statement) -> str:
+    """A statement as AclChange takes it."""
+    return "\n".join([statement.verb, *map(condition_text, statement.conditions)])
 
 
 def _found(statements: Sequence[_Placed], text: str) -> Optional[_Placed]:
@@ -264,7 +274,7 @@ def _reword(files: Files, old: _Placed, new: Statement) -> None:
     was, now = [_plain(c) for c in old.statement.conditions], [_plain(c) for c in new.conditions]
     for tag, a, b, c, d in reversed(difflib.SequenceMatcher(None, was, now, autojunk=False).get_opcodes()):
         if tag != "equal":
-            _exchange(files, old, range(a, b), [f"    {condition}" for condition in new.conditions[c:d]])
+            _exchange(files, old, range(a, b), [f"    {condition_text(condition)}" for condition in new.conditions[c:d]])
 
 
 def _exchange(files: Files, old: _Placed, gone: range, fresh: Sequence[str]) -> None:
@@ -275,7 +285,7 @@ def _exchange(files: Files, old: _Placed, gone: range, fresh: Sequence[str]) -> 
         if not (on_verb and number == 0):
             _remove(files, lines[number])
     if on_verb:
-        kept = [] if gone else [f"    {old.statement.conditions[0]}"]
+        kept = [] if gone else [f"    {condition_text(old.statement.conditions[0])}"]
         files.edit(verb.file, verb.start, verb.count, [f"{_indent(verb)}{old.statement.verb}", *fresh, *kept])
     elif gone:
         files.edit(lines[a].file, lines[a].start, 0, fresh)

@@ -63,12 +63,12 @@ class Trial:
             return [self._live.file], Places(main=self._live.file)
         settings = f"{_DEBIAN}/update-exim4.conf.conf"
         text = _text(settings)
-        if re.search(r"""(?m)^\s*dc_use_split_config=["']?true""", text):
+        if re.search(r"""(?im)^\s*dc_use_split_config=["']?true""", text):
             places = Places(f"{_DEBIAN}/conf.d/main/000_localmacros", f"{_DEBIAN}/conf.d/main/90_mtaudit",
                             f"{_DEBIAN}/conf.d/acl/90_mtaudit", settings)  # fmt: skip
             return [path for section in _SECTIONS for path in _parts(section, places)], places
         template, macros = f"{_DEBIAN}/exim4.conf.template", f"{_DEBIAN}/exim4.conf.localmacros"
-        if re.search(r"""(?m)^\s*dc_eximconfig_configtype=["']?none""", text):
+        if re.search(r"""(?im)^\s*dc_eximconfig_configtype=["']?none""", text):
             raise ConfigError(f"Could not change Exim: with dc_eximconfig_configtype none in {settings} no template can be tried "
                               "beside the live one; say there what kind of host this is")
         return [macros, template], Places(macros, macros, "", settings, template)
@@ -97,8 +97,7 @@ class Trial:
         else:
             text = self.files.texts[self._live.file]
         self._made = text
-        included = [path for path in self.files.changed() if path not in self.files.order and path != self.places.settings]
-        text = self._with_copies(text, included)
+        text = self._with_included(text)
         path = self._scratch / os.path.basename(self._live.file)
         self._write(path, text)
         self._looked_at(text)
@@ -115,14 +114,14 @@ class Trial:
             macros, template = (self.files.texts[path] for path in self.files.order)
             self._write(tree / "exim4.conf.template", macros + template)
 
-    def _with_copies(self, text: str, included: Sequence[str]) -> str:
-        """The candidate includes the files as they will be."""
-        for path in included:
-            copy = self._scratch / f"included-{hashlib.sha256(path.encode()).hexdigest()[:12]}"
-            self._write(copy, self.files.texts[path])
-            for line in self.files.lines():
-                if line.kind == "directive" and line.text.strip('"') == path:
-                    text = text.replace(f"{line.bare}\n", f".include {copy}\n")
+    def _with_included(self, text: str) -> str:
+        """The candidate with the text of the included files that change: Exim opens such files as its own user (tried), who may
+        not enter our directory."""
+        files = self.files
+        for path in files.changed():
+            for line in files.lines() if path not in files.order and path != self.places.settings else ():
+                if line.kind == "directive" and line.name.startswith("include") and line.text.strip('"') == path:
+                    text = text.replace(f"{line.bare}\n", f"{files.texts[path]}\n")
         return text
 
     def _looked_at(self, text: str) -> None:

@@ -3,6 +3,9 @@
 # ruff: noqa: F401, I001 - imported for what they register
 from __future__ import annotations
 
+from . import exim_login
+from . import exim_relay
+from . import exim_settings
 from . import host_files
 from . import postfix_login
 from . import postfix_relay

@@ -1,0 +1,89 @@
+"""Fixes of Exim, asked about recordings of real hosts that fail: what each wants of the configuration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.mtaudit.components import one, read_all, servers
+from ansible.module_utils.mtaudit.config.exim import AclChange, Wanted
+from ansible.module_utils.mtaudit.control import REGISTRY
+from ansible.module_utils.mtaudit.fix import FIXES
+from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
+from ansible.module_utils.mtaudit.runner import Replay
+from capture_fixture import restore, site_from
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+OWN = sorted(control for control, component in FIXES if component == "exim")
+RECORDED = sorted(path.parent for control in OWN for path in FIXTURES.glob(f"{control}/fail-exim-*/recording.json"))
+# Somebody else's to say: whose address is whose, which mailboxes exist, who gave the certificate, what another daemon is told.
+LEFT = {"exim-router-takes-everybody", "exim-aliases-for-everybody", "exim-certificate-of-its-own", "exim-second-daemon-open",
+        "exim-login-held-to-the-domain-only"}  # fmt: skip
+
+
+def proposed(directory: Path) -> Wanted | None:
+    """What the fix of the fixture's control wants."""
+    control = directory.parent.name
+    recording = restore(json.loads((directory / "recording.json").read_text()))
+    expected = json.loads((directory / "expect.json").read_text())
+    readings = read_all(Replay(recording), expected["programs"], recording.get("ids", ()))
+    site = replace(site_from(expected["site"]), servers=servers(readings), rspamd=one(readings, "rspamd"),
+                   clamav=one(readings, "clamav"))  # fmt: skip
+    site = replace(site, tunables=site.tunables or {"max_recipients": 100, "max_message_mb": 50, "max_connections": 20})
+    for reading in (r for r in readings if r.component.name == "exim"):
+        for exim in reading.instances:
+            failing = [f for f in REGISTRY[(control, "exim")].evaluate(exim, site) if f.status.value == "fail"]
+            if failing:
+                found: Wanted | None = FIXES[(control, "exim")].propose(exim, site, failing)
+                return found
+    raise AssertionError("nothing fails")
+
+
+@pytest.mark.parametrize("directory", RECORDED, ids=lambda d: f"{d.parent.name}-{d.name}")
+def test_every_recorded_failure_has_a_fix_or_a_reason(directory: Path) -> None:
+    name = directory.name.removeprefix("fail-").removesuffix("-d13")
+    assert (proposed(directory) is None) is (name in LEFT)
+
+
+NETS = "hostlist relay_from_hosts"
+RCPT = "acl_check_rcpt"
+REMOVED = {
+    "exim-accept-any-host": "accept\nhosts = *",
+    "exim-accept-helo-pattern": "accept\ncondition = ${if match{$sender_helo_name}{partner}}",
+    "exim-accept-encrypted": "accept\nencrypted = *",
+    "exim-hosts-negated-last": "accept\nhosts = !10.0.0.1",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("RELAY-01/fail-exim-relay-nets-star", Wanted(lists={NETS: "<; 127.0.0.1 ; ::1"})),
+     ("RELAY-01/fail-exim-relay-nets-excluded-first", Wanted(lists={NETS: "<; 127.0.0.1 ; ::1"})),
+     ("RELAY-01/fail-exim-relay-nets-iplsearch", Wanted(lists={NETS: "127.0.0.1"})),
+     ("RELAY-04/fail-exim-relay-domains-star", Wanted(lists={"domainlist relay_to_domains": ""})),
+     ("INFO-01/fail-exim-vrfy-accepted", Wanted(options={"acl_smtp_vrfy": None})),
+     ("INFO-02/fail-exim-banner-with-version", Wanted(options={"smtp_banner": "$smtp_active_hostname ESMTP"})),
+     ("AUTH-01/fail-exim-login-in-clear", Wanted(options={"auth_advertise_hosts": r"${if def:tls_in_cipher{"
+      r"${if match{$received_port}{\N^(465|587)$\N}{*}{}}}{}}"})),
+     ("AUTH-05/fail-exim-cram-md5", Wanted(drivers={"authenticators/cram_server": None})),
+     ("LOG-06/fail-exim-password-as-protocol-error",
+      Wanted(options={"log_selector": "+smtp_syntax_error +tls_certificate_verified +tls_peerdn"})),
+     ("RATE-02/fail-exim-limits-no-recipients", Wanted(options={"recipients_max": "100"}))],
+)  # fmt: skip
+def test_the_least_is_changed(name: str, wanted: Wanted) -> None:
+    assert proposed(FIXTURES / name) == wanted
+
+
+@pytest.mark.parametrize("directory", [d for d in RECORDED if d.name.removeprefix("fail-") in REMOVED], ids=lambda d: d.name)
+def test_a_statement_that_accepts_strangers_goes(directory: Path) -> None:
+    old = REMOVED[directory.name.removeprefix("fail-")]
+    assert proposed(directory) == Wanted(statements=(AclChange(RCPT, old=old),))
+
+
+def test_a_limit_comes_first_where_messages_are_taken() -> None:
+    wanted = proposed(FIXTURES / "RATE-01/fail-exim-rates-none")
+    assert wanted and wanted.options == {"acl_smtp_predata": "acl_mtaudit_limit"}
+    text = wanted.acls["acl_mtaudit_limit"]
+    assert "user-${lc:$authenticated_id}" in text and text.endswith("accept")
