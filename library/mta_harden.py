@@ -152,11 +152,12 @@ def main() -> None:
     if given.error_messages:
         module.fail_json(msg=f"Could not start, audit is wrong: {'; '.join(given.error_messages)}")
     wanted = wishes(params["fixes"], params["only"], params["max_disruption"], params["confirmed"])
+    severities = {fix["id"]: fix["severity"] for fix in params["fixes"]}
     store = Store(params["directory"])
     try:
         request = request_from(given.validated_parameters)
-        result = harden(store, LocalRunner(), request, wanted, params["acknowledged"], params["approved"],
-                        params["guard_after_s"], module.check_mode)  # fmt: skip
+        result = harden(store, LocalRunner(), request, wanted, severities, params["acknowledged"],
+                        params["approved"], params["guard_after_s"], module.check_mode)  # fmt: skip
     except InputError as exc:
         module.fail_json(msg=f"Could not start the audit: {exc}")
     except (ConfigError, SnapshotError) as exc:

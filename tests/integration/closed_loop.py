@@ -140,7 +140,7 @@ def _keep(loop: Loop, line: dict[str, Any], phase: str) -> None:
         loop.told += f"{phase}: {task}: {answer.get('msg')}\n"
     if task == "Audit the hosts":
         failing = [f for f in answer.get("findings", ()) if f["status"] == "fail"]
-        loop.fails[phase] = {(f["control"], f["subject"]["name"]) for f in failing}
+        loop.fails.setdefault(phase, {(f["control"], f["subject"]["name"]) for f in failing})
     if task == "Plan what to mend" and phase == "before":
         loop.plan = answer.get("plan", {})
     if task == "Change" and answer.get("changed"):

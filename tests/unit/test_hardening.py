@@ -61,7 +61,8 @@ FIRST, SECOND = Wish("RELAY-01", "critical", "confirm", "medium"), Wish("INFO-02
 
 
 def proposed(tmp_path: Path, live: Postfix, *wanted: Wish) -> Proposals:
-    return proposals(Replay({}), REQUEST, looked(live), wanted, tmp_path)
+    severities = {"RELAY-01": "critical", "RELAY-03": "critical", "INFO-02": "low"}
+    return proposals(Replay({}), REQUEST, looked(live), wanted, severities, tmp_path)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,32 +33,34 @@ def harden(
     runner: Runner,
     request: Request,
     wishes: Sequence[Wish],
+    severities: Mapping[str, str],
     acknowledged: Collection[str] = (),
     approved: str = "",
     guard_after_s: float = 0.0,
     check: bool = False,
 ) -> dict[str, Any]:
-    """Mend what fails. `acknowledged` are the controls whose fix may close what is in use; `approved` is the digest of the plan
-    that somebody has seen: another plan changes nothing.
+    """Mend what fails.
 
+    `severities` are those of all controls that have a fix, `acknowledged` the controls whose fix may close what is in use.
+    `approved` is the digest of the plan that somebody has seen: another plan changes nothing.
     Without `guard_after_s` the change is confirmed at once. Raises ConfigError or SnapshotError when nothing was changed.
     """
     refuse_while_open(store, runner, look_only=True)
     looked = look(runner, request)
-    made = _planned(runner, request, looked, wishes)
+    made = _planned(runner, request, looked, wishes, severities)
     used = _dependents(runner, request, looked, made, acknowledged)
     in_use = {each.control for each in used if each.found} & {step.wish.id for step in made.steps}
     if in_use:
         why = "its log says that this is in use, see below; to close it all the same, name it in mta_harden_acknowledged"
         held = [replace(wish, withheld=wish.withheld or why) if wish.id in in_use else wish for wish in wishes]
-        made = _planned(runner, request, looked, held)
+        made = _planned(runner, request, looked, held, severities)
     answer: dict[str, Any] = {
         "plan": made.to_dict(), "summary": [*made.lines(), *told(used)], "dependents": [each.to_dict() for each in used],
         "transaction": {}, "changed": bool(made.files),
     }  # fmt: skip
     if made.silent:
         answer["warnings"] = [f"{unit} is not up: nobody will be told of the change" for unit in made.silent]
-    if approved and made.digest and approved != made.digest:
+    if approved and approved != made.digest and (made.steps or made.refused):
         text = "The host is not what it was when the plan was approved; nothing is changed. Plan again, and have that approved"
         return {**answer, "changed": False, "failed": True, "msg": text}
     if check or not made.files:
@@ -83,10 +85,12 @@ def harden(
     return answer
 
 
-def _planned(runner: Runner, request: Request, looked: Looked, wishes: Sequence[Wish]) -> Plan:
+def _planned(
+    runner: Runner, request: Request, looked: Looked, wishes: Sequence[Wish], severities: Mapping[str, str]
+) -> Plan:
     scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
     try:
-        return plan(runner, proposals(runner, request, looked, wishes, scratch))
+        return plan(runner, proposals(runner, request, looked, wishes, severities, scratch))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -97,10 +97,14 @@ class _Work:
     candidate: Candidate = Candidate()
 
 
-def proposals(runner: Runner, request: Request, looked: Looked, wishes: Sequence[Wish], scratch: Path) -> Proposals:
-    """For everything that fails. `scratch` is an empty directory that only root may enter. Only reads, apart from that."""
-    maker = _Maker(runner, request, looked, scratch)
-    maker.severities = {wish.id: wish.severity for wish in wishes}
+def proposals(
+    runner: Runner, request: Request, looked: Looked, wishes: Sequence[Wish], severities: Mapping[str, str], scratch: Path
+) -> Proposals:
+    """For everything that fails. Only reads, apart from `scratch`, an empty directory that only root may enter.
+
+    `severities` are those of all controls that have a fix.
+    """
+    maker = _Maker(runner, request, looked, severities, scratch)
     for wish in wishes:
         for work in maker.works:
             maker.mend(wish, work)
@@ -109,10 +113,11 @@ def proposals(runner: Runner, request: Request, looked: Looked, wishes: Sequence
 
 
 class _Maker:
-    def __init__(self, runner: Runner, request: Request, looked: Looked, scratch: Path) -> None:
-        self.runner, self.request, self.looked, self.scratch = runner, request, looked, scratch
+    def __init__(
+        self, runner: Runner, request: Request, looked: Looked, severities: Mapping[str, str], scratch: Path
+    ) -> None:
+        self.runner, self.request, self.looked, self.severities, self.scratch = runner, request, looked, severities, scratch
         self.found = Proposals()
-        self.severities: dict[str, str] = {}
         self.works = [
             _Work(r, n, instance, instance)
             for r, reading in enumerate(looked.readings) for n, instance in enumerate(reading.instances)
