@@ -124,9 +124,9 @@ class _Work:
         before = _text(self._runner, path)
         source = Source(path, before)
         _edit(source, wanted)
+        self._refuse_another_maker(path, before)  # first: what is wanted may stand in the source, and not in what is in force
         if source.text == before:
             return
-        self._refuse_another_maker(path, before)
         made, complaints = self._made(path, source.text)
         known = self._made(path, before)[1]
         new = [line for line in complaints if line not in known]

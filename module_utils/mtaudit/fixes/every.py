@@ -7,6 +7,10 @@ from . import exim_login
 from . import exim_relay
 from . import exim_settings
 from . import host_files
+from . import opensmtpd_login
+from . import opensmtpd_relay
 from . import postfix_login
 from . import postfix_relay
 from . import postfix_settings
+from . import sendmail_relay
+from . import sendmail_settings
