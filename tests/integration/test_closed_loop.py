@@ -54,6 +54,23 @@ LEFT: dict[str, str] = {
     "exim-login-held-to-the-domain-only": UNKNOWN,  # whose address is whose, no file says
     "exim-login-maps-with-everybody-for-all": "it would not help",  # and here the file gives everything to everybody
     "exim-local-sender-to-local-mailbox": "",  # by the configuration alone it is not known: the scanner might refuse it
+    "opensmtpd-senders-of-a-shared-domain": UNKNOWN,  # whose address is whose
+    "opensmtpd-senders-of-all-for-all": UNKNOWN,
+    "opensmtpd-catch-all-for-everything": UNKNOWN,  # a data base: the text that it was made from is not known
+    "opensmtpd-relay-domain-without-recipients": UNKNOWN,  # which mailboxes the next host has
+    "opensmtpd-submission-missing": UNKNOWN,  # no line has a certificate and logins
+    "sendmail-mc-is-clean": "it is not what m4 makes of /etc/mail/sendmail.mc",
+    "sendmail-second-daemon-open": UNKNOWN,  # whoever started it has to stop it
+    "sendmail-log-level-of-the-command-line": UNKNOWN,  # no configuration says it
+    "sendmail-log-level-by-its-letter": UNKNOWN,
+    "sendmail-sessions-in-a-file": UNKNOWN,
+    "sendmail-mailboxes-of-a-relayed-domain": UNKNOWN,
+    "sendmail-mailboxes-on-a-hub": UNKNOWN,
+    "sendmail-submission-without-a-certificate": UNKNOWN,
+    "sendmail-any-sender-after-login": UNKNOWN,
+    "sendmail-senders-by-their-local-part": UNKNOWN,
+    "sendmail-logins-send-as-anybody": UNKNOWN,
+    "sendmail-logins-held-to-the-domain-only": UNKNOWN,
 }
 
 

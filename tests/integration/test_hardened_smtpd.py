@@ -23,6 +23,7 @@ from audited_copy import ROOT, Copy, throw_away_copy
 from fault_runs import swaks, verdict
 from mtalab.faults import Fault, load
 from mtalab.inventory import host_variables
+from test_closed_loop import LEFT
 
 pytestmark = pytest.mark.lab
 
@@ -42,26 +43,6 @@ severities = {fix["id"]: fix["severity"] for fix in given["fixes"]}
 request, store = request_from(given["audit"]), Store("/var/lib/mtaudit")
 print(json.dumps(harden(store, LocalRunner(), request, wanted, severities, acknowledged=list(severities))))
 """
-# What no fix of ours mends, and why.
-LEFT = {
-    "opensmtpd-senders-of-a-shared-domain": "no change that mtaudit knows",
-    "opensmtpd-senders-of-all-for-all": "no change that mtaudit knows",
-    "opensmtpd-catch-all-for-everything": "no change that mtaudit knows",
-    "opensmtpd-relay-domain-without-recipients": "no change that mtaudit knows",
-    "opensmtpd-submission-missing": "no change that mtaudit knows",
-    "sendmail-mc-is-clean": "it is not what m4 makes of /etc/mail/sendmail.mc",
-    "sendmail-second-daemon-open": "no change that mtaudit knows",
-    "sendmail-log-level-of-the-command-line": "no change that mtaudit knows",
-    "sendmail-log-level-by-its-letter": "no change that mtaudit knows",
-    "sendmail-sessions-in-a-file": "no change that mtaudit knows",
-    "sendmail-mailboxes-of-a-relayed-domain": "no change that mtaudit knows",
-    "sendmail-mailboxes-on-a-hub": "no change that mtaudit knows",
-    "sendmail-submission-without-a-certificate": "no change that mtaudit knows",
-    "sendmail-any-sender-after-login": "no change that mtaudit knows",
-    "sendmail-senders-by-their-local-part": "no change that mtaudit knows",
-    "sendmail-logins-send-as-anybody": "no change that mtaudit knows",
-    "sendmail-logins-held-to-the-domain-only": "no change that mtaudit knows",
-}
 # What another control's fix mends first.
 WITH = {"sendmail-senders-of-logins-behind-delay-checks": "SENDER-01"}
 # What is not in the files of the program: seen by the probe alone, or of a daemon that somebody started by hand.
