@@ -37,7 +37,7 @@ def mendable(fault: Fault) -> bool:
     return fault.verdict == "fail" and bool(named & set(FIXES)) and not fault.lan
 
 
-# One batch that touches each program and each kind of fix; test_hardened.py has all faults, without playbooks.
+# One batch that touches each program and each kind of fix; test_hardened_smtpd.py has more, without playbooks.
 SAMPLE = (
     "mynetworks-two-halves", "own-domain-ok-before-the-reject", "second-port-with-mynetworks", "login-on-port-25",
     "secret-world-readable", "exim-relay-nets-everybody", "exim-login-in-clear", "sendmail-access-one-octet",

@@ -25,7 +25,7 @@ from mtalab.faults import Fault, load
 from mtalab.inventory import host_variables
 from test_closed_loop import LEFT
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.full]  # test_closed_loop.py has a sample for make test
 
 BASES = ("opensmtpd-d12", "opensmtpd-d13", "sendmail-d12", "sendmail-d13")
 KEPT = "/etc/mail /etc/aliases /etc/smtpd.conf /etc/smtpd /etc/ssl/openssl.cnf"
