@@ -170,11 +170,14 @@ def swaks(where: str, family: int, session: Session) -> str:
 def verdict(text: str) -> str:
     """What swaks' transcript says: open, closed, unknown, or down when there was no banner."""
     rcpt = re.search(r"^\s*-> RCPT TO:.*\n((?:.*\n)*)", text, re.M)
-    reply = re.search(r"^<(?:-|\*\*) +(\d{3})[ -](.*)$", rcpt.group(1), re.M) if rcpt else None
-    if reply and reply.group(1).startswith("2"):
+    replies = re.findall(r"^<(?:-|\*\*) +(\d{3})[ -](.*)$", rcpt.group(1), re.M) if rcpt else []
+    # swaks waits for no answer to PROXY; a server that knows no such command gives one, and every other comes one line late.
+    if re.search(r"^\s*-> PROXY .*\n<-  220 .*\n\s*-> EHLO .*\n<\*\* 500", text, re.M):
+        replies = replies[1:]
+    if replies and replies[0][0].startswith("2"):
         return "open"
-    if reply:
-        permanent = reply.group(1).startswith("5") or "Relay access denied" in reply.group(2)
+    if replies:
+        permanent = replies[0][0].startswith("5") or "Relay access denied" in replies[0][1]
         return "closed" if permanent else "unknown"
     if "did not advertise XCLIENT" in text or "XCLIENT not advertised" in text:
         return "closed"
