@@ -44,7 +44,7 @@ request, store = request_from(given["audit"]), Store("/var/lib/mtaudit")
 print(json.dumps(harden(store, LocalRunner(), request, wanted, severities, acknowledged=list(severities))))
 """
 # What another control's fix mends first.
-WITH = {"sendmail-senders-of-logins-behind-delay-checks": "SENDER-01"}
+WITH = {"sendmail-senders-of-logins-behind-delay-checks": "SENDER-01", "opensmtpd-senders-of-everybody": "SENDER-01"}
 # What is not in the files of the program: seen by the probe alone, or of a daemon that somebody started by hand.
 ELSEWHERE = ("sendmail-started-before-the-last-change", "sendmail-submission-missing")
 

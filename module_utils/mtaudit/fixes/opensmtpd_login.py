@@ -21,6 +21,8 @@ from ..readers.opensmtpd_model import Port
 from ..readers.opensmtpd_tables import Doubt, Table
 from .opensmtpd_relay import failing, together
 
+_ROLES = ("postmaster", "abuse")
+
 
 def _lines(smtpd: OpenSmtpd, findings: Sequence[Finding]) -> list[Port]:
     """The lines behind the ports that fail, each once."""
@@ -135,7 +137,8 @@ def _limited(smtpd: OpenSmtpd, start: tuple[str, ...], name: str, value: str) ->
 
 @fix("RCPT-01", "opensmtpd")
 def refuse_unknown_mailboxes(smtpd: OpenSmtpd, site: Site, findings: Sequence[Finding]) -> Optional[Wanted]:
-    """The entries of a table of mailboxes that stand for every other address go."""
+    """The entries of a table of mailboxes that stand for every other address go; the addresses that every domain has to have
+    (RFC 5321, 4.5.1; RFC 2142) keep what those gave them."""
     found = []
     for listener in failing(smtpd, findings):
         finder = Finder(smtpd, listener, site)
@@ -151,11 +154,13 @@ def refuse_unknown_mailboxes(smtpd: OpenSmtpd, site: Site, findings: Sequence[Fi
 def _without_catch_all(virtual: Table, domain: str) -> Iterator[Wanted]:
     if not virtual.read_at_start:
         return
+    try:
+        known = {key: virtual.value(key) for key in (f"@{domain}", "@", *(f"{role}@{domain}" for role in _ROLES))}
+    except Doubt:
+        return
     for key in (f"@{domain}", "@"):
-        try:
-            there = virtual.value(key) is not None
-        except Doubt:
-            return
-        if there:
-            yield Wanted(tables={virtual.path: {key: None}})
+        target = known[key]
+        if target is not None:
+            roles = {f"{role}@{domain}": target for role in _ROLES if known[f"{role}@{domain}"] is None}
+            yield Wanted(tables={virtual.path: {key: None, **roles}})
             return
