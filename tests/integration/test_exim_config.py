@@ -23,7 +23,7 @@ PANIC = "/var/log/exim4/paniclog"
 HEADER = "+# Made by mtaudit. Yours to edit: what stands here is changed in place."
 
 
-@pytest.fixture(scope="module", params=["exim-d12", "exim-d13"])
+@pytest.fixture(scope="module", params=[pytest.param("exim-d12", marks=pytest.mark.full), "exim-d13"])
 def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     with throw_away_copy(request.param, "t-exim-config", tmp_path_factory.mktemp("config")) as copy:
         copy.lab.up(["router", "stranger", "dns"])

@@ -27,7 +27,7 @@ match from src {{ 10.9.8.7, \\
 PARTNERS = 'match from src <trusted> for any action "outside"  # until spring\n'
 
 
-@pytest.fixture(scope="module", params=["opensmtpd-d12", "opensmtpd-d13"])
+@pytest.fixture(scope="module", params=[pytest.param("opensmtpd-d12", marks=pytest.mark.full), "opensmtpd-d13"])
 def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     """A hand-made configuration: comments, continued lines, an included file, a table in a file."""
     with throw_away_copy(request.param, "t-config", tmp_path_factory.mktemp("config")) as copy:

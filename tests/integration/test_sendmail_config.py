@@ -19,7 +19,7 @@ MC, CF, ACCESS, CLASS = "/etc/mail/sendmail.mc", "/etc/mail/sendmail.cf", "/etc/
 HOST_NAMES = "/etc/mail/local-host-names"
 
 
-@pytest.fixture(scope="module", params=["sendmail-d12", "sendmail-d13"])
+@pytest.fixture(scope="module", params=[pytest.param("sendmail-d12", marks=pytest.mark.full), "sendmail-d13"])
 def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     """A hand-made configuration: comments, a feature too many, a client too many, a file of a class."""
     with throw_away_copy(request.param, "t-config", tmp_path_factory.mktemp("config")) as copy:
