@@ -146,7 +146,7 @@ def around(program: str, **more: Any) -> Around:
 
 def look(program: str, log: bytes | None = None, **more: Any) -> dict[str, Dependents]:
     reading = Reading(LOGS[program] if log is None else log, "the log")
-    return {found.control: found for found in judged(around(program, **more), [reading], CONTROLS)}
+    return {found.control: found for found in judged(around(program, **more), [reading], CONTROLS[:5])}
 
 
 def who(found: dict[str, Dependents]) -> Told:

@@ -29,10 +29,12 @@ def take_logins_where_they_belong(postfix: Postfix, site: Site, findings: Sequen
     if not ports:
         return None
     name = "smtpd_sasl_auth_enable"
-    off = [put_right(service, name, "no") for service in services(failing(postfix, findings))]
+    wrong = services(failing(postfix, findings))
+    off = [put_right(service, name, "no") for service in wrong]
     if not any(name in wanted.parameters for wanted in off):
         return together(off)
-    on = [for_service(service, name, "yes") for service in services(ports) if name not in service.overrides]
+    others = [s for s in services(postfix.smtp_services()) if takes_logins(s) and s.label not in {one.label for one in wrong}]
+    on = [for_service(service, name, "yes") for service in others if name not in service.overrides]
     return together([*on, *off])
 
 

@@ -80,7 +80,11 @@ def _written(network: Network) -> str:
 
 @fix("RELAY-02", "postfix")
 def trust_the_host_alone(postfix: Postfix, site: Site, findings: Sequence[Finding]) -> Optional[Wanted]:
-    return together(put_right(service, "mynetworks_style", "host") for service in services(failing(postfix, findings)))
+    """And what is declared, which then has to be written out."""
+    found = [put_right(service, "mynetworks_style", "host") for service in services(failing(postfix, findings))]
+    if site.trusted_networks:
+        found.append(Wanted(parameters={"mynetworks": " ".join([_LOOPBACK, *map(_written, site.trusted_networks)])}))
+    return together(found)
 
 
 @fix("RELAY-03", "postfix")

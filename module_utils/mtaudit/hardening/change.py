@@ -72,7 +72,10 @@ def harden(
     answer.update(done)
     if done.get("failed") or not done["transaction"]:
         return answer
-    problems = _proof(runner, request, made, before)
+    try:
+        problems = _proof(runner, request, made, before)
+    except Exception as exc:  # a defect of ours must not leave an unproven change in force
+        problems = [f"{type(exc).__name__}: {exc} (a defect of mtaudit: please report it)"]
     name = done["transaction"]["name"]
     if problems:
         text = f"The change does not hold on the running system: {'; '.join(problems)}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
-from ..finding import Status
+from ..finding import Method, Status
 from ..join import join_host
 from ..joined import UNDECIDED, JoinedFinding
 from ..report.run import RunData
@@ -25,6 +26,10 @@ def against(before: RunData, after: RunData, host: str, mended: Collection[Key],
     for problem in after.problems:
         if problem.host in ("", host):
             yield f"the proof is not complete: {problem.file}: {problem.reason}"
+    for control, name in mended:
+        others = [finding for (other, _), finding in now.items() if other == control]
+        if (control, name) not in now and (not others or any(finding.status in UNDECIDED for finding in others)):
+            yield f"it could not be told whether it still fails: {control} ({name})"
     for key, finding in now.items():
         earlier = was.get(key)
         text = printable(f"{finding.control} ({finding.subject}): {finding.message}")
@@ -39,7 +44,9 @@ def against(before: RunData, after: RunData, host: str, mended: Collection[Key],
 def _joined(run: RunData, host: str) -> dict[Key, JoinedFinding]:
     found: dict[Key, JoinedFinding] = {}
     for about in (one for one in run.hosts if one.name == host and one.status == "ok"):
-        for finding in join_host(run, about):
+        # What the log tells of the past is true after the change as it was before.
+        present = replace(about, findings=tuple(f for f in about.findings if f.method is not Method.LOG))
+        for finding in join_host(run, present):
             key = (finding.control, finding.subject.name)
             if key not in found or finding.status is Status.FAIL:
                 found[key] = finding

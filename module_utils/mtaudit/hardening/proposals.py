@@ -46,7 +46,7 @@ def wishes(fixes: Iterable[Mapping[str, str]], only: Collection[str], max_disrup
         if DISRUPTIONS.index(fix["disruption"]) > DISRUPTIONS.index(max_disruption):
             why = f"its disruption is {fix['disruption']}, and mta_harden_max_disruption is {max_disruption}"
         elif fix["class"] == "confirm" and not confirmed:
-            why = "it may cut mail off, so somebody has to look at the plan first: approve it, or set mta_harden_confirmed"
+            why = "it may cut mail off: look at it, and plan again with mta_harden_confirmed"
         if not only or fix["id"] in only:
             found.append(Wish(fix["id"], fix["severity"], fix["class"], fix["disruption"], why))
     return found
@@ -164,6 +164,8 @@ class _Maker:
             candidate = component.configure(self.runner, work.live, wanted, directory)
         except (ConfigError, ReadError, OSError) as exc:
             return str(exc), failing
+        except Exception as exc:  # a defect of ours must not hide the other fixes
+            return f"{type(exc).__name__}: {exc} (a defect of mtaudit: please report it)", failing
         if not candidate.files or candidate.files == work.candidate.files:
             return "it is so already, and the control still fails", failing
         if candidate.reading is None:

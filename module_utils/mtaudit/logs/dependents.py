@@ -28,7 +28,9 @@ NAMED = 5  # examples in a sentence
 REMEMBERED = 1000  # to count how many different ones there are
 
 LOGIN_IN_CLEAR, LOGIN_ON_25, RELAYS, OTHER_SENDER, LOCAL_SENDER = "AUTH-01", "AUTH-02", "RELAY-01", "SENDER-01", "SENDER-03"
-CONTROLS = (LOGIN_IN_CLEAR, LOGIN_ON_25, RELAYS, OTHER_SENDER, LOCAL_SENDER)
+# Others whose fix may close the way of a client that relays without a login.
+RELAYS_TOO = ("RELAY-02", "RELAY-03", "RELAY-06", "RELAY-08", "RELAY-09", "RELAY-12", "RELAY-13")
+CONTROLS = (LOGIN_IN_CLEAR, LOGIN_ON_25, RELAYS, OTHER_SENDER, LOCAL_SENDER, *RELAYS_TOO)
 _TAKEN: Mapping[str, Callable[[bytes], list[Taken]]] = {
     "postfix": postfix.taken, "exim": exim.taken, "sendmail": sendmail.taken, "opensmtpd": opensmtpd.taken,
 }  # fmt: skip
@@ -232,6 +234,7 @@ _USES: Mapping[str, tuple[Callable[[Taken, Around], _Use], str]] = {
     RELAYS: (_relays, "sends without a login to {}"),
     OTHER_SENDER: (_other_sender, "sends as {}"),
     LOCAL_SENDER: (_local_sender, "sends without a login as {}"),
+    **dict.fromkeys(RELAYS_TOO, (_relays, "sends without a login to {}")),
 }
 
 
@@ -303,7 +306,7 @@ def _judged(around: Around, control: str, messages: Sequence[Taken], head: _Head
     if untold:
         hint = _HINTS.get((around.program, control), _NAMELESS)
         reasons.append(f"of {untold} of {of} messages with a login it is not known ({hint})")
-    if head.filtered and control in (RELAYS, OTHER_SENDER, LOCAL_SENDER):
+    if head.filtered and control in (RELAYS, *RELAYS_TOO, OTHER_SENDER, LOCAL_SENDER):
         reasons.append("a filter takes messages before they are queued, and the log does not join client and message")
     return Dependents(control, around.program, found, max(len(most) - KEPT, 0), head.source, head.since, "; ".join(reasons))
 
