@@ -51,6 +51,18 @@ FAULTS = [fault for fault in load() if mendable(fault) and (FULL or fault.name i
 # What no fix of ours mends, and what the plan says of it.
 UNKNOWN = "no change that mtaudit knows"
 LEFT: dict[str, str] = {
+    "accounts-mail-unfiltered-on-one-port": "it is so already",  # one port's own list of milters
+    "accounts-mail-let-pass": "it is so already",  # what the scanner does, not whether it is asked
+    "milter-fails-open-by-itself": "it is so already",  # the milter's own default_action
+    "limits-are-not-counted": UNKNOWN,  # somebody switched anvil off
+    "login-maps-with-everybody-for-all": "it would not help",
+    "login-maps-with-a-whole-domain": "it would not help",
+    "login-maps-with-a-pattern": "it would not help",
+    "submission-missing": UNKNOWN,  # nobody can log in anywhere
+    "mechanisms-filtered-by-postfix": "no fix for Dovecot",
+    "mechanism-anonymous-inside-tls": "no fix for Dovecot",
+    "secret-by-access-control-list": UNKNOWN,
+    "secret-of-an-owner-that-is-not-known": UNKNOWN,
     "exim-router-takes-everybody": UNKNOWN,  # which mailboxes exist, only the site knows
     "exim-aliases-for-everybody": UNKNOWN,
     "exim-certificate-of-its-own": UNKNOWN,  # a certificate is somebody's to give

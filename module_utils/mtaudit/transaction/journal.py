@@ -72,10 +72,12 @@ def pending(changes: Sequence[NewFile]) -> list[tuple[Place, Place, bytes]]:
         content = change.content or b""
         wanted = Place(path, "absent")
         if change.content is not None:
-            known = now.kind == "file"
+            known, digest = now.kind == "file", hashlib.sha256(content).hexdigest()
+            # What has its content is not newer than what is made from it.
+            mtime_ns = now.mtime_ns if known and now.sha256 == digest else time.time_ns()
             wanted = Place(path, "file", _or(change.mode, now.mode if known else 0o644), _or(change.uid, now.uid if known else 0),
-                           _or(change.gid, now.gid if known else 0), time.time_ns(), len(content),
-                           hashlib.sha256(content).hexdigest(), attributes=now.attributes)  # fmt: skip
+                           _or(change.gid, now.gid if known else 0), mtime_ns, len(content), digest,
+                           attributes=now.attributes)  # fmt: skip
         if now.differences(wanted):
             found.append((now, wanted, content))
     return found
