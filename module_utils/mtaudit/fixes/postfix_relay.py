@@ -233,7 +233,8 @@ def relay_by_fingerprint(postfix: Postfix, site: Site, findings: Sequence[Findin
     for service in services(failing(postfix, findings)):
         by_name = _without(service, "permit_tls_all_clientcerts", "permit_tls_clientcerts")
         if by_name == NOTHING:
-            by_name = put_right(service, "relay_clientcerts", None) if service.explicit("relay_clientcerts") else _guarded(service)
+            patterns = service.explicit("relay_clientcerts")
+            by_name = put_right(service, "relay_clientcerts", None) if patterns else _guarded(service)
         found.append(by_name)
     return together(found)
 
