@@ -121,10 +121,10 @@ activate:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mtaudit.config.files import ConfigError
 from ansible.module_utils.mtaudit.runner import LocalRunner
 from ansible.module_utils.mtaudit.transaction.configured import change_exim
-from ansible.module_utils.mtaudit.transaction.places import SnapshotError
+from ansible.module_utils.mtaudit.transaction.module import ARGUMENTS
+from ansible.module_utils.mtaudit.transaction.module import end
 from ansible.module_utils.mtaudit.transaction.store import Store
 
 STATEMENT = {
@@ -146,24 +146,14 @@ def main() -> None:
             "macros": {"type": "dict", "default": {}},
             "settings": {"type": "dict", "default": {}},
             "config_file": {"type": "path"},
-            "reason": {"type": "str", "default": ""},
-            "guard_after_s": {"type": "int", "default": 0},
-            "directory": {"type": "path", "default": "/var/lib/mtaudit"},
+            **ARGUMENTS,
         },
         supports_check_mode=True,
     )
     params = dict(module.params)
     store = Store(params.pop("directory"))
     file, reason, guard_s = params.pop("config_file"), params.pop("reason"), params.pop("guard_after_s")
-    try:
-        result = change_exim(store, LocalRunner(), params, file or "", reason, guard_s, module.check_mode)
-    except (ConfigError, SnapshotError) as exc:
-        module.fail_json(msg=str(exc))
-    if not module._diff:
-        result.pop("diff", None)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    end(module, lambda: change_exim(store, LocalRunner(), params, file or "", reason, guard_s, module.check_mode))
 
 
 if __name__ == "__main__":

@@ -123,12 +123,11 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.mtaudit.audit import InputError
 from ansible.module_utils.mtaudit.audit_arguments import ARGUMENTS
 from ansible.module_utils.mtaudit.audit_arguments import request_from
-from ansible.module_utils.mtaudit.config.files import ConfigError
 from ansible.module_utils.mtaudit.hardening.change import harden
 from ansible.module_utils.mtaudit.hardening.proposals import DISRUPTIONS
 from ansible.module_utils.mtaudit.hardening.proposals import wishes
 from ansible.module_utils.mtaudit.runner import LocalRunner
-from ansible.module_utils.mtaudit.transaction.places import SnapshotError
+from ansible.module_utils.mtaudit.transaction.module import end
 from ansible.module_utils.mtaudit.transaction.store import Store
 
 
@@ -156,17 +155,10 @@ def main() -> None:
     store = Store(params["directory"])
     try:
         request = request_from(given.validated_parameters)
-        result = harden(store, LocalRunner(), request, wanted, severities, params["acknowledged"],
-                        params["approved"], params["guard_after_s"], module.check_mode)  # fmt: skip
     except InputError as exc:
         module.fail_json(msg=f"Could not start the audit: {exc}")
-    except (ConfigError, SnapshotError) as exc:
-        module.fail_json(msg=str(exc))
-    if not module._diff:
-        result.pop("diff", None)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    end(module, lambda: harden(store, LocalRunner(), request, wanted, severities, params["acknowledged"], params["approved"],
+                               params["guard_after_s"], module.check_mode))  # fmt: skip
 
 
 if __name__ == "__main__":

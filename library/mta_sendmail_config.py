@@ -106,10 +106,10 @@ activate:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mtaudit.config.files import ConfigError
 from ansible.module_utils.mtaudit.runner import LocalRunner
 from ansible.module_utils.mtaudit.transaction.configured import change_sendmail
-from ansible.module_utils.mtaudit.transaction.places import SnapshotError
+from ansible.module_utils.mtaudit.transaction.module import ARGUMENTS
+from ansible.module_utils.mtaudit.transaction.module import end
 from ansible.module_utils.mtaudit.transaction.store import Store
 
 
@@ -125,23 +125,13 @@ def main() -> None:
             "maps": {"type": "dict", "default": {}},
             "words": {"type": "dict", "default": {}},
             "config_file": {"type": "path", "default": "/etc/mail/sendmail.cf"},
-            "reason": {"type": "str", "default": ""},
-            "guard_after_s": {"type": "int", "default": 0},
-            "directory": {"type": "path", "default": "/var/lib/mtaudit"},
+            **ARGUMENTS,
         },
         supports_check_mode=True,
     )
     params = dict(module.params)
     store = Store(params.pop("directory"))
-    try:
-        result = change_sendmail(store, LocalRunner(), check=module.check_mode, **params)
-    except (ConfigError, SnapshotError) as exc:
-        module.fail_json(msg=str(exc))
-    if not module._diff:
-        result.pop("diff", None)
-    if result.get("failed"):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    end(module, lambda: change_sendmail(store, LocalRunner(), check=module.check_mode, **params))
 
 
 if __name__ == "__main__":

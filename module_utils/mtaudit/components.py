@@ -26,7 +26,6 @@ class Component:
     simulate  (instances, Site, HostNetwork or None, Declared) -> findings and spawns; None when the program cannot be asked.
     transfers whether it passes mail on to other servers, so that a host with it and without SMTP listeners is a null client.
     uses      (Around, instance) -> Uses: the files, processes and accounts that an instance has on the host; None when unknown.
-    configure (runner, instance, what is wanted, empty directory) -> Candidate of config/; raises ConfigError. None: it cannot.
     survey    instead of read, for what is read after the programs: (runner, the readings so far, ids of the selected controls).
     """
 
@@ -38,7 +37,6 @@ class Component:
     simulate: Optional[Callable[..., Any]] = None
     transfers: bool = True
     uses: Optional[Callable[..., Any]] = None
-    configure: Optional[Callable[..., Any]] = None
     survey: Optional[Callable[[Runner, Sequence[Reading], Collection[str]], Sequence[Any]]] = None
 
     @property
@@ -60,14 +58,7 @@ def _postfix() -> Component:
 
         return uses(*arguments)
 
-    def configure(*arguments: Any) -> Any:
-        from .config.postfix import candidate
-
-        return candidate(*arguments)
-
-    return Component(
-        "postfix", "Postfix", postfix.read, postfix.describe, postfix.digest, simulate, uses=uses, configure=configure
-    )
+    return Component("postfix", "Postfix", postfix.read, postfix.describe, postfix.digest, simulate, uses=uses)
 
 
 def _dovecot() -> Component:
@@ -94,12 +85,7 @@ def _exim() -> Component:
 
         return uses(*arguments)
 
-    def configure(*arguments: Any) -> Any:
-        from .config.exim import candidate
-
-        return candidate(*arguments)
-
-    return Component("exim", "Exim", exim.read, exim.describe, exim.digest, simulate, uses=uses, configure=configure)
+    return Component("exim", "Exim", exim.read, exim.describe, exim.digest, simulate, uses=uses)
 
 
 def _opensmtpd() -> Component:
@@ -110,15 +96,8 @@ def _opensmtpd() -> Component:
 
         return uses(*arguments)
 
-    def configure(*arguments: Any) -> Any:
-        from .config.opensmtpd import candidate
-
-        return candidate(*arguments)
-
     # It has no simulation: its rules are walked by the controls themselves.
-    return Component(
-        "opensmtpd", "OpenSMTPD", opensmtpd.read, opensmtpd.describe, opensmtpd.digest, uses=uses, configure=configure
-    )
+    return Component("opensmtpd", "OpenSMTPD", opensmtpd.read, opensmtpd.describe, opensmtpd.digest, uses=uses)
 
 
 def _sendmail() -> Component:
@@ -134,14 +113,7 @@ def _sendmail() -> Component:
 
         return uses(*arguments)
 
-    def configure(*arguments: Any) -> Any:
-        from .config.sendmail import candidate
-
-        return candidate(*arguments)
-
-    return Component(
-        "sendmail", "Sendmail", sendmail.read, sendmail.describe, sendmail.digest, simulate, uses=uses, configure=configure
-    )
+    return Component("sendmail", "Sendmail", sendmail.read, sendmail.describe, sendmail.digest, simulate, uses=uses)
 
 
 def _rspamd() -> Component:
@@ -172,12 +144,7 @@ def _os() -> Component:
         programs = [(r.component.title, r.component.uses, r.instances) for r in readings if r.component.program]
         return [system.read(runner, programs, ids)] if programs else []
 
-    def configure(*arguments: Any) -> Any:
-        from .config.host import candidate
-
-        return candidate(*arguments)
-
-    return Component("os", "the host", transfers=False, configure=configure, survey=survey)
+    return Component("os", "the host", transfers=False, survey=survey)
 
 
 def _icewarp() -> Component:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,10 @@ def run(lab: Lab, faults: Sequence[Fault], directory: Path) -> dict[str, Loop]:
 
 class _Batch:
     def __init__(self, lab: Lab, faults: Sequence[Fault], directory: Path) -> None:
-        self.lab, self.faults, self.directory = lab, faults, directory
-        self.loops = {fault.name: Loop(fault) for fault in faults}
+        # Copies of their own: other tests plant the same faults.
+        self.lab, self.directory = lab, directory
+        self.faults = [replace(fault, name=f"m-{fault.name}") for fault in faults]
+        self.loops = {fault.name: Loop(fault) for fault in self.faults}
         self.hosts: dict[str, Host] = {}
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -68,7 +70,7 @@ class _Batch:
             self._go()
         finally:
             self.lab.remove(*map(copy_name, self.faults))
-        return self.loops
+        return {name[2:]: loop for name, loop in self.loops.items()}
 
     def _go(self) -> None:
         outcomes = {fault.name: Outcome(fault) for fault in self.faults}

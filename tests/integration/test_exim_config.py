@@ -98,6 +98,7 @@ def test_one_line_changes_and_the_second_run_changes_nothing(copy: Copy) -> None
     assert files(copy) == before
 
 
+@pytest.mark.full
 def test_what_debian_has_a_place_for_goes_there(copy: Copy) -> None:
     before = files(copy)
     nets, limits = {"hostlist relay_from_hosts": "<; 10.9.8.7 ; 127.0.0.1 ; ::1"}, {"message_size_limit": "30M",
@@ -119,6 +120,7 @@ def test_what_debian_has_a_place_for_goes_there(copy: Copy) -> None:
     assert changed_lines(before, files(copy)) == {OWN: [HEADER]}
 
 
+@pytest.mark.full
 def test_a_statement_comes_and_goes(copy: Copy) -> None:
     before = files(copy)
     deny = "deny\n  senders = probe@stranger.test\n  message = not today"
@@ -137,6 +139,7 @@ def test_a_statement_comes_and_goes(copy: Copy) -> None:
     assert takes_mail(copy) and changed_lines(before, files(copy)) == {ACL: ["+"]}
 
 
+@pytest.mark.full
 def test_a_statement_of_an_included_file(copy: Copy) -> None:
     """Exim opens included files as its own user, who may not enter a directory of root's."""
     before, path = files(copy), f"{DEBIAN}/check_rcpt_local"
@@ -149,6 +152,7 @@ def test_a_statement_of_an_included_file(copy: Copy) -> None:
     assert configure(copy, statements=[{"acl": "acl_check_rcpt", "old": deny}])["changed"] and takes_mail(copy)
 
 
+@pytest.mark.full
 def test_an_acl_of_its_own_and_a_driver(copy: Copy) -> None:
     acl = {"acl_ask": "accept\n  hosts = 127.0.0.1"}
     assert configure(copy, acls=acl, options={"acl_smtp_vrfy": "acl_ask"})["changed"]
@@ -167,6 +171,7 @@ def test_an_acl_of_its_own_and_a_driver(copy: Copy) -> None:
     assert not configure(copy, drivers=drivers)["changed"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [({"statements": [{"acl": "acl_check_rcpt", "new": "deny\nhosts = net-lsearch;/nowhere"}]}, "failed to open /nowhere"),
@@ -189,6 +194,7 @@ def test_what_exim_would_not_run_with_is_refused(copy: Copy, wanted: dict[str, A
     assert says in refused(copy, **wanted).replace('\\"', '"')
 
 
+@pytest.mark.full
 def test_pending_edits_are_not_brought_into_force(copy: Copy) -> None:
     copy.shell(f"cp -p {MACROS} /root/kept; echo 'delay_warning = 3h' >> {MACROS}")
     assert "These files do not make what Exim reads now" in refused(copy, options={"recipients_max": 78})
@@ -209,6 +215,7 @@ def test_taken_back_to_the_byte(copy: Copy) -> None:
     assert in_force(copy, "smtp_accept_max_per_host") == ["smtp_accept_max_per_host = "]
 
 
+@pytest.mark.full
 def test_the_other_layouts(copy: Copy) -> None:
     """Debian's template, and one file by hand."""
     copy.shell(f"sed -i 's/^dc_use_split_config=.*/dc_use_split_config=\"false\"/' {SETTINGS}; systemctl restart exim4")

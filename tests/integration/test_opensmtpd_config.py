@@ -74,6 +74,7 @@ def changed_lines(before: str, after: str) -> list[str]:
     return [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
 
 
+@pytest.mark.full
 def test_a_rule_of_an_included_file_changes_and_its_comment_stays(copy: Copy) -> None:
     assert answers(copy, recipient="canary@canary.test") == "250", "the fault is there"
     rule, change = "match from src <trusted> for any action outside", 'match auth from src <trusted> for any action "outside"'
@@ -93,6 +94,7 @@ def test_a_rule_of_an_included_file_changes_and_its_comment_stays(copy: Copy) ->
     assert files(copy) == before and answers(copy, recipient="canary@canary.test") == "250", "as it was, to the byte"
 
 
+@pytest.mark.full
 def test_an_entry_of_a_table_goes_and_comes(copy: Copy) -> None:
     wanted = {TRUSTED: {"198.19.0.0/16": None, "10.0.0.2": ""}}
     assert configure(copy, tables=wanted)["changed"]
@@ -103,6 +105,7 @@ def test_an_entry_of_a_table_goes_and_comes(copy: Copy) -> None:
     assert answers(copy, recipient="canary@canary.test") == "250"
 
 
+@pytest.mark.full
 def test_many_restarts_in_a_row_leave_it_up(copy: Copy) -> None:
     """systemd's start limit is five in ten seconds."""
     for number in range(7):
@@ -130,6 +133,7 @@ def test_a_rule_over_lines_becomes_a_comment_and_one_is_put_before_it(copy: Copy
     copy.shell("/usr/local/lib/lab/activate")
 
 
+@pytest.mark.full
 def test_options_of_a_line_come_and_go(copy: Copy) -> None:
     before = copy.shell(f"cat {FILE}")
     options = {"0.0.0.0 port 25": {"hostname": "mail.example.test", "tag": "outer"}}
@@ -145,6 +149,7 @@ def test_options_of_a_line_come_and_go(copy: Copy) -> None:
     copy.shell("/usr/local/lib/lab/activate")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [({"statements": {"match from any for any reject": "match from all for any reject"}}, "it is not there, nor is what shall"),

@@ -100,6 +100,7 @@ def test_a_feature_goes_and_rollback_brings_every_byte_back(copy: Copy) -> None:
     assert not relays(copy)
 
 
+@pytest.mark.full
 def test_make_finds_nothing_to_do_but_what_debian_always_does(copy: Copy) -> None:
     """What we make is what Debian's Makefile makes."""
     configure(copy, defines={"confMAX_RCPTS_PER_MESSAGE": 77})
@@ -119,6 +120,7 @@ def test_a_map_alone_needs_no_restart(copy: Copy) -> None:
     assert not relays(copy) and answers(copy) == "250"
 
 
+@pytest.mark.full
 def test_ports_and_filters_by_their_names(copy: Copy) -> None:
     options = "Family=inet6, Name=MSA, Port=submission, M=Ea"
     other = {"Other": "Family=inet6, Name=Other, Port=2525, M=A"}
@@ -131,6 +133,7 @@ def test_ports_and_filters_by_their_names(copy: Copy) -> None:
     configure(copy, filters={"rspamd": "S=inet:11332@127.0.0.1, F=T"})
 
 
+@pytest.mark.full
 def test_rules_come_under_their_section(copy: Copy) -> None:
     rules = 'SLocal_check_rcpt\nR$*\t\t\t$: $1 $| $&{mail_addr}\nR$* $| spam@stranger.test\t$#error $@ 5.7.1 $: "550 not you"\n'
     rules += "R$* $| $*\t\t$: $1"
@@ -143,6 +146,7 @@ def test_rules_come_under_their_section(copy: Copy) -> None:
     assert "550 not you" not in copy.shell("sendmail-mta -bt", stdin=asked)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [({"defines": {"confMAX_RCPTS_PER_MESSAGE": "it's"}}, "do not nest"),
@@ -165,6 +169,7 @@ def test_what_sendmail_would_not_run_with_is_refused(copy: Copy, wanted: dict[st
     assert says in refused(copy, **wanted)
 
 
+@pytest.mark.full
 def test_what_was_changed_by_hand_is_refused(copy: Copy) -> None:
     kept = "cp -p /etc/mail/sendmail.cf /etc/mail/access /root/"
     copy.shell(f"{kept}; sed -i 's/^O MaxHopCount=.*/O MaxHopCount=3/;$ a # by hand' {CF}; echo 'Cwbyhand.test' >> {CF}")

@@ -16,6 +16,7 @@ from ansible.module_utils.mtaudit.config.postfix import Wanted
 from ansible.module_utils.mtaudit.finding import Finding, Method, Status, Subject
 from ansible.module_utils.mtaudit.fix import FIXES, Fix
 from ansible.module_utils.mtaudit.hardening.change import _against
+from ansible.module_utils.mtaudit.hardening.configure import CONFIGURE
 from ansible.module_utils.mtaudit.hardening.judge import against
 from ansible.module_utils.mtaudit.hardening.plan import Plan, plan
 from ansible.module_utils.mtaudit.hardening.proposals import Proposals, Step, Wish, proposals, wishes
@@ -52,7 +53,7 @@ def edited(runner: object, live: Postfix, wanted: Wanted, scratch: Path) -> Cand
 
 
 def looked(live: Postfix) -> Looked:
-    component = Component("postfix", "Postfix", describe=reader.describe, configure=edited)
+    component = Component("postfix", "Postfix", describe=reader.describe)
     return Looked((Reading(component, (live,)),))
 
 
@@ -63,6 +64,11 @@ FIRST, SECOND = Wish("RELAY-01", "critical", "confirm", "medium"), Wish("INFO-02
 def proposed(tmp_path: Path, live: Postfix, *wanted: Wish) -> Proposals:
     severities = {"RELAY-01": "critical", "RELAY-03": "critical", "INFO-02": "low"}
     return proposals(Replay({}), REQUEST, looked(live), wanted, severities, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def without_a_postfix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONFIGURE, "postfix", edited)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ class _Finder:
         self.site = site
         self.versions = tuple({"ipv4": 4, "ipv6": 6}[f] for f in families)
         self.allowed = (*site.trusted_networks, *own_networks(service.postfix))
-        self.hidden = _hidden(site)
+        self.hidden = hiding(site)
         self._strangers: dict[int, Address] = {}
         self.local_domains = tuple(dict.fromkeys((*service.postfix.local_domains, *site.local_domains)))
 
@@ -392,7 +392,7 @@ def _saying(envelope: Envelope, condition: str, key: str) -> Envelope:
     return replace(envelope, recipient=address) if condition == "recipient" else replace(envelope, sender=address)
 
 
-def _hidden(site: Site) -> tuple[Network, ...]:
+def hiding(site: Site) -> tuple[Network, ...]:
     """Single addresses behind which clients may hide: default gateways and declared proxies."""
     gateways = [ipaddress.ip_network(g) for g in site.gateways]
     proxies = [n for n in site.proxies if n.prefixlen == n.max_prefixlen]

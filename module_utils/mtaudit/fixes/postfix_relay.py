@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
-from ..address import LOOPBACK, Network, contains, routed_parts, subtract
+from ..address import LOOPBACK, Network, routed_parts, subtract
 from ..config.postfix import Wanted
 from ..control import Site
-from ..controls.relay_paths import own_networks, paths
+from ..controls.relay_paths import hiding, own_networks, paths
 from ..finding import Finding
 from ..fix import fix
 from ..readers.postfix import Postfix, Service, SmtpService
@@ -58,20 +58,8 @@ def _kept(service: Service, site: Site) -> str:
 
 def _declared(network: Network, allowed: Sequence[Network], site: Site) -> bool:
     """Whether no stranger is in it, and no gateway or proxy that hides strangers."""
-    hidden = [a for a in _hiding(site) if a.version == network.version and a.overlaps(network)]
+    hidden = [gateway for gateway in hiding(site) if gateway.version == network.version and network.overlaps(gateway)]
     return not routed_parts(network, allowed) and not hidden
-
-
-def _hiding(site: Site) -> list[Network]:
-    singles = [n for n in site.proxies if n.prefixlen == n.max_prefixlen]
-    found = [*(type(n)(n) for n in singles), *(_network(g) for g in site.gateways)]
-    return [n for n in found if not contains(LOOPBACK, n.network_address)]
-
-
-def _network(address: str) -> Network:
-    import ipaddress
-
-    return ipaddress.ip_network(address)
 
 
 def _written(network: Network) -> str:

@@ -21,6 +21,7 @@ from ..fixes import every  # noqa: F401 - registers every fix
 from ..joined import SEVERITIES
 from ..runner import ReadError, Runner
 from ..text import printable
+from .configure import CONFIGURE
 
 DISRUPTIONS = ("low", "medium", "high")  # as checks/schema.json
 _ROUNDS = 4  # for causes that hide behind others
@@ -133,7 +134,7 @@ class _Maker:
             return
         first, rounds, why = failing, 0, ""
         fix = FIXES.get((wish.id, component.name))
-        if wish.withheld or fix is None or component.configure is None:
+        if wish.withheld or fix is None:
             why = wish.withheld or f"mtaudit has no fix for {component.title}"
         shows: list[Finding] = []
         while not why and failing and fix and rounds < _ROUNDS:
@@ -160,8 +161,7 @@ class _Maker:
             self.tried += 1
             directory = self.scratch / str(self.tried)
             directory.mkdir(mode=0o700)
-            assert component.configure is not None
-            candidate = component.configure(self.runner, work.live, wanted, directory)
+            candidate = CONFIGURE[component.name](self.runner, work.live, wanted, directory)
         except (ConfigError, ReadError, OSError) as exc:
             return str(exc), failing
         except Exception as exc:  # a defect of ours must not hide the other fixes
