@@ -58,9 +58,10 @@ def run(lab: Lab, faults: Sequence[Fault], directory: Path) -> dict[str, Loop]:
 
 class _Batch:
     def __init__(self, lab: Lab, faults: Sequence[Fault], directory: Path) -> None:
-        # Copies of their own: other tests plant the same faults.
+        # Copies of their own, and told apart when their names are cut: other tests plant the same faults.
         self.lab, self.directory = lab, directory
-        self.faults = [replace(fault, name=f"m-{fault.name}") for fault in faults]
+        self.names = {f"m{n}-{fault.name}": fault.name for n, fault in enumerate(faults)}
+        self.faults = [replace(fault, name=name) for fault, name in zip(faults, self.names, strict=True)]
         self.loops = {fault.name: Loop(fault) for fault in self.faults}
         self.hosts: dict[str, Host] = {}
         directory.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ class _Batch:
             self._go()
         finally:
             self.lab.remove(*map(copy_name, self.faults))
-        return {name[2:]: loop for name, loop in self.loops.items()}
+        return {self.names[name]: loop for name, loop in self.loops.items()}
 
     def _go(self) -> None:
         outcomes = {fault.name: Outcome(fault) for fault in self.faults}
