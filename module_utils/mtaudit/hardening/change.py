@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ..attribution import attribute
@@ -15,6 +12,7 @@ from ..audit import Looked, Request, audit, look, site_of
 from ..finding import Finding, Method, Status, Subject
 from ..logs.dependents import Dependents, dependents, told
 from ..runner import Runner
+from ..transaction.configured import SHORT_GUARD_S, scratch_directory
 from ..transaction.diff import diff
 from ..transaction.journal import pending, refuse_while_open
 from ..transaction.journal_actions import begin, end
@@ -22,7 +20,6 @@ from ..transaction.store import Store
 from .plan import Plan, plan
 from .proposals import Wish, proposals
 
-_SHORT_GUARD_S = 300.0
 # A daemon that was told a moment ago may not have read everything yet.
 _PROOF_TRIES = 4
 _PROOF_STEP_S = 1.0
@@ -68,7 +65,7 @@ def harden(
         return answer
     before = audit(runner, request, looked).findings
     because = ", ".join(dict.fromkeys(step.wish.id for step in made.steps))
-    done = begin(store, runner, made.files, made.services, because, made.checks, guard_after_s or _SHORT_GUARD_S)
+    done = begin(store, runner, made.files, made.services, because, made.checks, guard_after_s or SHORT_GUARD_S)
     answer.update(done)
     if done.get("failed") or not done["transaction"]:
         return answer
@@ -91,11 +88,8 @@ def harden(
 def _planned(
     runner: Runner, request: Request, looked: Looked, wishes: Sequence[Wish], severities: Mapping[str, str]
 ) -> Plan:
-    scratch = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
-    try:
+    with scratch_directory() as scratch:
         return plan(runner, proposals(runner, request, looked, wishes, severities, scratch))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _dependents(

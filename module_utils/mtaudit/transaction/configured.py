@@ -20,7 +20,7 @@ from .journal_actions import begin, end
 from .services import running
 from .store import Store
 
-_SHORT_GUARD_S = 300.0
+SHORT_GUARD_S = 300.0  # of a change that is confirmed at once
 Value = Union[str, int, float, bool, None]
 
 
@@ -38,7 +38,7 @@ def change_postfix(
     """One instance. Raises ConfigError or SnapshotError when nothing was changed."""
     every = {name: _table("Postfix", name, values) for name, values in options.items()}
     wanted = postfix.Wanted(_table("Postfix", "parameters", parameters), services, every)
-    with _scratch() as scratch:
+    with scratch_directory() as scratch:
         candidate = postfix.candidate(runner, read_instance(runner, config_directory), wanted, scratch)
     return changed(store, runner, candidate, "Postfix", reason, guard_after_s, check)
 
@@ -61,7 +61,7 @@ def change_exim(
             if value is None:
                 raise ConfigError(f"Could not change Exim: {key} in {name} has no value")
     statements = tuple(exim.AclChange(**change) for change in wanted.get("statements", ()))
-    with _scratch() as scratch:
+    with scratch_directory() as scratch:
         candidate = exim.candidate(runner, live, exim.Wanted(**tables, drivers=drivers, statements=statements), scratch)
     return changed(store, runner, candidate, "Exim", reason, guard_after_s, check)
 
@@ -88,7 +88,7 @@ def change_opensmtpd(
     live = next((one for one in read_opensmtpd(runner) if one.file == config_file), None)
     if live is None:
         raise ConfigError(f"Could not change OpenSMTPD: it does not run with {config_file}; name the file that it runs with")
-    with _scratch() as scratch:
+    with scratch_directory() as scratch:
         candidate = opensmtpd.candidate(runner, live, wanted, scratch)
     return changed(store, runner, candidate, "OpenSMTPD", reason, guard_after_s, check)
 
@@ -123,13 +123,13 @@ def change_sendmail(
     live = next((one for one in read_sendmail(runner) if one.file == config_file), None)
     if live is None:
         raise ConfigError(f"Could not change Sendmail: no daemon of it runs with {config_file}")
-    with _scratch() as scratch:
+    with scratch_directory() as scratch:
         candidate = sendmail.candidate(runner, live, wanted, scratch)
     return changed(store, runner, candidate, "Sendmail", reason, guard_after_s, check)
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch_directory() -> Iterator[Path]:
     """A directory that only root may enter, and that is gone afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="mtaudit-"))  # mode 0700
     try:
@@ -168,7 +168,7 @@ def changed(
     unit = running(runner, candidate.units) if told else ""
     units = [(unit, candidate.activate)] if unit else []
     # One that is confirmed at once has a guard, too: a kill in the middle must not leave it in force.
-    guard_s = guard_after_s or (_SHORT_GUARD_S if unit else 0)
+    guard_s = guard_after_s or (SHORT_GUARD_S if unit else 0)
     result = begin(store, runner, candidate.files, units, reason or "configuration", candidate.checks, guard_s, check)
     result["activate"] = candidate.activate
     if told and not unit:
