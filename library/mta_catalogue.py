@@ -86,7 +86,12 @@ fixes:
   type: list
   elements: dict
   sample:
-    - {id: RELAY-02, severity: high, class: auto, disruption: low}
+    - {id: RELAY-02, severity: high, class: confirm, disruption: low, role: mta_relay}
+role_variables:
+  description: The variables of the roles that are named by an outcome, each with the control and the tunable that it sets.
+  returned: success
+  type: dict
+  sample: {mta_send_limits_max_per_hour: [RATE-01, max_per_hour]}
 controls:
   description: How many controls are selected.
   returned: success
@@ -133,6 +138,7 @@ try:
     from ansible.module_utils.mtaudit.selection import fixes
     from ansible.module_utils.mtaudit.selection import for_report
     from ansible.module_utils.mtaudit.selection import refused_hosts
+    from ansible.module_utils.mtaudit.selection import role_variables
     from ansible.module_utils.mtaudit.selection import selection
 except ImportError:
     YAML_IMPORT_ERROR = traceback.format_exc()
@@ -179,6 +185,7 @@ def main() -> None:
         changed=changed,
         selection=chosen,
         fixes=fixes(catalogue, profile),
+        role_variables=role_variables(catalogue),
         controls=len(chosen),
         digest=catalogue.digest,
         version=__version__,

@@ -33,7 +33,7 @@ options:
     elements: dict
     required: true
   only:
-    description: Apply the fixes of these controls alone. Empty means all.
+    description: Apply the fixes of these controls alone, or of those that belong to these roles. Empty means all.
     type: list
     elements: str
     default: []

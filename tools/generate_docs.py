@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the documentation that is made from data: docs/controls.md and the README of every role.
+"""Write what is made from data: docs/controls.md, the roles that are named by an outcome, and the README of every role.
 
   tools/generate_docs.py            write what is outdated
   tools/generate_docs.py --check    write nothing; name what is outdated and end with 1
@@ -24,6 +24,7 @@ from mtaudit.catalogue import Catalogue, CatalogueError, ComponentEntry, Entry, 
 from mtaudit.fix import FIXES  # noqa: E402
 from mtaudit.fixes import every  # noqa: E402, F401 - registers every fix
 from mtaudit.questions import COMPONENT  # noqa: E402
+from outcome_roles import controls_table, outcome_roles, role_files  # noqa: E402
 
 GENERATED = "<!-- Made by tools/generate_docs.py; change the source and run `make docs`. -->"
 SEVERITY_ORDER = ("critical", "high", "medium", "low")
@@ -53,9 +54,16 @@ def main(arguments: Iterable[str]) -> int:
 
 def documents(root: Path) -> Iterator[tuple[Path, str]]:
     """Every generated file and its text. Raises CatalogueError or SpecError."""
-    yield root / "docs/controls.md", controls_page(load_catalogue(str(root / "checks")))
+    catalogue = load_catalogue(str(root / "checks"))
+    yield root / "docs/controls.md", controls_page(catalogue)
+    made = dict(role_files(catalogue, root / "roles"))
+    yield from made.items()
+    controls = outcome_roles(catalogue)
     for role in sorted(p for p in (root / "roles").glob("*") if p.is_dir()):
-        yield role / "README.md", role_page(role)
+        specs = role / "meta/argument_specs.yml"
+        page = role_page(role, yaml.safe_load(made[specs]) if specs in made else _yaml(specs))
+        mended = f"\n## Controls\n\n{controls_table(controls[role.name])}\n" if role.name in controls else ""
+        yield role / "README.md", page + mended
 
 
 # docs/controls.md
@@ -80,7 +88,13 @@ def _overview(catalogue: Catalogue) -> Iterator[str]:
     for entry in catalogue.controls.values():
         methods = "; ".join(f"{name}: {', '.join(said.methods)}" for name, said in entry.components.items())
         yield (f"| [{entry.id}](#{entry.id.lower()}) | {_cell(entry.title)} | {entry.severity} "
-               f"| {', '.join(_profiles_with(catalogue, entry.id))} | {methods} | {entry.data['fix']['class']} |")
+               f"| {', '.join(_profiles_with(catalogue, entry.id))} | {methods} | {_fixed_by(catalogue, entry)} |")
+
+
+def _fixed_by(catalogue: Catalogue, entry: Entry) -> str:
+    """The class of its fix, and the role that applies it."""
+    role = next((role for role, entries in outcome_roles(catalogue).items() if entry in entries), "")
+    return entry.data["fix"]["class"] + (f", [{role}](../roles/{role}/README.md)" if role else "")
 
 
 def _profiles_with(catalogue: Catalogue, control_id: str) -> list[str]:
@@ -187,9 +201,9 @@ class SpecError(Exception):
     """A role's argument specification is missing or cannot be read. The text names the file."""
 
 
-def role_page(role: Path) -> str:
-    """The README of a role, from its meta/argument_specs.yml and meta/main.yml."""
-    specs = _yaml(role / "meta/argument_specs.yml").get("argument_specs") or {}
+def role_page(role: Path, described: Mapping[str, Any]) -> str:
+    """The README of a role, from what its meta/argument_specs.yml holds and its meta/main.yml."""
+    specs = described.get("argument_specs") or {}
     if not specs:
         raise SpecError(f"{role / 'meta/argument_specs.yml'}: has no argument_specs: describe the role's variables there")
     galaxy = _yaml(role / "meta/main.yml").get("galaxy_info") or {}

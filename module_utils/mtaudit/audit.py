@@ -17,7 +17,7 @@ from .listeners import SMTP_PORTS, Listener, tells_of
 from .logs.survey import ACCOUNTS, PASSWORDS, survey
 from .readers import network as network_reader
 from .runner import ReadError, Runner
-from .tunable import typed
+from .tunable import Tunable, typed
 
 
 class InputError(Exception):
@@ -72,8 +72,15 @@ def networks(texts: Iterable[Any], variable: str) -> tuple[Network, ...]:
     return tuple(found)
 
 
-def selection(data: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any]) -> tuple[Selected, ...]:
-    """The catalogue's selection with this host's own tunables: `{control id: {name: value}}`."""
+def selection(data: Sequence[Mapping[str, Any]], overrides: Mapping[str, Any]) -> tuple[Selected, ...]:
+    """The catalogue's selection with this host's own tunables: `{control id: {name: value}}`. Raises InputError for a value of
+    another type."""
+    for entry in data:
+        for name, given in overrides.get(entry["id"], {}).items():
+            declared = entry.get("tunables", {}).get(name)
+            wrong = Tunable(name, declared["type"], None, "").problem(given) if declared else ""
+            if wrong:
+                raise InputError(f"the tunable {name} of {entry['id']} {wrong}")
     return tuple(
         Selected(
             id=entry["id"],

@@ -157,11 +157,28 @@ def _slim(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fixes(catalogue: Catalogue, profile: str) -> list[dict[str, Any]]:
-    """The profile's controls whose fix can be applied, the most severe first: id, severity, class and disruption."""
+    """The profile's controls whose fix can be applied, the most severe first: id, severity, class, disruption, and its role, if
+    it has one."""
     entries = [catalogue.controls[i].data for i in catalogue.profiles[profile].controls]
     automated = [entry for entry in entries if entry["fix"]["class"] != "manual"]
     automated.sort(key=lambda entry: SEVERITIES.index(entry["severity"]))
     return [{"id": entry["id"], "severity": entry["severity"], **entry["fix"]} for entry in automated]
+
+
+def role_variables(catalogue: Catalogue) -> dict[str, tuple[str, str]]:
+    """The variables of the roles that are named by an outcome, each with the control and the tunable that it sets.
+
+    Raises ValueError for two of one name.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for entry in catalogue.controls.values():
+        role = entry.data["fix"].get("role")
+        for name in entry.tunables if role else ():
+            variable = f"{role}_{name}"
+            if variable in found:
+                raise ValueError(f"{entry.id} and {found[variable][0]} both have a tunable {name}, and both belong to {role}")
+            found[variable] = (entry.id, name)
+    return found
 
 
 def for_report(catalogue: Catalogue, profile: str, tunables: Settings, version: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def wishes(fixes: Iterable[Mapping[str, str]], only: Collection[str], max_disrup
             why = f"its disruption is {fix['disruption']}, and mta_harden_max_disruption is {max_disruption}"
         elif fix["class"] == "confirm" and not confirmed:
             why = "it may cut mail off: look at it, and plan again with mta_harden_confirmed"
-        if not only or fix["id"] in only:
+        if not only or fix["id"] in only or fix.get("role") in only:
             found.append(Wish(fix["id"], fix["severity"], fix["class"], fix["disruption"], why))
     return found
 

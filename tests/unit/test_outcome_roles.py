@@ -1,0 +1,47 @@
+"""The roles that are named by an outcome: which there are, and whom their variables reach."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible.module_utils.mtaudit.audit import InputError
+from ansible.module_utils.mtaudit.audit import selection as on_the_host
+from ansible.module_utils.mtaudit.catalogue import load_catalogue
+from ansible.module_utils.mtaudit.fix import FIXES
+from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
+from ansible.module_utils.mtaudit.hardening.proposals import wishes
+from ansible.module_utils.mtaudit.selection import fixes, role_variables, selection
+from tracked import ROOT
+
+CATALOGUE = load_catalogue(str(ROOT / "checks"))
+
+
+def test_every_fix_belongs_to_a_role_that_is_there() -> None:
+    roles = {control: CATALOGUE.controls[control].data["fix"].get("role") for control, _ in FIXES}
+    assert all(role and (ROOT / "roles" / role / "meta/main.yml").is_file() for role in roles.values()), roles
+
+
+def test_a_variable_is_a_tunable() -> None:
+    variables = role_variables(CATALOGUE)
+    assert variables["mta_send_limits_max_per_hour"] == ("RATE-01", "max_per_hour")
+    assert variables["mta_recipients_max_recipients"] == ("RATE-02", "max_recipients")
+
+
+def test_two_tunables_of_one_role_have_two_names() -> None:
+    entry = CATALOGUE.controls["RATE-01"]
+    data = {**entry.data, "fix": {**entry.data["fix"], "role": "mta_recipients"}}
+    tunables = {"max_recipients": next(iter(entry.tunables.values()))}
+    controls = {**CATALOGUE.controls, "RATE-01": replace(entry, data=data, tunables=tunables)}
+    with pytest.raises(ValueError, match="both have a tunable max_recipients, and both belong to mta_recipients"):
+        role_variables(replace(CATALOGUE, controls=controls))
+
+
+def test_a_role_stands_for_its_controls() -> None:
+    found = wishes(fixes(CATALOGUE, "strict"), ["mta_recipients", "RELAY-01"], "high", confirmed=True)
+    assert {wish.id for wish in found} == {"RELAY-01", "RCPT-01", "INFO-01", "RATE-02"}
+
+
+def test_a_value_of_another_type_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="the tunable max_recipients of RATE-02 must be a whole number without quotes"):
+        on_the_host(selection(CATALOGUE, "strict", {}), {"RATE-02": {"max_recipients": "50"}})
