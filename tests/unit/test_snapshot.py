@@ -244,7 +244,7 @@ def test_services_become_what_they_were(store: Store, etc: Path) -> None:
     host.units.update(postfix=[False, "disabled"], rspamd=[True, "enabled"])
     result = snapshot_actions.put_back(store, host, "latest")
     assert result["problems"] == []
-    assert host.done == ["enable postfix", "restart postfix", "reload dovecot", "mask rspamd", "stop rspamd"]
+    assert host.done == ["mask rspamd", "stop rspamd", "reload dovecot", "enable postfix", "restart postfix"], "the last first"
     assert [d["before_header"] for d in result["diff"]][1:] == ["postfix", "rspamd"]
     assert not snapshot_actions.put_back(store, host, "latest")["changed"]
 

@@ -135,7 +135,7 @@ def _edits(live: Postfix, wanted: Wanted, runner: Runner) -> Iterator[list[str]]
             ways["-X"].append(name)
         elif value is not None and _plain(live.parameters.get(name)) != _plain(value):
             ways["-e"].append(f"{name} = {_plain(value)}")
-    written = {"/".join(words[:2]): Entry.parse(" ".join(words)) for words in _master_lines(runner, live.config_directory)}
+    written = entries(runner, live.config_directory)
     for service in {**wanted.services, **wanted.options, **dict.fromkeys(wanted.quiet)}:
         there = written.get(service)
         if service in wanted.services and wanted.services[service] is None:
@@ -202,13 +202,13 @@ class Entry:
         return " ".join([*self.columns, *self.flags, *written, *self.words])
 
 
-def _master_lines(runner: Runner, directory: str) -> Iterator[list[str]]:
+def entries(runner: Runner, directory: str) -> dict[str, Entry]:
+    """What master.cf has, by `name/type`. Raises ConfigError."""
     try:
-        text = runner.read(f"{directory}/master.cf")
+        lines = [line.text.split() for line in logical_lines(runner.read(f"{directory}/master.cf"))]
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
-    for line in logical_lines(text):
-        yield line.text.split()
+    return {"/".join(words[:2]): Entry.parse(" ".join(words)) for words in lines}
 
 
 def _copy(directory: str, scratch: Path) -> dict[str, bytes]:

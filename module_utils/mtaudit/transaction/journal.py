@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -27,7 +27,7 @@ from ..runner import ReadError, Runner
 from ..text import printable
 from .guard import arm, disarm
 from .places import Place, SnapshotError, look, put_back, why
-from .services import Service, again, seen
+from .services import Service, again, back, seen
 from .snapshot import Snapshot, differences, followed, load, prune, restore, take
 from .store import Store, read_sealed, write_sealed
 
@@ -87,7 +87,7 @@ def begin(
     store: Store,
     runner: Runner,
     changes: Sequence[NewFile],
-    services: Sequence[tuple[str, str]],
+    services: Sequence[tuple[str, ...]],
     reason: str,
     checks: Sequence[Sequence[str]] = (),
     guard_after_s: float = 0.0,
@@ -108,7 +108,8 @@ def begin(
         if not wanted:
             return None
         units = seen(runner, services)
-        kept = take(store, [now.path for now, _, _ in wanted], f"before: {reason}", units)
+        missing = _missing(now.path for now, _, _ in wanted)
+        kept = take(store, [*missing, *(now.path for now, _, _ in wanted)], f"before: {reason}", units)
         prune(store)
         transaction = Transaction(kept.name, "prepared", reason, kept.name, time.time(), services=tuple(units))
         _write(store, transaction)
@@ -118,7 +119,7 @@ def begin(
                 _write(store, transaction)
                 arm(store, runner, transaction.name, transaction.until, write_program)
             transaction = _phase(store, transaction, "changing")
-            _install(store, transaction, kept, wanted)
+            _install(store, transaction, kept, missing, wanted)
             _check(runner, checks)
             _tell(runner, units)
             return _phase(store, transaction, "changed")
@@ -211,9 +212,19 @@ def _or(value: Optional[int], other: int) -> int:
     return other if value is None else value
 
 
-def _install(store: Store, transaction: Transaction, kept: Snapshot, wanted: Sequence[tuple[Place, Place, bytes]]) -> None:
+def _missing(paths: Iterable[str]) -> list[str]:
+    """The directories that have to be made for them, the outermost first."""
+    parents = {str(parent) for path in paths for parent in Path(path).parents}
+    return sorted(parent for parent in parents if not os.path.lexists(parent))
+
+
+def _install(
+    store: Store, transaction: Transaction, kept: Snapshot, missing: Sequence[str], wanted: Sequence[tuple[Place, Place, bytes]]
+) -> None:
     contents = store.transactions / transaction.name / "contents"
     _keep(contents, wanted)
+    for directory in missing:
+        put_back(Place(directory, "directory", 0o755), contents)
     was = {place.path: place for place in kept.places}
     for now, new, _ in wanted:
         if look(now.path).differences(was[now.path]) or was[now.path].differences(now):
@@ -245,7 +256,7 @@ def _check(runner: Runner, checks: Sequence[Sequence[str]]) -> None:
 
 
 def _tell(runner: Runner, units: Sequence[Service]) -> None:
-    problems = again(runner, units, True, stop=False)
+    problems = again(runner, [unit.changed for unit in units], True, stop=False)
     if problems:
         raise SnapshotError("; ".join(problems))
 
@@ -257,8 +268,7 @@ def _back(store: Store, runner: Runner, transaction: Transaction, because: str) 
         kept = load(store, transaction.snapshot)
         lost = _keep_what_others_wrote(store, transaction, kept)
         transaction = replace(transaction, ended=f"{because}; {lost}" if lost else because)
-        problems = restore(kept)
-        problems += again(runner, transaction.services, True)
+        problems = back(runner, transaction.services, lambda: restore(kept))
     if problems:  # the guard tries again
         transaction = replace(transaction, problems=tuple(problems))
         _write(store, transaction)

@@ -65,7 +65,7 @@ def begin(
     store: Store,
     runner: Runner,
     files: Sequence[NewFile],
-    services: Sequence[tuple[str, str]],
+    services: Sequence[tuple[str, ...]],
     reason: str,
     checks: Sequence[Sequence[str]],
     guard_after_s: float,

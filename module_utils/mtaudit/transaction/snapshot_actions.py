@@ -10,7 +10,7 @@ from ..runner import Runner
 from .diff import diff
 from .journal import refuse_while_open, unfinished
 from .places import KEPT, SnapshotError
-from .services import again, compared, seen
+from .services import back, compared, seen
 from .snapshot import Difference, Snapshot, differences, load, prune, restore
 from .snapshot import take as take_snapshot
 from .store import Store
@@ -65,8 +65,7 @@ def put_back(store: Store, runner: Runner, name: str, check: bool = False) -> di
             paths = list(dict.fromkeys([*(d.was.path for d in changed if d.now.kind in KEPT), *snapshot.whole]))
             units = [now for _, now in compared(runner, snapshot.services)]
             result["before"] = take_snapshot(store, paths, f"before going back to {snapshot.name}", units, snapshot.name).name
-        problems = restore(snapshot, changed)
-        result["problems"] = [*problems, *again(runner, snapshot.services, bool(changed))]
+        result["problems"] = back(runner, snapshot.services, lambda: restore(snapshot, changed), bool(changed))
     return result
 
 
