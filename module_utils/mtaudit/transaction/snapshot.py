@@ -110,7 +110,7 @@ def differences(snapshot: Snapshot) -> list[Difference]:
     """Everything that is not as it was then. Of a directory that was not there all came later. Raises SnapshotError."""
     known = {place.path for place in snapshot.places}
     made = [p.path for p in snapshot.places if p.kind == "absent" and os.path.isdir(p.path) and not os.path.islink(p.path)]
-    later = [path for directory in (*snapshot.whole, *made) for path in _inside(directory, []) if path not in known]
+    later = dict.fromkeys(path for directory in (*snapshot.whole, *made) for path in _inside(directory, []) if path not in known)
     pairs = [(was, look(was.path)) for was in (*snapshot.places, *(Place(path, "absent") for path in later))]
     found = (Difference(was, now, tuple(was.differences(now))) for was, now in pairs)
     return [difference for difference in found if difference.words]
