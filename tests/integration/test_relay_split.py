@@ -160,6 +160,22 @@ def test_the_way_back_leaves_no_mail_behind(copy: Copy) -> None:
     flows(copy)
 
 
+@pytest.mark.full
+def test_the_role_proves_what_it_does(copy: Copy) -> None:
+    given = {"mta_target": copy.name, "mta_audit_profile": "provider", "mta_audit_vantages": ["stranger"],
+             "mta_audit_probe_canary_wait_s": 8, "mta_audit_probe_retry_after_s": 1, "mta_report_directory": f"/tmp/{copy.name}",
+             "mta_audit_tunables": {"OUT-03": {"one_host_is_wanted": False}}}  # fmt: skip
+
+    def play(*words: str, **more: str) -> str:
+        return copy.ansible("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / "playbooks/relay_split.yml",
+                            "-e", json.dumps({**given, **more}), *words, timeout_s=900)  # fmt: skip
+
+    assert "+multi_instance_name = postfix-out" in play("--check", "--diff")
+    assert "Confirm the change" in play() and "changed=0" in play()
+    assert "Confirm the change" in play(mta_relay_split_action="join")
+    assert "postfix-out" not in copy.shell("postmulti -l")
+
+
 def test_what_would_cut_people_off_is_refused(copy: Copy) -> None:
     network = "198.18.0.0/24"
     said = refused(copy, action="split", networks=[network])
