@@ -124,8 +124,8 @@ from ansible.module_utils.mtaudit.audit import InputError
 from ansible.module_utils.mtaudit.audit_arguments import ARGUMENTS
 from ansible.module_utils.mtaudit.audit_arguments import request_from
 from ansible.module_utils.mtaudit.hardening.change import harden
-from ansible.module_utils.mtaudit.hardening.proposals import DISRUPTIONS
-from ansible.module_utils.mtaudit.hardening.proposals import wishes
+from ansible.module_utils.mtaudit.hardening.wishes import DISRUPTIONS
+from ansible.module_utils.mtaudit.hardening.wishes import wishes
 from ansible.module_utils.mtaudit.runner import LocalRunner
 from ansible.module_utils.mtaudit.transaction.module import end
 from ansible.module_utils.mtaudit.transaction.store import Store

@@ -84,9 +84,9 @@ options:
         type: str
         required: true
       on_change:
-        description: What makes it take changed files into force. A unit that is down is never started.
+        description: What makes it take changed files into force. Only V(start) brings up a unit that is down, and enables it.
         type: str
-        choices: [reload, restart]
+        choices: [reload, restart, start]
         default: restart
   reason:
     description: Why the change is made, for O(action=begin), or why it is taken back.
@@ -190,7 +190,7 @@ def main() -> None:
                 "default": [],
                 "options": {
                     "name": {"type": "str", "required": True},
-                    "on_change": {"type": "str", "choices": ["reload", "restart"], "default": "restart"},
+                    "on_change": {"type": "str", "choices": ["reload", "restart", "start"], "default": "restart"},
                 },
             },
             "reason": {"type": "str", "default": ""},

@@ -144,6 +144,7 @@ def site_of(request: Request, looked: Looked) -> Site:
         servers=servers(looked.readings, looked.strange),
         rspamd=one(looked.readings, "rspamd"),
         clamav=one(looked.readings, "clamav"),
+        policyd=one(looked.readings, "policyd_rate_limit"),
     )
 
 

@@ -136,6 +136,17 @@ def _clamav() -> Component:
     return Component("clamav", "ClamAV", transfers=False, survey=survey)
 
 
+def _policyd_rate_limit() -> Component:
+    def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
+        from .readers import policyd_rate_limit
+
+        wanted = "RATE-01" in ids and any(reading.component.name == "postfix" for reading in readings)
+        found = policyd_rate_limit.read(runner) if wanted else None
+        return [found] if found else []
+
+    return Component("policyd_rate_limit", "policyd-rate-limit", transfers=False, survey=survey)
+
+
 def _os() -> Component:
     def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
         from .readers import system
@@ -161,6 +172,7 @@ COMPONENTS: Mapping[str, Callable[[], Component]] = {
     "dovecot": _dovecot,
     "rspamd": _rspamd,
     "clamav": _clamav,
+    "policyd_rate_limit": _policyd_rate_limit,
     "icewarp": _icewarp,
     "os": _os,
 }

@@ -9,8 +9,8 @@ from typing import Any, Callable
 from .control import Site
 from .finding import Finding
 
-# What is wanted of the program's configuration, as config/<component>.py takes it (`a.then(b)` is both, one after the other);
-# None when no change that is known would help.
+# What is wanted of the program's configuration, as config/<component>.py takes it (`a.then(b)` is both, one after the other); of
+# several components at once, by their names; None when no change that is known would help, ConfigError when it is known why.
 Propose = Callable[[Any, Site, Sequence[Finding]], Any]
 
 

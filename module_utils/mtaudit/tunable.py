@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Optional
 
 from .address import parse_network
@@ -15,8 +16,19 @@ _DOMAIN = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[
 
 
 @dataclass(frozen=True)
+class Account:
+    """Logins that a limit is another one for, or None at all: None. `expired`: today it counts no more."""
+
+    logins: tuple[str, ...]
+    max_per_hour: Optional[int]
+    max_per_day: Optional[int]
+    expired: bool = False
+
+
+@dataclass(frozen=True)
 class Tunable:
-    """A tunable of the catalogue. `type` is bool, int, str, list (of text), networks or domains."""
+    """A tunable of the catalogue. `type` is bool, int, str, list (of text), networks, domains, or accounts: a list of
+    `{logins, max_per_hour, max_per_day, owner, expires}`, of which the two limits may be missing. A str may have `choices`."""
 
     name: str
     type: str
@@ -24,11 +36,13 @@ class Tunable:
     description: str
     minimum: Optional[int] = None
     maximum: Optional[int] = None
+    choices: tuple[str, ...] = ()
 
     @classmethod
     def from_entry(cls, data: Mapping[str, Any]) -> Tunable:
         """From the catalogue's own words, already checked against the schema."""
-        return cls(data["name"], data["type"], data["default"], data["description"], data.get("minimum"), data.get("maximum"))
+        return cls(data["name"], data["type"], data["default"], data["description"], data.get("minimum"), data.get("maximum"),
+                   tuple(data.get("choices", ())))  # fmt: skip
 
     def problem(self, value: Any) -> str:
         """Why the value does not fit, and what would; empty when it fits."""
@@ -39,11 +53,13 @@ class Tunable:
             return f"must be {self.minimum} or more, not {value}"
         if self.maximum is not None and value > self.maximum:
             return f"must be {self.maximum} or less, not {value}"
+        if self.choices and value not in self.choices:
+            return f"must be one of {', '.join(self.choices)}, not {shown(value)}"
         return ""
 
 
 def typed(type_name: str, value: Any) -> Any:
-    """A tunable's value as the controls get it: networks as a tuple of networks, lists and domains as tuples of text.
+    """A tunable's value as the controls get it: networks and accounts as tuples of such, lists and domains as tuples of text.
 
     `value` is the plain JSON data of the selection. Raises ValueError on a network that is none.
     """
@@ -51,7 +67,14 @@ def typed(type_name: str, value: Any) -> Any:
         return tuple(parse_network(item) for item in value)
     if type_name in ("list", "domains"):
         return tuple(value)
+    if type_name == "accounts":
+        return tuple(_account(entry) for entry in value)
     return value
+
+
+def _account(entry: Mapping[str, Any]) -> Account:
+    expired = date.fromisoformat(entry["expires"]) < date.today()
+    return Account(tuple(map(str.lower, entry["logins"])), entry.get("max_per_hour"), entry.get("max_per_day"), expired)
 
 
 def _bool(value: Any) -> str:
@@ -95,6 +118,33 @@ def _domains(value: Any) -> str:
     return f"'{bad[0]}' is not a domain in lower case such as example.org" if bad else ""
 
 
+_ACCOUNT = {"logins", "owner", "expires"}
+_LOGIN = re.compile(r"[\w.+@=-]+\Z")  # as it can stand in every program's list
+
+
+def _accounts(value: Any) -> str:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        return "must be a list of dictionaries with logins, owner and expires, and max_per_hour or max_per_day"
+    return next((wrong for wrong in map(_entry, value) if wrong), "")
+
+
+def _entry(entry: Mapping[str, Any]) -> str:
+    limits = {key: entry[key] for key in ("max_per_hour", "max_per_day") if key in entry}
+    if set(entry) - set(limits) != _ACCOUNT:
+        return "every entry must have logins, owner and expires, and may have max_per_hour and max_per_day"
+    names = entry["logins"]
+    if _list(names) or not names or not all(map(_LOGIN.match, names)):
+        return "logins must be a list of names such as newsletter@example.org"
+    if any(_int(limit) or limit < 2 for limit in limits.values()):
+        return "max_per_hour and max_per_day must be whole numbers from 2 on"
+    try:
+        date.fromisoformat(str(entry["expires"]))
+    except ValueError:
+        return f"expires must be a day such as 2027-01-31, not {shown(entry['expires'])}"
+    return "" if isinstance(entry["owner"], str) and entry["owner"] else "owner must be somebody's name"
+
+
 _CHECKS: dict[str, Callable[[Any], str]] = {
     "bool": _bool, "int": _int, "str": _str, "list": _list, "networks": _networks, "domains": _domains,
+    "accounts": _accounts,
 }

@@ -55,6 +55,8 @@ LEFT: dict[str, str] = {
     "accounts-mail-let-pass": "it is so already",  # what the scanner does, not whether it is asked
     "milter-fails-open-by-itself": "it is so already",  # the milter's own default_action
     "limits-are-not-counted": UNKNOWN,  # somebody switched anvil off
+    "rates-without-redis": "it would not help",  # somebody stopped it
+    "sendmail-rates-are-not-told-the-login": "it would not help",  # what its milters are told is not changed
     "login-maps-with-everybody-for-all": "it would not help",
     "login-maps-with-a-whole-domain": "it would not help",
     "login-maps-with-a-pattern": "it would not help",

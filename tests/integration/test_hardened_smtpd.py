@@ -34,7 +34,7 @@ import json, sys
 sys.path.insert(0, "/opt")
 from mtaudit.audit_arguments import request_from
 from mtaudit.hardening.change import harden
-from mtaudit.hardening.proposals import wishes
+from mtaudit.hardening.wishes import wishes
 from mtaudit.runner import LocalRunner
 from mtaudit.transaction.store import Store
 given = json.load(sys.stdin)

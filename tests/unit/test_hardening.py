@@ -19,7 +19,8 @@ from ansible.module_utils.mtaudit.hardening.change import _against
 from ansible.module_utils.mtaudit.hardening.configure import CONFIGURE
 from ansible.module_utils.mtaudit.hardening.judge import against
 from ansible.module_utils.mtaudit.hardening.plan import Plan, plan
-from ansible.module_utils.mtaudit.hardening.proposals import Proposals, Step, Wish, proposals, wishes
+from ansible.module_utils.mtaudit.hardening.proposals import proposals
+from ansible.module_utils.mtaudit.hardening.wishes import Proposals, Step, Wish, wishes
 from ansible.module_utils.mtaudit.readers import postfix as reader
 from ansible.module_utils.mtaudit.readers.postfix_model import Postfix
 from ansible.module_utils.mtaudit.report.run import load_run

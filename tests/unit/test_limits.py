@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.mtaudit.control import Site
 from ansible.module_utils.mtaudit.controls.limits import megabytes, number
-from ansible.module_utils.mtaudit.controls.rates import per_hour
+from ansible.module_utils.mtaudit.controls.rates import CLOSED, per_hour
 from ansible.module_utils.mtaudit.controls.rates_scanner import by_scanner
 from ansible.module_utils.mtaudit.controls.scanners import Called, Kind
 from ansible.module_utils.mtaudit.finding import Evidence, Method, Subject
@@ -55,23 +55,25 @@ def account(rates: dict[str, Any], whitelisted: Any = NOBODY, redis: str = "198.
     limits = {"rates": rates, **more, **({} if whitelisted is None else {"whitelisted_rcpts": whitelisted})}
     site = Site(rspamd=Rspamd({"ratelimit": limits, "redis": {"servers": redis} if redis else {}}))
     called = Called("inet:127.0.0.1:11332", Evidence(Method.CONFIG, "smtpd_milters", "inet:127.0.0.1:11332"), Kind.RSPAMD)
-    found = by_scanner(Subject("listener", "*:587"), site, [called], [], "", "mail waits")
+    found = by_scanner(Subject("listener", "*:587"), site, [called], [], "", CLOSED)
     return found.status.value, found.message + found.reason
 
 
 @pytest.mark.parametrize(
     ("rates", "expected"),
     [
-        ({"a": USER}, 400),
-        ({"user": {"bucket": {"burst": 50, "rate": 0.01}}}, 86),
-        ({"user": [50, "50 / 1h"]}, 100),
+        ({"a": USER}, "400 recipients within an hour, 5000 within a day"),
+        ({"user": {"bucket": {"burst": 50, "rate": 0.01}}}, "86 recipients within an hour, 914 within a day"),
+        ({"user": [50, "50 / 1h"]}, "100 recipients within an hour, 1250 within a day"),
         # Of two buckets for one selector one is in force, and which one is chance.
-        ({"a": USER, "b": {"selector": "user.lower", "bucket": {"burst": 1, "rate": "1 / 1d"}}}, 400),
-        ({"a": USER, "b": {"selector": 'user.lower.append("|d")', "bucket": {"burst": 24, "rate": "24 / 1d"}}}, 25),
+        ({"a": USER, "b": {"selector": "user.lower", "bucket": {"burst": 1, "rate": "1 / 1d"}}},
+         "400 recipients within an hour, 5000 within a day"),
+        ({"a": USER, "b": {"selector": 'user.lower.append("|d")', "bucket": {"burst": 24, "rate": "24 / 1d"}}},
+         "25 recipients within an hour, 48 within a day"),
     ],
-)
-def test_what_rspamd_lets_an_account_send(rates: dict[str, Any], expected: int) -> None:
-    text = f"an account may send {expected} recipients within an hour, as rspamd counts; while rspamd does not answer mail waits"
+)  # fmt: skip
+def test_what_rspamd_lets_an_account_send(rates: dict[str, Any], expected: str) -> None:
+    text = f"an account may send {expected}, as rspamd counts; while rspamd does not answer mail waits"
     assert account(rates) == ("pass", f"{text}, and while its Redis does not, nothing is counted")
 
 

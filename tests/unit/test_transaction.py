@@ -353,3 +353,13 @@ def test_one_that_was_killed_before_it_changed_anything_stops_nobody(store: Stor
 def test_a_directory_is_not_written_over(store: Store, host: Host, etc: Path) -> None:
     with pytest.raises(SnapshotError, match="it is a directory"):
         journal.begin(store, host, [NewFile(str(etc), b"")], [], "x")  # type: ignore[arg-type]
+
+
+def test_a_unit_that_is_down_is_started_and_enabled_only_when_that_is_wanted(store: Store, host: Host, etc: Path) -> None:
+    host.units["policyd"] = [False, "disabled"]
+    wanted = [("policyd", "start"), ("postfix", "reload")]
+    transaction = journal.begin(store, host, changes(etc), wanted, "a limit")  # type: ignore[arg-type]
+    assert transaction is not None and host.done == ["enable policyd", "restart policyd", "reload postfix"]
+    host.done.clear()
+    assert journal.take_back(store, host, transaction.name, "no").problems == ()  # type: ignore[arg-type]
+    assert host.done == ["disable policyd", "stop policyd", "reload postfix"] and host.units["policyd"] == [False, "disabled"]

@@ -28,10 +28,10 @@ class NewFile:
 class Candidate:
     """The files that change, and how they come into force.
 
-    `activate` is what the daemon has to do: none, reload or restart. `units` are the systemd units that may carry it; the first
-    that is up is told. `checks` are commands that must succeed with the files in place. `reading` is the instance as the
-    program's reader reads it from these files, so that controls can be asked about it before anything is changed; None where
-    nothing changes.
+    `activate` is what the daemon has to do: none, reload or restart; start: restart, and one that is down comes up, now and at
+    each boot. `units` are the systemd units that may carry it; the first that is up is told, for a start the first if none is.
+    `checks` are commands that must succeed with the files in place. `reading` is the instance as the program's reader reads it
+    from these files, so that controls can be asked about it before anything is changed; None where nothing changes.
     """
 
     files: tuple[NewFile, ...] = ()

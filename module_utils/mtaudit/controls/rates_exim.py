@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import Optional
 
 from ..control import Site, control
 from ..finding import Finding, fail, passed, unknown
 from ..listeners import Listener
 from ..readers.exim import Exim
+from ..readers.exim_expand import Session
 from ..readers.exim_syntax import Condition
 from .exim_login import each_port_with_logins, sending, taken
 from .exim_ports import decided, option, seen, subject
 from .exim_walk import Answer, Outcome, Trail, Walk
-from .rates import per_hour
+from .rates import CLOSED, Most, allowed, rate, window
 
 _BY_LOGIN = re.compile(r"authenticated_(?:id|sender)|auth[12]\b")
 # It compares with what others counted, and counts nothing itself.
 _READ_ONLY = re.compile(r"/\s*(?:readonly|noupdate)\b")
-_USUAL_PER_HOUR = 1000
 
 
 class _Over(Walk):
-    """A session of a login that has sent too much: every limit that counts by the login is exceeded, no other one."""
+    """A session of a login that has sent too much: every limit that counts by the login is exceeded, or `only` one."""
 
     asked = False  # whether it came to such a limit, perhaps by a doubt
     counted = False  # whether anything counts logins, for those that only read
+    only = ""
 
     def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         if condition.name == "ratelimit":
+            if self.only not in ("", condition.value):
+                return False
             counts = bool(_BY_LOGIN.search(condition.value)) and (self.counted or not _READ_ONLY.search(condition.value))
             self.asked = self.asked or counts and verb != "warn"
             return counts
@@ -53,7 +58,7 @@ def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
     walk.counted = any(_BY_LOGIN.search(c.value) and not _READ_ONLY.search(c.value) for _, c in written)
     refused = taken(walk)
     if refused.answer is Answer.REJECT:
-        return _in_force(exim, port, site, refused)
+        return _in_force(exim, port, site, session, [condition for _, condition in written], refused)
     shown = [seen(f"{exim.file} {s.where}", f"{s.verb} {c}") for s, c in written] or [option(exim, "acl_smtp_rcpt")]
     if refused.answer is Answer.UNKNOWN and walk.asked:
         return unknown(about, "whether an account's sending is limited could not be told", refused.doubt, *shown)
@@ -67,20 +72,35 @@ def _judged(exim: Exim, port: Listener, site: Site, method: str) -> Finding:
     return fail(about, "no limit of what an account sends: no session of a login comes to a ratelimit that refuses", *shown)
 
 
-def _in_force(exim: Exim, port: Listener, site: Site, refused: Outcome) -> Finding:
+def _in_force(
+    exim: Exim, port: Listener, site: Site, session: Session, written: Sequence[Condition], refused: Outcome
+) -> Finding:
     """How much it is; Exim's own data base does not answer: the message is put off, so it fails closed."""
-    about, evidence = subject(port), decided(exim, refused)
-    conditions = refused.statement.conditions if refused.statement else ()
-    limit = next((c for c in conditions if c.name == "ratelimit"), None)
-    if limit is None:
+    about, evidence, wanted = subject(port), decided(exim, refused), allowed(site)
+    values = dict.fromkeys(c.value for c in written if _BY_LOGIN.search(c.value) and _refuses(exim, session, c.value))
+    if not values:
         return passed(about, "an account's sending is limited, by what a ratelimit before it set")
-    words = [word.strip() for word in limit.value.split("/")]
-    hourly = per_hour(words[0], words[1]) if len(words) > 1 else None
-    what = "recipients" if "per_rcpt" in words else "messages"
-    if hourly is None:
-        return passed(about, f"an account's sending is limited: {limit.value}")
-    most = int(site.tunables.get("max_per_hour", _USUAL_PER_HOUR))
-    if hourly > most:
-        return fail(about, f"an account may send {hourly:g} {what} an hour, more than {most}", *evidence)
-    many = "" if what == "recipients" else ", each to as many recipients as a message may have"
-    return passed(about, f"an account may send {hourly:g} {what} an hour{many}; while Exim cannot count, mail waits")
+    known = [most for most in map(_most, values) if most]
+    if not known:
+        return passed(about, f"an account's sending is limited: {next(iter(values))}")
+    most = reduce(Most.least, known)
+    if not most.within(wanted.most):
+        return fail(about, f"an account may send {most}, more than is allowed: {wanted.most}", *evidence)
+    wrong = wanted.against(CLOSED, "Exim's data base of rates")
+    if wrong:
+        return fail(about, wrong, *evidence)
+    many = "" if most.what == "recipients" else ", each to as many recipients as a message may have"
+    return passed(about, f"an account may send {most}{many}; while Exim cannot count, mail waits")
+
+
+def _refuses(exim: Exim, session: Session, value: str) -> bool:
+    walk = _Over(exim, session)
+    walk.counted, walk.only = True, value
+    return taken(walk).answer is Answer.REJECT
+
+
+def _most(value: str) -> Optional[Most]:
+    """What `500 / 1h / per_rcpt / strict / key` lets through; None for what is not written out."""
+    words = [word.strip() for word in value.split("/")]
+    read = rate(words[0], words[1]) if len(words) > 1 else None
+    return window(*read, "recipients" if "per_rcpt" in words else "messages") if read else None

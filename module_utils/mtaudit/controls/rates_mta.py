@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 from ..control import Site, control
-from ..finding import Finding, Status, fail, notapplicable, unknown
+from ..finding import Evidence, Finding, Status, fail, notapplicable, unknown
 from ..listeners import Listener
 from ..readers.opensmtpd import OpenSmtpd
 from ..readers.postfix import Service, SmtpService
@@ -20,6 +20,8 @@ from .inbound_postfix import HARMLESS_POLICIES, filters
 from .opensmtpd_login import NO_LOGIN, without_tls
 from .opensmtpd_walk import filters_of
 from .postfix_login import no_login, takes_logins
+from .rates import CLOSED, OPEN, while_down
+from .rates_policy import by_policyd, called_by, down_of
 from .rates_scanner import NONE, UNTOLD, by_scanner
 from .relay_paths import stranger
 from .relay_walk import Answer, Walk
@@ -28,7 +30,6 @@ from .sendmail_login import clients, offers_login
 from .sendmail_login import no_login as no_login_to_sendmail
 
 _LATER = ("smtpd_data_restrictions", "smtpd_end_of_data_restrictions")
-_PASSES, _WAITS = "mail passes", "mail waits"
 
 
 @control("RATE-01", "postfix", scanner=True)
@@ -41,20 +42,25 @@ def accounts_of_postfix(smtp: SmtpService, site: Site) -> Iterator[Finding]:
     milters = " ".join(words(service.value("smtpd_milters")))
     action = next(iter(re.findall(r"default_action\s*=\s*(\w+)", milters)), service.value("milter_default_action"))
     shown = [postfix_ports.setting(service, name) for name in ("smtpd_milters", "smtpd_recipient_restrictions")]
-    down = _PASSES if action.lower() == "accept" else _WAITS
+    down = OPEN if action.lower() == "accept" else CLOSED
     found = by_scanner(about, site, filters(smtp, site), shown, untold_by_postfix(service), down)
-    asked = {policy: _asked(smtp, site, policy) for policy in _policies(smtp)}
-    if found.status is Status.PASS or not asked:
-        yield found
-    elif any(asked.values()):
-        policy = next(policy for policy, reached in asked.items() if reached)
-        own = re.search(r"default_action\s*=\s*(\w+)", policy)
-        down = (own.group(1) if own else service.value("smtpd_policy_service_default_action")).lower()
-        reason = f"what the policy service {policy} counts is known to it alone; while it does not answer, "
-        reason += _PASSES if down.startswith(("dunno", "ok", "permit")) else _WAITS
-        yield unknown(about, UNTOLD, reason, *found.evidence)
-    else:
-        yield fail(about, f"{NONE}: the policy service {next(iter(asked))} stands behind what accepts logins", *shown)
+    by_policy = [_by_policy(smtp, site, policy, shown) for policy in policies(smtp)]
+    yield min((*by_policy, found), key=lambda each: ("pass", "unknown", "fail").index(each.status.value))
+
+
+def _by_policy(smtp: SmtpService, site: Site, policy: str, shown: Sequence[Evidence]) -> Finding:
+    about, down = postfix_ports.listener(smtp), down_of(smtp.smtpd, policy)
+
+    def asked(at_data: bool) -> bool:
+        return _asked(smtp, policy, "smtpd_data_restrictions") if at_data else _asked_at_rcpt(smtp, site, policy)
+
+    policyd = called_by(smtp.smtpd, policy, site)
+    if policyd:
+        return by_policyd(about, site, policyd, asked, down)
+    if any(_asked(smtp, policy, name) for name in _LATER) or asked(False):
+        reason = f"what the policy service {policy} counts is known to it alone; {while_down(down, 'it')}"
+        return unknown(about, UNTOLD, reason, *shown)
+    return fail(about, f"{NONE}: the policy service {policy} stands behind what accepts logins", *shown)
 
 
 def untold_by_postfix(service: Service) -> str:
@@ -62,21 +68,25 @@ def untold_by_postfix(service: Service) -> str:
     return "" if "{auth_authen}" in service.value("milter_mail_macros") else "milter_mail_macros has no {auth_authen}"
 
 
-def _policies(smtp: SmtpService) -> list[str]:
+def policies(smtp: SmtpService) -> list[str]:
     """The policy services that may count."""
     found = [argument for word, argument in all_statements(smtp.smtpd) if word in POLICY]
     found += [argument for name in _LATER for word, argument in statements(words(smtp.smtpd.value(name)), name) if word in POLICY]
     return [policy for policy in dict.fromkeys(found) if not any(name in policy.lower() for name in HARMLESS_POLICIES)]
 
 
-def _asked(smtp: SmtpService, site: Site, policy: str) -> bool:
-    """Whether its "no" would refuse the mail of somebody who logged in."""
-    for name in _LATER:
-        for word, argument in statements(words(smtp.smtpd.value(name)), name):
-            if word.startswith("permit"):
-                break
-            if argument == policy:
-                return True
+def _asked(smtp: SmtpService, policy: str, name: str) -> bool:
+    """Whether it is asked in a list that is walked behind the recipients."""
+    for word, argument in statements(words(smtp.smtpd.value(name)), name):
+        if word.startswith("permit"):
+            break
+        if argument == policy:
+            return True
+    return False
+
+
+def _asked_at_rcpt(smtp: SmtpService, site: Site, policy: str) -> bool:
+    """Whether its "no" would refuse a recipient of somebody who logged in."""
     walk, (login, sender) = Walk(smtp.smtpd, smtp.smtpd.postfix.resolver(smtp.smtpd)), somebody(smtp.smtpd, site)
     session = stranger(smtp, site, login=login, sender=sender, blocked=frozenset((word, policy) for word in POLICY))
     return walk.outcome(session).answer is not Answer.OK
@@ -92,7 +102,7 @@ def accounts_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Iter
     named, where = sendmail_filters.named(sendmail, port)
     # Without T, R or 4 mail passes (Operation Guide, 5.11).
     flags = "".join(sendmail.cf.filters[name].flags for name in named if name in sendmail.cf.filters)
-    down = _WAITS if set(flags) & set("TR4") else _PASSES
+    down = CLOSED if set(flags) & set("TR4") else OPEN
     found = sendmail_filters.filters(sendmail, port, site)
     yield by_scanner(sendmail_ports.subject(port), site, found, [where], untold_by_sendmail(sendmail), down)
 
@@ -117,7 +127,7 @@ def accounts_of_opensmtpd(smtpd: OpenSmtpd, listener: Listener, site: Site) -> I
     about = opensmtpd_ports.subject(listener)
     for port in [port for port, _ in smtpd.ports_of(listener) if port.listen.auth]:
         found = [behind(site, each) for each in filters_of(smtpd, port) if each.kind == "proc"]
-        finding = by_scanner(about, site, found, [opensmtpd_ports.line(port)], "", _WAITS)
+        finding = by_scanner(about, site, found, [opensmtpd_ports.line(port)], "", CLOSED)
         if finding.status is not Status.PASS:
             yield finding
             return

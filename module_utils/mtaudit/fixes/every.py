@@ -12,5 +12,6 @@ from . import opensmtpd_relay
 from . import postfix_login
 from . import postfix_relay
 from . import postfix_settings
+from . import rates_mta
 from . import sendmail_relay
 from . import sendmail_settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Optional
@@ -10,6 +11,7 @@ from ..config.exim import Wanted
 from ..control import Site
 from ..controls.exim_login import offers, usable
 from ..controls.logged_accounts import LOGIN, SECRET, set_id
+from ..controls.rates import Most, allowed, limits_of
 from ..finding import Finding
 from ..fix import fix
 from ..listeners import Listener
@@ -166,7 +168,24 @@ def limit_accounts(exim: Exim, site: Site, findings: Sequence[Finding]) -> Optio
     """Counted by the login, which each authenticator has to name: else all share one limit."""
     if any(server_side(options) and "server_set_id" not in options for options in exim.config.authenticators.values()):
         return None
-    most = int(site.tunables.get("max_per_hour", 500))
-    limit = f"{most} / 1h / per_rcpt / strict / user-${{lc:$authenticated_id}}"
-    text = f"defer\n  authenticated = *\n  ratelimit = {limit}\n  message = too many recipients within an hour"
-    return first_in(exim, "acl_smtp_predata", "acl_mtaudit_limit", text)
+    wanted = allowed(site)
+    named = [login for account in wanted.accounts for login in account.logins]
+    texts = list(_limits(wanted.most, f"!condition = {_among(named)}" if named else ""))
+    for account in wanted.accounts:
+        texts += _limits(limits_of(account), f"condition = {_among(account.logins)}")
+    option, name = "acl_smtp_predata", "acl_mtaudit_limit"
+    if not exim.options.get(option, "").strip():
+        return first_in(exim, option, name, "\n".join(texts))
+    return together(first_in(exim, option, name, text) for text in texts)
+
+
+def _among(logins: Sequence[str]) -> str:
+    return f"${{if inlisti{{$authenticated_id}}{{{' : '.join(logins)}}}}}"
+
+
+def _limits(most: Most, whose: str) -> Iterator[str]:
+    for count, period, word in ((most.per_hour, "1h", "an hour"), (most.per_day, "1d", "a day")):
+        if count < math.inf:
+            limit = f"ratelimit = {count:g} / {period} / per_rcpt / strict / user-${{lc:$authenticated_id}}"
+            lines = ["defer", "  authenticated = *", f"  {whose}", f"  {limit}", f"  message = too many recipients within {word}"]
+            yield "\n".join(line for line in lines if line.strip())

@@ -18,7 +18,8 @@ from ..transaction.journal import pending, refuse_while_open
 from ..transaction.journal_actions import begin, end
 from ..transaction.store import Store
 from .plan import Plan, plan
-from .proposals import Wish, proposals
+from .proposals import proposals
+from .wishes import Wish
 
 # A daemon that was told a moment ago may not have read everything yet.
 _PROOF_TRIES = 4

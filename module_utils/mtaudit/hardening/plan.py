@@ -11,7 +11,7 @@ from typing import Any
 from ..config.files import Candidate, ConfigError, NewFile
 from ..runner import Runner
 from ..transaction.services import running
-from .proposals import Proposals, Refused, Step
+from .wishes import Proposals, Refused, Step
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,11 @@ def plan(runner: Runner, found: Proposals) -> Plan:
     """Raises ConfigError when two programs want one file to be two things."""
     services: dict[str, str] = {}
     silent = []
-    for candidate in found.candidates:
+    for candidate in reversed(found.candidates):  # who is asked, before who asks
         unit = running(runner, candidate.units) if candidate.units else ""
-        if unit and candidate.activate != "none":
+        if candidate.activate == "start":
+            services[unit or candidate.units[0]] = "start"
+        elif unit and candidate.activate != "none":
             services[unit] = "restart" if "restart" in (candidate.activate, services.get(unit)) else candidate.activate
         elif candidate.units and not unit:
             silent.append(candidate.units[0])

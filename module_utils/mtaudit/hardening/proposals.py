@@ -7,12 +7,13 @@ left out. What is less severe may show behind what is mended: an open domain tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..audit import Looked, Request, asked, evaluated, site_of
+from ..components import Component
 from ..config.files import Candidate, ConfigError
 from ..control import Site
 from ..finding import Finding, Status, Subject
@@ -22,74 +23,17 @@ from ..joined import SEVERITIES
 from ..runner import ReadError, Runner
 from ..text import printable
 from .configure import CONFIGURE
+from .wishes import Proposals, Refused, Step, Wish
 
-DISRUPTIONS = ("low", "medium", "high")  # as checks/schema.json
 _ROUNDS = 4  # for causes that hide behind others
 _WORSE = (Status.FAIL, Status.ERROR)
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A control that may be mended: what its fix is, as the catalogue tells it, and why it is not to be applied now, if so."""
-
-    id: str
-    severity: str
-    fix_class: str
-    disruption: str
-    withheld: str = ""
-
-
-def wishes(fixes: Iterable[Mapping[str, str]], only: Collection[str], max_disruption: str, confirmed: bool) -> list[Wish]:
-    """From the catalogue's automated fixes (id, severity, class, disruption): those of `only`, or all; why one is withheld."""
-    found = []
-    for fix in fixes:
-        why = ""
-        if DISRUPTIONS.index(fix["disruption"]) > DISRUPTIONS.index(max_disruption):
-            why = f"its disruption is {fix['disruption']}, and mta_harden_max_disruption is {max_disruption}"
-        elif fix["class"] == "confirm" and not confirmed:
-            why = "it may cut mail off: look at it, and plan again with mta_harden_confirmed"
-        if not only or fix["id"] in only or fix.get("role") in only:
-            found.append(Wish(fix["id"], fix["severity"], fix["class"], fix["disruption"], why))
-    return found
-
-
-@dataclass(frozen=True)
-class Step:
-    """A fix that is part of the plan: the control, where, what fails now, what of it still does afterwards, what less severe
-    `shows` then, and the `subjects` that do not fail any more."""
-
-    wish: Wish
-    component: str
-    instance: str
-    failing: tuple[str, ...]
-    left: tuple[str, ...] = ()
-    shows: tuple[Finding, ...] = ()
-    subjects: tuple[Subject, ...] = ()
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A control that fails and stays as it is, and why."""
-
-    id: str
-    component: str
-    failing: tuple[str, ...]
-    why: str
-
-
-@dataclass
-class Proposals:
-    """What came of it. `candidates` change the instances that have any."""
-
-    steps: list[Step] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    candidates: list[Candidate] = field(default_factory=list)
-
-
-@dataclass
 class _Work:
     """One instance of one program: as it is, as it would be, and everything wanted of it so far."""
 
+    place: int  # among all of them
     reading: int
     number: int
     live: Any
@@ -107,8 +51,8 @@ def proposals(
     """
     maker = _Maker(runner, request, looked, severities, scratch)
     for wish in wishes:
-        for work in maker.works:
-            maker.mend(wish, work)
+        for place in range(len(maker.works)):
+            maker.mend(wish, place)
     maker.found.candidates = [work.candidate for work in maker.works if work.candidate.files]
     return maker.found
 
@@ -119,17 +63,16 @@ class _Maker:
     ) -> None:
         self.runner, self.request, self.looked, self.severities, self.scratch = runner, request, looked, severities, scratch
         self.found = Proposals()
-        self.works = [
-            _Work(r, n, instance, instance)
-            for r, reading in enumerate(looked.readings) for n, instance in enumerate(reading.instances)
-        ]
+        places = [(r, n) for r, reading in enumerate(looked.readings) for n in range(len(reading.instances))]
+        lives = [looked.readings[r].instances[n] for r, n in places]
+        self.works = [_Work(place, r, n, live, live) for place, ((r, n), live) in enumerate(zip(places, lives))]
         self.findings = list(evaluated(request, looked))
         self.tried = 0
 
-    def mend(self, wish: Wish, work: _Work) -> None:
+    def mend(self, wish: Wish, place: int) -> None:
         """Propose and try until the control passes, or nothing helps any more."""
-        component = self.looked.readings[work.reading].component
-        failing = self._failing(wish.id, work)
+        component = self._component(self.works[place])
+        failing = self._failing(wish.id, place)
         if not failing:
             return
         first, rounds, why = failing, 0, ""
@@ -138,9 +81,9 @@ class _Maker:
             why = wish.withheld or f"mtaudit has no fix for {component.title}"
         shows: list[Finding] = []
         while not why and failing and fix and rounds < _ROUNDS:
-            why, failing = self._round(wish, fix, work, failing, shows)
+            why, failing = self._round(wish, fix, self.works[place], failing, shows)
             rounds += not why
-        name, messages = self._instance(work), _messages(first)
+        name, messages = self._instance(self.works[place]), _messages(first)
         if rounds:
             still = {f.subject for f in failing}
             mended = tuple(dict.fromkeys(f.subject for f in first if f.subject not in still))
@@ -152,46 +95,60 @@ class _Maker:
         self, wish: Wish, fix: Fix, work: _Work, failing: list[Finding], shows: list[Finding]
     ) -> tuple[str, list[Finding]]:
         """Why the next proposal is not taken, or nothing; and what fails now. `shows` gets what shows behind it."""
-        component = self.looked.readings[work.reading].component
         try:
             proposal = fix.propose(work.now, self._site(fix.id), failing)
             if proposal is None:
                 return "no change that mtaudit knows would mend it: see the advice", failing
-            wanted = work.wanted.then(proposal) if work.wanted else proposal
-            self.tried += 1
-            directory = self.scratch / str(self.tried)
-            directory.mkdir(mode=0o700)
-            candidate = CONFIGURE[component.name](self.runner, work.live, wanted, directory)
+            tried = self._tried(work, proposal)
         except (ConfigError, ReadError, OSError) as exc:
             return str(exc), failing
         except Exception as exc:  # a defect of ours must not hide the other fixes
             return f"{type(exc).__name__}: {exc} (a defect of mtaudit: please report it)", failing
-        if not candidate.files or candidate.files == work.candidate.files:
+        if all(new.candidate.files in ((), self.works[new.place].candidate.files) for new in tried):
             return "it is so already, and the control still fails", failing
-        if candidate.reading is None:
-            work.wanted, work.candidate = wanted, candidate
+        before = (list(self.works), self.looked, self.findings)
+        for new in tried:
+            self.works[new.place] = new
+        if all(new.candidate.reading is None for new in tried):
             return "", []
-        before = (work.now, work.wanted, work.candidate, self.looked, self.findings)
-        work.now, work.wanted, work.candidate = candidate.reading, wanted, candidate
-        self.looked = self._with(work)
+        self.looked = self._with(tried)
         self.findings = list(evaluated(self.request, self.looked))
-        changed, left = list(_worse(before[-1], self.findings, fix.id)), self._failing(fix.id, work)
+        changed, left = list(_worse(before[-1], self.findings, fix.id)), self._failing(fix.id, work.place)
         worse = next((f for f in changed if not self._less_severe(f, wish)), None)
         if not worse and _keys(left) != _keys(failing) and len(left) <= len(failing):
             shows += changed
             return "", left
-        work.now, work.wanted, work.candidate, self.looked, self.findings = before
+        self.works, self.looked, self.findings = before
         why = f"with it {worse.control} would fail: {worse.message}" if worse else f"it would not help: {left[0].message}"
         return why, failing
+
+    def _tried(self, work: _Work, proposal: Any) -> list[_Work]:
+        """Each instance that the proposal changes, as it would be then."""
+        own = self._component(work).name
+        wanted = proposal if isinstance(proposal, Mapping) else {own: proposal}
+        return [self._changed(work if name == own else self._only(name), change) for name, change in wanted.items()]
+
+    def _changed(self, work: _Work, change: Any) -> _Work:
+        wanted = work.wanted.then(change) if work.wanted else change
+        self.tried += 1
+        directory = self.scratch / str(self.tried)
+        directory.mkdir(mode=0o700)
+        candidate = CONFIGURE[self._component(work).name](self.runner, work.live, wanted, directory)
+        return replace(work, wanted=wanted, candidate=candidate, now=candidate.reading or work.live)
+
+    def _only(self, component: str) -> _Work:
+        """What is on a host once."""
+        return next(work for work in self.works if self._component(work).name == component)
 
     def _less_severe(self, finding: Finding, wish: Wish) -> bool:
         """What has no fix of its own counts as severe: nobody would come back to it."""
         own = self.severities.get(finding.control)
         return finding.status is Status.FAIL and own is not None and SEVERITIES.index(own) > SEVERITIES.index(wish.severity)
 
-    def _failing(self, control_id: str, work: _Work) -> list[Finding]:
+    def _failing(self, control_id: str, place: int) -> list[Finding]:
         """What fails of a control in this instance, as it would be now."""
-        component = self.looked.readings[work.reading].component.name
+        work = self.works[place]
+        component = self._component(work).name
         wanted = [one for one in self.request.selection if one.id == control_id]
         found = (f for one in wanted for f in asked(one, site_of(self.request, self.looked), component, work.now))
         return [f for f in found if f.status is Status.FAIL]
@@ -200,15 +157,19 @@ class _Maker:
         tunables = next((wanted.tunables for wanted in self.request.selection if wanted.id == control_id), {})
         return replace(site_of(self.request, self.looked), tunables=tunables)
 
-    def _with(self, work: _Work) -> Looked:
+    def _with(self, works: Sequence[_Work]) -> Looked:
         readings = list(self.looked.readings)
-        instances = list(readings[work.reading].instances)
-        instances[work.number] = work.now
-        readings[work.reading] = replace(readings[work.reading], instances=tuple(instances))
+        for work in works:
+            instances = list(readings[work.reading].instances)
+            instances[work.number] = work.now
+            readings[work.reading] = replace(readings[work.reading], instances=tuple(instances))
         return replace(self.looked, readings=tuple(readings))
 
+    def _component(self, work: _Work) -> Component:
+        return self.looked.readings[work.reading].component
+
     def _instance(self, work: _Work) -> str:
-        component = self.looked.readings[work.reading].component
+        component = self._component(work)
         return component.describe(work.live).instance if component.describe else ""
 
 
