@@ -18,9 +18,17 @@ from mtaudit.fixes import every  # noqa: F401 - registers every fix
 from mtaudit.selection import role_variables
 
 HEAD = "---\n# Made by tools/generate_docs.py; change the control's entry in checks/ and run `make docs`.\n"
-_TYPES: Mapping[str, Mapping[str, str]] = {
+_ACCOUNT = {
+    "logins": {"type": "list", "elements": "str", "required": True, "description": "Their names."},
+    "max_per_hour": {"type": "int", "description": "What each may send within an hour."},
+    "max_per_day": {"type": "int", "description": "What each may send within a day."},
+    "owner": {"type": "str", "required": True, "description": "Who answers for it."},
+    "expires": {"type": "str", "required": True, "description": "The last day on which it counts, as 2027-01-31."},
+}
+_TYPES: Mapping[str, Mapping[str, Any]] = {
     "int": {"type": "int"}, "bool": {"type": "bool"}, "str": {"type": "str"},
     **dict.fromkeys(("list", "networks", "domains"), {"type": "list", "elements": "str"}),
+    "accounts": {"type": "list", "elements": "dict", "options": _ACCOUNT},
 }  # fmt: skip
 
 
@@ -88,7 +96,8 @@ def _specs(catalogue: Catalogue, role: str, entries: Sequence[Entry]) -> str:
     options: dict[str, Any] = {}
     for variable, entry, name in _of(catalogue, role):
         said = entry.tunables[name]
-        options[variable] = {**_TYPES[said.type], "description": f"{' '.join(said.description.split())} ({entry.id})."}
+        choices = {"choices": list(said.choices)} if said.choices else {}
+        options[variable] = {**_TYPES[said.type], **choices, "description": f"{' '.join(said.description.split())} ({entry.id})."}
     ids = ", ".join(entry.id for entry in entries)
     main = {
         "short_description": f"Mend {ids}",

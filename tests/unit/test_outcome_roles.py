@@ -10,7 +10,7 @@ from ansible.module_utils.mtaudit.audit import selection as on_the_host
 from ansible.module_utils.mtaudit.catalogue import load_catalogue
 from ansible.module_utils.mtaudit.fix import FIXES
 from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
-from ansible.module_utils.mtaudit.hardening.proposals import wishes
+from ansible.module_utils.mtaudit.hardening.wishes import wishes
 from ansible.module_utils.mtaudit.selection import fixes, role_variables, selection
 from tracked import ROOT
 
