@@ -74,19 +74,24 @@ def arm(store: Store, runner: Runner, name: str, until: float, write_program: Ca
 
 def disarm(runner: Runner) -> str:
     """What went wrong; empty when it is gone. One that stays finds, when its time comes, nothing to do, and goes."""
-    units = [UNITS / f"{NAME}.{kind}" for kind in ("timer", "service")]
-    if not any(unit.exists() for unit in units):
+    timer = UNITS / f"{NAME}.timer"
+    units = [UNITS / "timers.target.wants" / timer.name, timer, UNITS / f"{NAME}.service"]
+    if not any(os.path.lexists(unit) for unit in units):
         return ""
+    problem = ""
     try:
-        _systemctl(runner, ["disable", "--now", f"{NAME}.timer"])
+        _systemctl(runner, ["disable", "--now", timer.name])
+    except SnapshotError as exc:  # one that was armed by half is not known to systemd yet
+        problem = str(exc)
+    try:
         for unit in (*units, STAMP):
             unit.unlink(missing_ok=True)
         _systemctl(runner, ["daemon-reload"])
-    except SnapshotError as exc:
+        return problem if problem and not runner.run(["systemctl", "is-active", "--quiet", timer.name]).returncode else ""
+    except (SnapshotError, ReadError) as exc:
         return str(exc)
     except OSError as exc:
         return f"Could not remove the guard's units in {UNITS}: {why(exc)}"
-    return ""
 
 
 def _systemctl(runner: Runner, words: Sequence[str]) -> None:

@@ -219,13 +219,24 @@ def _whole_file(place: Place, now: Place, contents: Path) -> None:
         raise
 
 
+def sweep(path: str) -> None:
+    """Remove what a run that was killed left beside it. Raises SnapshotError."""
+    try:
+        if os.path.lexists(_temporary(path)):
+            os.unlink(_temporary(path))
+    except OSError as exc:
+        raise SnapshotError(f"Could not remove {_temporary(path)}: {why(exc)}{_advice(exc)}") from exc
+
+
 def _beside(path: str) -> str:
     """In the same directory, so that a rename puts it in place at once."""
+    sweep(path)
+    return _temporary(path)
+
+
+def _temporary(path: str) -> str:
     directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f"{TEMPORARY}{name[:200]}")
-    if os.path.lexists(temporary):
-        os.unlink(temporary)  # of a run that was killed
-    return temporary
+    return os.path.join(directory, f"{TEMPORARY}{name[:200]}")
 
 
 def _into_place(temporary: str, path: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from .places import TEMPORARY, Place, SnapshotError, copy_away, look, put_back, put_time_back, why
+from .places import TEMPORARY, Place, SnapshotError, copy_away, look, put_back, put_time_back, sweep, why
 from .services import Service
 from .store import Store, read_sealed, write_sealed
 
@@ -147,12 +147,13 @@ def restore(snapshot: Snapshot, wanted: Optional[Sequence[Difference]] = None) -
         except SnapshotError as exc:
             problems.append(str(exc))
     different = {place.path for place in (*gone, *there)}
-    for place in snapshot.places if different else ():
-        if place.path not in different:
-            try:
+    for place in snapshot.places:
+        try:
+            sweep(place.path)
+            if different and place.path not in different:
                 put_time_back(place)
-            except SnapshotError as exc:
-                problems.append(str(exc))
+        except SnapshotError as exc:
+            problems.append(str(exc))
     return problems
 
 
