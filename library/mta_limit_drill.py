@@ -41,6 +41,7 @@ options:
       username: {description: Name to log in with., type: str, required: true}
       password: {description: Its password., type: str, required: true}
       sender: {description: Its own address. Defaults to a username that is one., type: str, default: ""}
+  domain: {description: "Domain of the accounts' own addresses, where none is given.", type: str, default: ""}
   canary: {description: The canary's address., type: str, required: true}
   role: {description: A role address at the canary's domain that may get a message., type: str, default: ""}
   messages: {description: Messages that may be sent in all., type: int, default: 20}
@@ -94,6 +95,7 @@ def main() -> None:
             "port": {"type": "int", "default": 587},
             "login": {"type": "dict", "required": True, "options": LOGIN},
             "other": {"type": "dict", "options": LOGIN},
+            "domain": {"type": "str", "default": ""},
             "canary": {"type": "str", "required": True},
             "role": {"type": "str", "default": ""},
             "messages": {"type": "int", "default": 20},
@@ -111,7 +113,8 @@ def main() -> None:
         for name in ("messages", "recipients"):
             if not 0 < params[name] <= 1000:
                 raise ArgumentError(f"{name} takes 1 to 1000, not {params[name]}")
-        login, other = (login_from(params[name], params["host"], "", ()) if params[name] else None for name in ("login", "other"))
+        login, other = (login_from(params[name], params["host"], "", (params["domain"],)) if params[name] else None
+                        for name in ("login", "other"))
         request = Request(params["host"], params["port"], login, canary, params["helo"] or own_name(), params["messages"],
                           params["recipients"], params["max_per_hour"], other, role, params["port"] == TLS_PORT)  # fmt: skip
     except ArgumentError as exc:

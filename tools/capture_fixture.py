@@ -317,7 +317,8 @@ def evaluate(programs: list[str], recording: dict[str, Any], site: Site) -> list
     replay = Replay(recording)
     ids = recording.get("ids", ())
     readings = read_all(replay, programs, ids)
-    site = replace(site, servers=servers(readings), rspamd=one(readings, "rspamd"), clamav=one(readings, "clamav"))
+    site = replace(site, servers=servers(readings), rspamd=one(readings, "rspamd"), clamav=one(readings, "clamav"),
+                   policyd=one(readings, "policyd_rate_limit"))  # fmt: skip
     for reading in readings:
         own = reading.component.name
         wanted = [c for (i, component), c in sorted(REGISTRY.items()) if component == own and (own != "os" or i in ids)]

@@ -20,6 +20,9 @@ from ansible.module_utils.mtaudit.fixes.rates_mta import _told
 from ansible.module_utils.mtaudit.fixes.rates_scanner import limits
 from ansible.module_utils.mtaudit.readers.policyd_rate_limit import PolicydRateLimit, parse
 from ansible.module_utils.mtaudit.readers.rspamd import Rspamd
+from ansible.module_utils.mtaudit.smtp.limit_drill import Drilled, Request, Sent
+from ansible.module_utils.mtaudit.smtp.limit_drill import judged as judged_by_drill
+from ansible.module_utils.mtaudit.smtp.login import Login
 from ansible.module_utils.mtaudit.tunable import Tunable, typed
 
 HERE = Subject("listener", "*:587")
@@ -109,6 +112,8 @@ def test_what_policyd_rate_limit_is_told() -> None:
     assert told["limits"] == [[1000, 3600], [4000, 86400]] and told["report_limits"] == [3600, 86400]
     assert told["limits_by_id"] == {"backup": [], "news": [[5000, 3600]], "shop": [[5000, 3600]]}
     assert "limits" not in _told(policyd(), site(), asked=True), "what the site chose stays"
+    a_day = _told(policyd(), site([{**NEWS, "max_per_day": 9000}]), asked=False)
+    assert a_day["limits"] == [[1000, 3600], [24000, 86400]], "what --clean must not forget"
 
 
 def test_a_parameter_is_put_in_place_of_another_in_yaml() -> None:
@@ -176,3 +181,28 @@ def test_rates_of_rspamd_are_what_the_site_allows() -> None:
     assert said(site(max_per_hour=401)).startswith("fail: backup may send 2083")
     closed = replace(told, tunables={**told.tunables, "when_down": CLOSED})
     assert "its Redis does not answer mail passes, and when_down is closed" in said(closed)
+
+
+ALICE = Login("alice", "secret", "alice@mx.test")
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "text"),
+    [
+        (Drilled(6, 6, "450 4.7.1 Rate limit"), "pass", "measured 6 recipients in 6 messages, allowed 6 an hour"),
+        (Drilled(7, 7, "450 4.7.1 Rate limit"), "fail", "sends more than it may: measured 7"),
+        (Drilled(5, 5), "unknown", "the budget of 20 messages is spent"),
+        (Drilled(9, 9), "fail", "measured 9"),
+        (Drilled(0, 0, "550 no"), "unknown", "already the first message was refused"),
+        (Drilled(0, 0, "", "the login was refused"), "unknown", "the login was refused"),
+        (Drilled(4, 4, "450", role=Sent(2)), "fail", "when postmaster@canary.test is a recipient"),
+        (Drilled(4, 4, "450", other_case=Sent(1)), "fail", "its login in other letters"),
+        (Drilled(4, 4, "450", other_account=Sent(0, "451 no")), "fail", "another account is refused as well: 451 no"),
+        (Drilled(4, 4, "450", role=Sent(0, "450"), other_case=Sent(0, "450"), other_account=Sent(1)), "pass", "measured 4"),
+    ],
+)  # fmt: skip
+def test_what_a_drill_says(found: Drilled, status: str, text: str) -> None:
+    request = Request("198.51.100.9", 587, ALICE, "canary@canary.test", "x.test", 20, most=6, role="postmaster@canary.test")
+    (finding,) = judged_by_drill(request, found)
+    assert (finding.control, finding.method, finding.status.value) == ("RATE-01", Method.PROBE, status)
+    assert text in finding.message + finding.reason and str(finding.subject) == "listener *:587"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..config.files import ConfigError
@@ -113,8 +114,11 @@ def _told(policyd: PolicydRateLimit, site: Site, asked: bool) -> Mapping[str, An
     """What nobody asked for before is no choice of the site's: the limits of the package hold back a message to eleven people."""
     wanted, said = allowed(site), policyd.said
     found: dict[str, Any] = {"limit_by_sasl": True}
-    if not asked or not most_of(policyd.limits).within(wanted.most):
-        found["limits"] = _pairs(wanted.most)
+    most = wanted.most
+    if most.per_day == math.inf and any(account.max_per_day for account in wanted.accounts):
+        most = replace(most, per_day=24 * most.per_hour)  # what is older than twice the longest of these, --clean forgets
+    if not asked or not most_of(policyd.limits).within(most):
+        found["limits"] = _pairs(most)
     known, good = own_limits(policyd), exempted(policyd, wanted)
     own = {login: limits for login, limits in (said.get("limits_by_id") or {}).items() if login not in known or login in good}
     for account in wanted.accounts:

@@ -77,10 +77,10 @@ def read(runner: Runner, file: str = "") -> Optional[PolicydRateLimit]:
     if runner.stat(OLD_FILE) is not None and not file:
         return PolicydRateLimit(problem=f"{OLD_FILE} is a program, which is not run")
     try:
-        first = re.match(r"#!\s*(\S+)", runner.read(program))
+        first = re.match(rb"#!\s*(\S+)", runner.piece(program, 0, 200))
         if first is None:
             return PolicydRateLimit(problem=f"{program} names no interpreter")
-        done = runner.run([first.group(1), "-B", "-c", _CODE, " ".join(NAMES), *([file] if file else [])])
+        done = runner.run([first.group(1).decode(), "-B", "-c", _CODE, " ".join(NAMES), *([file] if file else [])])
     except ReadError as exc:
         return PolicydRateLimit(problem=printable(str(exc)))
     if done.returncode:
