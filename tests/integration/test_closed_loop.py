@@ -23,7 +23,7 @@ PROGRAMS = {"exim": "exim", "sendmail": "sendmail", "opensmtpd": "opensmtpd"}
 
 
 # Faults of programs that have no fixes, on hosts of one that has.
-OTHERS = ("dovecot-cram-md5", "port-of-a-forwarder")
+OTHERS = ("port-of-a-forwarder",)
 # By the configuration alone it is not known whether a scanner would refuse it: what the probes alone see is not asked here.
 PROBED = ("exim-local-sender-to-local-mailbox",)
 # The host behind answers nobody in the lab: mail for it is queued then, before and after.
@@ -31,12 +31,14 @@ QUEUED = ("exim-relay-recipients-not-asked-for",)
 
 
 def component(fault: Fault) -> str:
+    if fault.area == "dovecot" or fault.name.startswith("dovecot-") or fault.listener in ("*:143", "*:993"):
+        return "dovecot"
     return next((program for name, program in PROGRAMS.items() if fault.base.startswith(name)), "postfix")
 
 
 def mendable(fault: Fault) -> bool:
     named = {(fault.control, component(fault)), (fault.control, "os")}
-    if fault.area == "dovecot" or fault.name in (*OTHERS, *PROBED):
+    if fault.name in (*OTHERS, *PROBED):
         return False
     return fault.verdict == "fail" and bool(named & set(FIXES)) and not fault.lan
 
@@ -45,9 +47,12 @@ def mendable(fault: Fault) -> bool:
 SAMPLE = (
     "mynetworks-two-halves", "own-domain-ok-before-the-reject", "second-port-with-mynetworks", "login-on-port-25",
     "secret-world-readable", "exim-relay-nets-everybody", "exim-login-in-clear", "sendmail-access-one-octet",
-    "sendmail-login-on-port-25", "opensmtpd-from-any-for-any", "opensmtpd-logins-on-port-25",
+    "sendmail-login-on-port-25", "opensmtpd-from-any-for-any", "opensmtpd-logins-on-port-25", "dovecot-login-in-clear-for-some",
 )  # fmt: skip
 FAULTS = [fault for fault in load() if mendable(fault) and (FULL or fault.name in SAMPLE)]
+# Each release of Dovecot has names of its own for what is set.
+FAULTS += [fault.on_other_release for fault in FAULTS if FULL and component(fault) == "dovecot" and not fault.releases
+           and fault.base.endswith("d12")]  # fmt: skip
 # What no fix of ours mends, and what the plan says of it.
 UNKNOWN = "no change that mtaudit knows"
 LEFT: dict[str, str] = {
@@ -61,8 +66,6 @@ LEFT: dict[str, str] = {
     "login-maps-with-a-whole-domain": "it would not help",
     "login-maps-with-a-pattern": "it would not help",
     "submission-missing": UNKNOWN,  # nobody can log in anywhere
-    "mechanisms-filtered-by-postfix": "no fix for Dovecot",
-    "mechanism-anonymous-inside-tls": "no fix for Dovecot",
     "secret-by-access-control-list": UNKNOWN,
     "secret-of-an-owner-that-is-not-known": UNKNOWN,
     "exim-router-takes-everybody": UNKNOWN,  # which mailboxes exist, only the site knows

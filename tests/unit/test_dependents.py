@@ -20,6 +20,7 @@ from ansible.module_utils.mtaudit.logs import dependents as module
 from ansible.module_utils.mtaudit.logs import exim, opensmtpd, postfix, sendmail, survey
 from ansible.module_utils.mtaudit.logs.dependents import CONTROLS, Around, Dependents, dependents, judged, told
 from ansible.module_utils.mtaudit.logs.sources import Reading
+from ansible.module_utils.mtaudit.readers.dovecot import parse
 from ansible.module_utils.mtaudit.readers.exim_model import Exim
 from ansible.module_utils.mtaudit.runner import Completed, LocalRunner
 
@@ -285,6 +286,31 @@ def test_lists_are_bounded() -> None:
     assert len(found.found) == 200 and found.more == 100
     assert found.found[0].who == "u7" and found.found[0].count == 1501 and found.found[0].what.endswith(" and 995+ more")
     assert len(told([found])) < 15
+
+
+# 2.3.19 and 2.4.1; the last is of a client of login_trusted_networks, the one before it of a webmail on the host itself.
+DOVECOT = b"""\
+2026-11-23T09:16:29.562888+00:00 full-d12 dovecot: imap-login: Login: user=<alice>, method=PLAIN, rip=198.19.0.66, lip=198.51.100.121, mpid=1488, session=<nr6LDO5gIu7GEwBC>
+2026-11-23T09:16:30.032547+00:00 full-d12 dovecot: imap-login: Login: user=<bob>, method=PLAIN, rip=198.19.0.66, lip=198.51.100.121, mpid=1490, TLS, session=<sTaSDO5gLu7GEwBC>
+Nov 23 09:16:33 full-d13.corp.test dovecot[1636]: imap-login: Logged in: user=<alice>, method=PLAIN, rip=198.19.0.66, lip=198.51.100.126, mpid=1646, session=<xJO1DO5gvsbGEwBC>
+Nov 23 09:16:41 full-d13.corp.test dovecot[1660]: imap-login: Logged in: user=<web>, method=PLAIN, rip=127.0.0.1, lip=127.0.0.1, mpid=1684, secured, session=<0YRKDe5gBqp/AAAB>
+Nov 23 09:16:39 full-d13.corp.test dovecot[1660]: imap-login: Logged in: user=<carol>, method=PLAIN, rip=198.19.0.66, lip=198.51.100.126, mpid=1669, secured, session=<25clDe5gdsLGEwBC>
+"""  # noqa: E501
+
+
+def test_who_reads_mail_without_tls() -> None:
+    readings = [Reading(DOVECOT, "the log")]
+    (found,) = judged(Around("dovecot"), readings, ["AUTH-01"])
+    assert [(d.who, d.count, d.last) for d in found.found] == [("alice", 2, "Nov 23 09:16:33"), ("carol", 1, "Nov 23 09:16:39")]
+    line = "  alice logs in without TLS, from 198.19.0.66 (2 logins, the last Nov 23 09:16:33)"
+    assert line in told([found]) and not found.unknown
+    (found,) = judged(Around("dovecot", tells_tls=False), readings, ["AUTH-01"])
+    assert not found.found and found.unknown.startswith("of 3 of 5 logins it is not known (the log does not tell TLS")
+
+
+def test_readers_of_mail_are_asked_about_logins_alone() -> None:
+    dovecot = parse("# 2.4.1-4 (7d8c0e5759): /etc/dovecot/dovecot.conf\n")
+    assert dependents(LocalRunner(), {"dovecot": [dovecot]}, ["RELAY-13", "SENDER-01"], Site()) == []
 
 
 @pytest.mark.parametrize("program", list(LOGS))

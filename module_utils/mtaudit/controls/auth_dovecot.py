@@ -34,16 +34,29 @@ def _scope(dovecot: Dovecot, port: Port, scope: Scope, site: Site) -> Iterator[F
     Tried on 2.3.19 and 2.4.1: clients of login_trusted_networks log in without TLS, on 2.3 whatever `ssl` says, on 2.4 unless it
     is `required`; 2.4 refuses auth_allow_cleartext together with ssl = required, and cuts off whom a filter gives both.
     """
-    required = scope.value("ssl") == "required"
-    switch = "auth_allow_cleartext" if dovecot.release >= (2, 4) else "disable_plaintext_auth"
-    allowed = scope.on(switch) is (switch == "auth_allow_cleartext")
-    seen = [setting(scope, switch), setting(scope, "ssl")]
-    if allowed and not required and not _own_only(scope):
+    seen = [setting(scope, switch(dovecot)[0]), setting(scope, "ssl")]
+    if in_clear(dovecot, scope):
         whom = f" from {printable(scope.whom)}" if scope.filters else ""
         clients = (str(scope.clients),) if scope.clients else ()
         yield fail(subject(port), f"passwords{whom} are taken without TLS", *seen, clients=clients)
-    elif not (required and dovecot.release >= (2, 4)):
+    elif trust_counts(dovecot, scope):
         yield from _trusted(port, scope, site, seen)
+
+
+def switch(dovecot: Dovecot) -> tuple[str, str]:
+    """What has to do with passwords without TLS in this version, and the value with which they are refused."""
+    return ("auth_allow_cleartext", "no") if dovecot.release >= (2, 4) else ("disable_plaintext_auth", "yes")
+
+
+def in_clear(dovecot: Dovecot, scope: Scope) -> bool:
+    """Whether others than the host itself may send passwords without TLS, whoever they are."""
+    name, good = switch(dovecot)
+    return scope.on(name) is (good == "no") and scope.value("ssl") != "required" and not _own_only(scope)
+
+
+def trust_counts(dovecot: Dovecot, scope: Scope) -> bool:
+    """Whether login_trusted_networks says who may send passwords without TLS."""
+    return scope.value("ssl") != "required" or dovecot.release < (2, 4)
 
 
 def _own_only(scope: Scope) -> bool:

@@ -7,7 +7,7 @@ from typing import Optional
 
 from ..control import Site, control
 from ..finding import HOST, Evidence, Finding, error, fail, notapplicable, passed, unknown
-from ..readers.dovecot_model import Dovecot
+from ..readers.dovecot_model import Dovecot, Scope
 from ..readers.exim import Exim
 from ..readers.exim_expand import Doubt, Expander, ForcedFailure, Known, Session
 from ..readers.exim_model import server_side
@@ -15,6 +15,7 @@ from ..readers.sendmail import Sendmail
 from . import dovecot_ports, exim_ports, sendmail_ports
 
 LOGIN, SECRET = "mtaudit-login", "mtaudit-secret"  # what stands in the place of a name and a password
+ELEMENTS = "login_log_format_elements"  # of Dovecot
 _LOGS_LOGINS = 9  # Sendmail's "AUTH=server" is written from this level on (tried on 8.17 and 8.18: not at 8)
 
 
@@ -111,13 +112,18 @@ def log_level(sendmail: Sendmail) -> Optional[int]:
 
 @control("LOG-01", "dovecot")
 def dovecot_logs_the_account(dovecot: Dovecot, site: Site) -> Iterator[Finding]:
-    name = "login_log_format_elements"
     if not dovecot.ports():
         yield notapplicable(HOST, "Dovecot listens for nobody", f"no protocol has a port in {dovecot.config_file}")
         return
     scopes = [scope for port in dovecot.ports() for scope in dovecot.scopes(port.protocol)]
-    wrong = next((s for s in scopes if not any(word in s.value(name) for word in ("%u", "%{user", "%{original_user"))), None)
+    wrong = next((scope for scope in scopes if not names_the_account(scope)), None)
     if wrong:
-        yield fail(HOST, f"the line of a login does not name the account: {name} lacks it", dovecot_ports.setting(wrong, name))
+        text = f"the line of a login does not name the account: {ELEMENTS} lacks it"
+        yield fail(HOST, text, dovecot_ports.setting(wrong, ELEMENTS))
     else:
         yield passed(HOST, "the line of each login names the account")
+
+
+def names_the_account(scope: Scope) -> bool:
+    """Whether Dovecot's line of a login does."""
+    return any(word in scope.value(ELEMENTS) for word in ("%u", "%{user", "%{original_user"))

@@ -3,6 +3,7 @@
 # ruff: noqa: F401, I001 - imported for what they register
 from __future__ import annotations
 
+from . import dovecot_settings
 from . import exim_login
 from . import exim_relay
 from . import exim_settings

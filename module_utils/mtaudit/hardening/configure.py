@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from ..config import exim, host, opensmtpd, policyd_rate_limit, postfix, rspamd, sendmail
+from ..config import dovecot, exim, host, opensmtpd, policyd_rate_limit, postfix, rspamd, sendmail
 
 # Each raises ConfigError.
 CONFIGURE: Mapping[str, Callable[..., Any]] = {
@@ -16,6 +16,7 @@ CONFIGURE: Mapping[str, Callable[..., Any]] = {
     "exim": exim.candidate,
     "opensmtpd": opensmtpd.candidate,
     "sendmail": sendmail.candidate,
+    "dovecot": dovecot.candidate,
     "rspamd": rspamd.candidate,
     "policyd_rate_limit": policyd_rate_limit.candidate,
     "os": host.candidate,

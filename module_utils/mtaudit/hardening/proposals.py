@@ -64,6 +64,8 @@ class _Maker:
         self.runner, self.request, self.looked, self.severities, self.scratch = runner, request, looked, severities, scratch
         self.found = Proposals()
         places = [(r, n) for r, reading in enumerate(looked.readings) for n in range(len(reading.instances))]
+        # Dovecot first: what others leave to it is mended there.
+        places.sort(key=lambda place: looked.readings[place[0]].component.name != "dovecot")
         lives = [looked.readings[r].instances[n] for r, n in places]
         self.works = [_Work(place, r, n, live, live) for place, ((r, n), live) in enumerate(zip(places, lives))]
         self.findings = list(evaluated(request, looked))

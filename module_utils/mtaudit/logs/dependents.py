@@ -15,7 +15,7 @@ from ..control import Site
 from ..listeners import Server
 from ..runner import Runner
 from ..text import decode, printable
-from . import exim, opensmtpd, postfix, sendmail
+from . import dovecot, exim, opensmtpd, postfix, sendmail
 from .outcome import Taken, written
 from .sources import Reading, read_journal
 from .survey import failed, logs
@@ -33,13 +33,17 @@ RELAYS_TOO = ("RELAY-02", "RELAY-03", "RELAY-06", "RELAY-08", "RELAY-09", "RELAY
 CONTROLS = (LOGIN_IN_CLEAR, LOGIN_ON_25, RELAYS, OTHER_SENDER, LOCAL_SENDER, *RELAYS_TOO)
 _TAKEN: Mapping[str, Callable[[bytes], list[Taken]]] = {
     "postfix": postfix.taken, "exim": exim.taken, "sendmail": sendmail.taken, "opensmtpd": opensmtpd.taken,
+    "dovecot": dovecot.taken,
 }  # fmt: skip
+# Of readers of mail no more is known than how they log in.
+_NOT_TOLD = {"dovecot": frozenset(CONTROLS) - {LOGIN_IN_CLEAR}}
 # A line that the program writes, whoever its clients are: without one, this is not the log that it writes.
 _SPEAKS = {
     "postfix": re.compile(rb"/(?:smtpd|qmgr|master|cleanup)\[\d+\]: "),
     "exim": re.compile(rb" (?:<=|=>|daemon started|Completed|(?:Start|End) queue run)"),
     "sendmail": re.compile(rb"\]: (?:starting daemon \(|NOQUEUE: |[0-9A-Za-z]{8}\d{6,}: )"),
     "opensmtpd": re.compile(rb" smtpd\[\d+\]: "),
+    "dovecot": re.compile(rb"(?: dovecot(?:\[\d+\])?|-login|\bmaster|\bauth): "),
 }
 _HINTS = {
     ("postfix", LOGIN_ON_25): "services share a syslog_name: give each its own in master.cf",
@@ -48,6 +52,7 @@ _HINTS = {
     ("opensmtpd", LOGIN_ON_25): "OpenSMTPD does not log the port",
     ("postfix", LOGIN_IN_CLEAR): "the log does not tell TLS: set smtpd_tls_loglevel = 1",
     ("exim", LOGIN_IN_CLEAR): "the log does not tell the protocol",
+    ("dovecot", LOGIN_IN_CLEAR): "the log does not tell TLS: take the default of login_log_format_elements",
 }
 
 
@@ -95,16 +100,17 @@ def dependents(
 
     `own` are the addresses of our own probes: the canary and their sender.
     """
-    programs = [name for name in _TAKEN if instances.get(name)]
-    controls = [control for control in CONTROLS if control in ids]
-    if not programs or not controls:
+    asked = {name: [control for control in CONTROLS if control in ids and control not in _NOT_TOLD.get(name, ())]
+             for name in _TAKEN if instances.get(name)}  # fmt: skip
+    programs = [name for name, controls in asked.items() if controls]
+    if not programs:
         return []
     read = list(logs(runner, programs, {name: instances[name] for name in programs}, days, MAX_BYTES))
     found = []
     for program in programs:
         readings = [log.reading for log in read if program in log.programs]
         around = replace(Around.of(program, instances[program], site), own=frozenset(map(str.lower, filter(None, own))))
-        found += judged(around, _of_program(runner, program, readings, days), controls)
+        found += judged(around, _of_program(runner, program, readings, days), asked[program])
     return found
 
 
@@ -120,7 +126,8 @@ class Around:
     """What the configuration says of a program: its domains, the hosts that may go on, its listeners.
 
     `services` are those of Postfix: (syslog_name, port, whether it takes logins, whether nobody logs in without TLS). `ports` are
-    those that take logins, `daemons` Sendmail's by name. `own` are the addresses of our own probes.
+    those that take logins, `daemons` Sendmail's by name. `own` are the addresses of our own probes. `tells_tls`: a login in the
+    log says so where it came inside TLS.
     """
 
     program: str
@@ -130,6 +137,7 @@ class Around:
     ports: frozenset[int] = frozenset()
     daemons: Mapping[str, int] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
+    tells_tls: bool = True
 
     @classmethod
     def of(cls, program: str, instances: Sequence[Any], site: Site) -> Around:
@@ -140,7 +148,9 @@ class Around:
         ports = {port for server in servers for port in server.logins} or {listener.port for listener in smtp}
         daemons = {name.strip(): listener.port for listener in smtp for name in listener.service.split(",")}
         services = tuple(_services(instances)) if program == "postfix" else ()
-        return cls(program, frozenset(d.lower() for d in local), site.trusted_networks, services, frozenset(ports), daemons)
+        tells_tls = program != "dovecot" or all(map(dovecot.tells_tls, instances))
+        return cls(program, frozenset(d.lower() for d in local), site.trusted_networks, services, frozenset(ports), daemons,
+                   tells_tls=tells_tls)  # fmt: skip
 
     def is_local(self, address: str) -> bool:
         """Whether an address is of this site; one without a domain is."""
@@ -164,7 +174,7 @@ class Around:
     def login_in_tls(self, message: Taken) -> Optional[bool]:
         """Whether a login came inside TLS, as far as the log or else the configuration tells."""
         named = [always for name, _, _, always in self.services if name == message.listener]
-        return True if named and all(named) else message.tls
+        return True if named and all(named) else message.tls if message.tls or self.tells_tls else None
 
 
 def _services(instances: Sequence[Any]) -> Iterable[tuple[str, int, bool, bool]]:
@@ -293,7 +303,7 @@ def _first_line(log: bytes) -> str:
 def _judged(around: Around, control: str, messages: Sequence[Taken], head: _Head) -> Dependents:
     use, words = _USES[control]
     tallies: dict[str, _Tally] = {}
-    untold, of = 0, 0
+    untold, of, of_logins = 0, 0, around.program == "dovecot"
     for message in messages:
         depends, who, example = use(message, around)
         of += message.account is not None
@@ -304,8 +314,8 @@ def _judged(around: Around, control: str, messages: Sequence[Taken], head: _Head
     found = tuple(Dependent(control, _named(who), words.format(t.said()), t.count, t.last) for who, t in most[:KEPT])
     reasons = list(head.problems)
     if untold:
-        hint = _HINTS.get((around.program, control), _NAMELESS)
-        reasons.append(f"of {untold} of {of} messages with a login it is not known ({hint})")
+        hint, what = _HINTS.get((around.program, control), _NAMELESS), "logins" if of_logins else "messages with a login"
+        reasons.append(f"of {untold} of {of} {what} it is not known ({hint})")
     if head.filtered and control in (RELAYS, *RELAYS_TOO, OTHER_SENDER, LOCAL_SENDER):
         reasons.append("a filter takes messages before they are queued, and the log does not join client and message")
     return Dependents(control, around.program, found, max(len(most) - KEPT, 0), head.source, head.since, "; ".join(reasons))
@@ -327,8 +337,8 @@ def told(found: Iterable[Dependents], most: int = 10) -> list[str]:
             lines.append(f"{each.control} closes what is in use, says {where}:")
         elif not each.unknown:
             lines.append(f"{each.control} closes what nobody uses, says {where}")
-        lines += [f"  {d.who} {d.what} ({d.count} {'messages' if d.count > 1 else 'message'}, the last {d.last})"
-                  for d in each.found[:most]]  # fmt: skip
+        what = "login" if each.program == "dovecot" else "message"
+        lines += [f"  {d.who} {d.what} ({d.count} {what}{'s' * (d.count > 1)}, the last {d.last})" for d in each.found[:most]]
         more = len(each.found) - most + each.more
         lines += [f"  and {more} more"] if more > 0 else []
         lines += [f"{each.control}: who uses what it closes is not all known: {each.unknown}"] if each.unknown else []

@@ -109,7 +109,7 @@ class Dovecot:
         """
         everybody = dict(self.root.settings)
         for section in self.root.of_kind("protocol"):
-            if _concerns(section.name, protocol):
+            if concerns(section.name, protocol):
                 everybody.update(section.settings)
         return [Scope((), everybody), *_filtered(self.root, Scope((), everybody), protocol)]
 
@@ -148,7 +148,7 @@ class Dovecot:
 _SPEAKS = {"submission": "smtp"}
 
 
-def _concerns(name: str, protocol: str) -> bool:
+def concerns(name: str, protocol: str) -> bool:
     """Whether `protocol imap { }` or `protocol !pop3 { }` holds for a protocol."""
     words = name.replace(",", " ").split()
     return protocol in words or any(w.startswith("!") and w[1:] != protocol for w in words)
@@ -159,7 +159,7 @@ def _filtered(section: Section, outer: Scope, protocol: str) -> Iterator[Scope]:
         if inner.kind in _FILTERS:
             settings = {**outer.settings, **inner.settings}
             for own in inner.of_kind("protocol"):
-                settings.update(own.settings if _concerns(own.name, protocol) else {})
+                settings.update(own.settings if concerns(own.name, protocol) else {})
             scope = Scope((*outer.filters, (inner.kind, inner.name)), settings)
             yield scope
             yield from _filtered(inner, scope, protocol)

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from ..config import exim, opensmtpd, postfix, sendmail
+from ..config import dovecot, exim, opensmtpd, postfix, sendmail
 from ..config.files import Candidate, ConfigError
+from ..readers.dovecot import read as read_dovecot
 from ..readers.exim import read as read_exim
 from ..readers.opensmtpd import read as read_opensmtpd
 from ..readers.postfix import read_instance
 from ..readers.sendmail import read as read_sendmail
-from ..runner import Runner
+from ..runner import ReadError, Runner
 from .journal_actions import begin, end
 from .services import running
 from .store import Store
@@ -126,6 +127,29 @@ def change_sendmail(
     with scratch_directory() as scratch:
         candidate = sendmail.candidate(runner, live, wanted, scratch)
     return changed(store, runner, candidate, "Sendmail", reason, guard_after_s, check)
+
+
+def change_dovecot(
+    store: Store,
+    runner: Runner,
+    settings: Mapping[str, Value],
+    sections: Mapping[str, Optional[Mapping[str, Value]]],
+    reason: str,
+    guard_after_s: float,
+    check: bool = False,
+) -> dict[str, Any]:
+    """The one Dovecot of the host. Raises ConfigError or SnapshotError when nothing was changed."""
+    named = {name: None if values is None else _table("Dovecot", name, values) for name, values in sections.items()}
+    wanted = dovecot.Wanted({"": _table("Dovecot", "settings", settings), **named})
+    try:
+        found = read_dovecot(runner)
+    except ReadError as exc:
+        raise ConfigError(f"Could not change Dovecot: {exc}") from exc
+    if not found:
+        raise ConfigError("Could not change Dovecot: it is not installed")
+    with scratch_directory() as scratch:
+        candidate = dovecot.candidate(runner, found[0], wanted, scratch)
+    return changed(store, runner, candidate, "Dovecot", reason, guard_after_s, check)
 
 
 @contextmanager
