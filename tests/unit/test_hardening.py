@@ -115,6 +115,25 @@ def test_a_fix_that_does_not_mend_is_left_out_with_the_reason(tmp_path: Path, fi
     assert [refused.id for refused in found.refused] == ["RELAY-01"] and why in found.refused[0].why
 
 
+@pytest.mark.parametrize(("networks", "mended"), [("127.0.0.0/8", True), ("0.0.0.0/1 127.0.0.0/8", False)])
+def test_a_fix_may_want_something_of_two_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, networks: str, mended: bool
+) -> None:
+    def propose(live: Postfix, site: object, findings: Sequence[Finding]) -> Any:
+        return {"counter": "five", "postfix": Wanted(parameters={"mynetworks": networks})}
+
+    def counts(runner: object, live: str, wanted: str, scratch: Path) -> Candidate:
+        return Candidate((NewFile("/etc/counter", wanted.encode()),), "start", ("counter",), reading=wanted)
+
+    monkeypatch.setitem(FIXES, ("RELAY-01", "postfix"), Fix("RELAY-01", "postfix", propose))
+    monkeypatch.setitem(CONFIGURE, "counter", counts)  # type: ignore[arg-type]
+    about = looked(postfix(mynetworks="127.0.0.0/8 0.0.0.0/1"))
+    about = replace(about, readings=(*about.readings, Reading(Component("counter", "a counter"), ("ten",))))
+    found = proposals(Replay({}), REQUEST, about, [FIRST], {"RELAY-01": "critical"}, tmp_path)
+    paths = [file.path for candidate in found.candidates for file in candidate.files]
+    assert paths == (["/etc/postfix/main.cf", "/etc/counter"] if mended else []) and bool(found.steps) is mended
+
+
 def test_a_cause_behind_the_first_is_mended_too(tmp_path: Path, fixes: Any) -> None:
     fixes("RELAY-01", {"mynetworks": "127.0.0.0/8 198.19.0.0/16"}, {"mynetworks": "127.0.0.0/8"})
     found = proposed(tmp_path, postfix(mynetworks="127.0.0.0/8 0.0.0.0/1"), FIRST)

@@ -41,11 +41,13 @@ def by_policyd(about: Subject, site: Site, policyd: PolicydRateLimit, asked: Cal
     """`asked` says whether it is asked about the mail of those who log in: at DATA (True) or for each recipient."""
     said = printable(redact(json.dumps({name: policyd.said.get(name) for name in ("limits", "limits_by_id", "count_mode")})))
     shown, wanted = Evidence(Method.CONFIG, policyd.file, said), allowed(site)
-    wrong = _inert(policyd, asked) or wanted.against(down, "policyd-rate-limit")
+    inert = _inert(policyd, asked)
+    if inert:
+        return fail(about, f"{NONE}: {inert}", shown)
     errors = OPEN if HARMLESS.match(str(policyd.said.get("db_error_action"))) else CLOSED
-    wrong = wrong or wanted.against(errors, "its data base")
+    wrong = wanted.against(down, "policyd-rate-limit") or wanted.against(errors, "its data base")
     if wrong:
-        return fail(about, f"{NONE}: {wrong}" if _inert(policyd, asked) else wrong, shown)
+        return fail(about, wrong, shown)
     if policyd.up is False and down == OPEN:
         return fail(about, f"{NONE}: nothing listens at {policyd.socket}, and mail passes", shown)
     if policyd.said.get("sql_limits_by_id"):
