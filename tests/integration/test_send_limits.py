@@ -224,8 +224,9 @@ def test_a_day_is_limited_as_well(server: Server) -> None:
     way, copy, seen = server.way, server.copy, server.measured
     copy.shell(f"set -e\n{way.fault}\n", stdin="")
     server.listens()
-    own = [{"logins": ["bob"], "max_per_hour": 4, "owner": "test", "expires": "2999-01-31"}]
-    done = server.do("harden", max_per_hour=HOUR if way.later else 100, max_per_day=DAY, accounts=own)
+    most = {"max_per_hour": HOUR if way.later else 100, "max_per_day": DAY}
+    own = [{"logins": ["bob"], "max_per_hour": 12, "owner": "test", "expires": "2999-01-31"}]
+    done = server.do("harden", accounts=own, **most)
     assert done.get("changed") and server.says(done) == {"pass"}, (done.get("msg"), done["summary"], done["found"])
     server.listens()
     copy.shell(way.forget)
@@ -240,5 +241,7 @@ def test_a_day_is_limited_as_well(server: Server) -> None:
         assert first["passed"] < total, "the hour is over, the day is not"
         copy.shell(way.later.format(90000))
         assert server.drill(1)["passed"] == 1, "and then it is"
-    seen["own limit of bob"] = server.drill(12, login="bob")["passed"]
-    assert 0 < seen["own limit of bob"] <= 4
+    seen["bob's 12"] = server.drill(16, login="bob")["passed"]
+    assert first["passed"] < seen["bob's 12"] <= 12
+    expired = [{**own[0], "expires": "2020-01-31"}]
+    assert server.says(server.do("audit", accounts=expired, **most)) == {"fail"}
