@@ -69,11 +69,11 @@ def packed() -> str:
     return base64.b64encode(data.getvalue()).decode()
 
 
-def said(host: FlowingHost) -> dict[str, dict[str, Any]]:
+def said(host: FlowingHost, program: str = "") -> dict[str, dict[str, Any]]:
     values = f"PACKED, DOMAIN, IDS = {packed()!r}, {host.about.mail_domain!r}, {IDS!r}\n"
     done = host.lab.execute(host.name, "python3", "-B", "-", stdin=values + PROGRAM)
     assert done.returncode == 0, done.stderr
-    return {each["control"]: each for each in json.loads(done.stdout) if each["program"] == host.program}
+    return {each["control"]: each for each in json.loads(done.stdout) if each["program"] == (program or host.program)}
 
 
 def send(host: FlowingHost, vantage: str, *words: str) -> None:
@@ -119,3 +119,29 @@ def test_who_uses_what(lab: Lab, tmp_path: Path, base: str) -> None:
     assert not [each for each in found.values() if each.get("unknown")], found
     assert all(each["since"] and each["source"] for each in found.values())
     assert f"as {bob}" in found["SENDER-01"]["found"][0]["what"] and "198.19.0.66" in str(found["AUTH-02"]) or kind == "opensmtpd"
+
+
+READS = """
+import imaplib, ssl, sys
+for account, tls in (("alice", False), ("alice", False), ("bob", True)):
+    session = imaplib.IMAP4(sys.argv[1], timeout=20)
+    if tls:
+        session.starttls(ssl._create_unverified_context())
+    session.login(account, {"alice": "Wren-Copper-Lantern-58", "bob": "Basalt-Orchid-Ferry-31"}[account])
+    session.logout()
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("base", ["full-d12", "full-d13"])
+def test_who_reads_mail_without_tls(lab: Lab, tmp_path: Path, base: str) -> None:
+    with flowing_host(lab, base, tmp_path) as host:
+        host.shell("""cd /etc/dovecot/conf.d
+            sed -i 's/^ssl = required/ssl = yes/; s/^disable_plaintext_auth = yes/disable_plaintext_auth = no/' 99-mail.conf
+            sed -i 's/^auth_allow_cleartext = no/auth_allow_cleartext = yes/' 99-mail.conf
+            until doveadm reload; do sleep 0.3; done""")
+        done = lab.execute("stranger", "python3", "-c", READS, str(host.about.ipv4))
+        assert done.returncode == 0, done.stderr
+        found = said(host, "dovecot")
+    assert set(found) == {"AUTH-01"} and not found["AUTH-01"]["unknown"], found
+    assert [(d["who"], d["count"]) for d in found["AUTH-01"]["found"]] == [("alice", 2)], found
