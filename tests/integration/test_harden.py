@@ -80,6 +80,9 @@ def test_from_the_plan_to_the_proof(copy: Copy, tmp_path: Path) -> None:
     planned = json.loads(plan.read_text(encoding="utf-8"))["hosts"][copy.name]
     assert {fix["control"] for fix in planned["fixes"]} == {"RELAY-01", "INFO-01"}
 
+    (tmp_path / "other.json").write_text("{}", encoding="utf-8")
+    said = refused(copy, mta_harden_approved_plan=str(tmp_path / "other.json"), mta_audit_canary="")
+    assert "other.json is no plan" in said
     said = refused(copy, mta_harden_approved_plan=str(plan), mta_audit_canary="", mta_audit_test_login={})
     assert "Nothing is changed" in said and "mta_audit_canary, mta_audit_test_login is not set" in said
     copy.shell("cp -a /etc/postfix/main.cf /root/kept; postconf -e 'message_size_limit = 10240001'")
@@ -100,7 +103,10 @@ def test_what_stops_mail_is_taken_back(copy: Copy) -> None:
     copy.shell(OPEN)
     before = main_cf(copy)
     copy.shell(SABOTAGE)
+    reports = set(Path(f"/tmp/{copy.name}/runs").glob("*/findings.json"))
     said = refused(copy, mta_harden_confirmed=True)
+    assert "could not be mended, and the hosts after it were left alone" in said
+    assert set(Path(f"/tmp/{copy.name}/runs").glob("*/findings.json")) - reports, "there is a report all the same"
     assert "The change did not hold, and everything was put back" in said and "submission" in said, said[-3000:]
     assert main_cf(copy) == before and relays(copy), "as it was, with its open relay: the report says so"
     assert "committed" not in copy.shell("grep -ho '\"phase\": \"[a-z_]*\"' /var/lib/mtaudit/transactions/*/state.json | tail -1")

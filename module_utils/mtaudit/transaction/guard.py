@@ -74,20 +74,21 @@ def arm(store: Store, runner: Runner, name: str, until: float, write_program: Ca
 
 def disarm(runner: Runner) -> str:
     """What went wrong; empty when it is gone. One that stays finds, when its time comes, nothing to do, and goes."""
-    timer = UNITS / f"{NAME}.timer"
-    units = [UNITS / "timers.target.wants" / timer.name, timer, UNITS / f"{NAME}.service"]
-    if not any(os.path.lexists(unit) for unit in units):
+    timer = f"{NAME}.timer"
+    # A dot stands before those that were not written to their end.
+    units = [*UNITS.glob(f"{NAME}.*"), *UNITS.glob(f".{NAME}.*"), *UNITS.glob(f"timers.target.wants/{timer}")]
+    if not units:
         return ""
     problem = ""
     try:
-        _systemctl(runner, ["disable", "--now", timer.name])
+        _systemctl(runner, ["disable", "--now", timer])
     except SnapshotError as exc:  # one that was armed by half is not known to systemd yet
         problem = str(exc)
     try:
         for unit in (*units, STAMP):
             unit.unlink(missing_ok=True)
         _systemctl(runner, ["daemon-reload"])
-        return problem if problem and not runner.run(["systemctl", "is-active", "--quiet", timer.name]).returncode else ""
+        return problem if problem and not runner.run(["systemctl", "is-active", "--quiet", timer]).returncode else ""
     except (SnapshotError, ReadError) as exc:
         return str(exc)
     except OSError as exc:
