@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - V(split) makes a second instance on the host, which sends for logins and networks. The first one keeps its queue, takes what
     strangers send for the site, and gives everything else to the second. V(join) makes one of both again, with the mail of both.
-  - V(inbound) and V(outbound) leave one of the two sides on a host, and give the rest to O(other).
+  - V(inbound) and V(outbound) leave one of the two sides on a host, and give the rest to the hosts O(other).
   - Both configurations are made on copies, read by C(postconf), and every C(smtpd) of them is started once. Then the change
     is made as M(mta_transaction) does. What does not hold is put back, and mail in a queue that goes is given to the one that
     stays.
@@ -33,11 +33,11 @@ options:
     type: str
     default: postfix-out
   outbound_port:
-    description: Port of the loopback where the outbound instance takes mail of the inbound one.
+    description: Port where the outbound side takes mail of the inbound one, on the loopback or from O(other).
     type: int
     default: 10587
   inbound_port:
-    description: Port of the loopback where the inbound instance takes mail of the outbound one.
+    description: Port where the inbound side takes mail of the outbound one, on the loopback or from O(other).
     type: int
     default: 10588
   listen:
@@ -55,9 +55,11 @@ options:
     elements: str
     default: []
   other:
-    description: Name or address of the host of the other side, for O(action=inbound) and O(action=outbound).
-    type: str
-    default: ""
+    description: Addresses of the hosts of the other side, for O(action=inbound) and O(action=outbound). Mail goes to the first
+      that answers, and is taken from all.
+    type: list
+    elements: str
+    default: []
   reason:
     description: Why the change is made. Kept with the snapshot.
     type: str
@@ -83,7 +85,7 @@ EXAMPLES = r"""
 - name: Take strangers' mail alone
   mta_relay_split:
     action: inbound
-    other: out.example.org
+    other: [198.51.100.42]
 """
 
 RETURN = r"""
@@ -96,6 +98,7 @@ transaction:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.mtaudit.config.postfix_split import Split
 from ansible.module_utils.mtaudit.runner import LocalRunner
 from ansible.module_utils.mtaudit.transaction.module import ARGUMENTS
 from ansible.module_utils.mtaudit.transaction.module import end
@@ -114,15 +117,16 @@ def main() -> None:
             "listen": several,
             "networks": {"type": "list", "elements": "str"},
             "inbound_addresses": several,
-            "other": {"type": "str", "default": ""},
+            "other": several,
             **ARGUMENTS,
         },
         required_if=[("action", "inbound", ["other"]), ("action", "outbound", ["other"])],
         supports_check_mode=True,
     )
     params = dict(module.params)
-    store = Store(params.pop("directory"))
-    end(module, lambda: change(store, LocalRunner(), check=module.check_mode, **params))
+    action, reason, guard_after_s, store = (params.pop(name) for name in ("action", "reason", "guard_after_s", "directory"))
+    wanted = Split(**{name: tuple(value) if isinstance(value, list) else value for name, value in params.items()})
+    end(module, lambda: change(Store(store), LocalRunner(), action, wanted, reason, guard_after_s, module.check_mode))
 
 
 if __name__ == "__main__":

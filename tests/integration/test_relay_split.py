@@ -9,6 +9,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,3 +184,33 @@ def test_what_would_cut_people_off_is_refused(copy: Copy) -> None:
     assert "the inbound instance listens on *:25" in refused(copy, action="split", networks=[network], listen=["127.0.0.3:25"])
     assert "is no address:port" in refused(copy, action="split", networks=[network], listen=["smtp"])
     assert "take one like postfix-out" in refused(copy, action="split", instance="out")
+
+
+@pytest.mark.full
+def test_two_hosts_with_a_side_each(tmp_path: Path) -> None:
+    with (throw_away_copy("full-d13", "t-in", tmp_path / "in") as inbound,
+          throw_away_copy("full-d13", "t-out", tmp_path / "out") as outbound):  # fmt: skip
+        taking, sending = (str(copy.lab.host(copy.name).ipv4) for copy in (inbound, outbound))
+        domain = inbound.lab.host(inbound.name).mail_domain
+        alice, bob, probe = f"alice@{domain}", f"bob@{domain}", "probe@stranger.test"
+        wait_for_nowhere(outbound, "early")
+        for copy, side, other in ((outbound, "outbound", taking), (inbound, "inbound", sending)):
+            assert part(copy, action=side, other=[other])["changed"]
+            assert not part(copy, action=side, other=[other])["changed"]
+        assert "give the addresses of the hosts of the other" in refused(inbound, action="inbound", other=["out.test"])
+        assert separated(inbound) == separated(outbound) == {"pass"}
+        assert deferred(outbound, IN, "early")
+
+        marks = [uuid.uuid4().hex for _ in range(4)]
+        headers = [("--h-X-Mtaudit-Token", mark, "--h-Subject", mark) for mark in marks]
+        assert "queued as" in send(inbound, probe, alice, *headers[0])
+        assert "queued as" in send(outbound, alice, bob, *LOGIN, *headers[1])
+        assert "queued as" in send(outbound, alice, CANARY, *LOGIN, *headers[2])
+        inbound.shell(f"printf 'X-Mtaudit-Token: {marks[3]}\n\nhello\n' | sendmail -f {alice} {CANARY}")
+        for mark, who in ((marks[0], "alice"), (marks[1], "bob")):
+            assert until(lambda: inbound.shell(f"grep -rl {mark} /home/{who}/Maildir || true") != ""), (mark, who)  # noqa: B023
+        for mark in marks[2:]:
+            assert until(lambda: inbound.lab.execute("sink", "ls", f"/var/lib/sink/{mark}").returncode == 0), mark  # noqa: B023
+        assert f"relay={sending}" in inbound.shell("cat /var/log/mail.log 2>/dev/null || journalctl")
+        assert "Relay access denied" in send(inbound, probe, CANARY) and "Access denied" in send(outbound, probe, alice)
+        assert ":587 " not in inbound.shell("ss -Hltn") and ":587 " in outbound.shell("ss -Hltn")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from ..address import LOOPBACK, subtract
+from ..address import LOOPBACK, is_address, subtract
 from ..readers.postfix import read_instance
 from ..readers.postfix_model import RESTRICTION_LISTS, Postfix, SmtpService
 from ..readers.postfix_syntax import words
@@ -29,13 +29,14 @@ _DOMAINS = ("mydestination", "virtual_mailbox_domains", "virtual_alias_domains",
 _LENT = ("mynetworks", "default_transport", "sender_dependent_default_transport_maps", "smtpd_sasl_auth_enable",
          "inet_interfaces")  # fmt: skip
 _MANAGER = {"multi_instance_enable": "yes", "multi_instance_wrapper": "${command_directory}/postmulti -p --"}
-# Mail that the one instance gives to the other has been filtered and rewritten, and is so no second time.
 _HANDOVER = {
-    "smtp_tls_security_level": "none", "smtp_sasl_auth_enable": "no", "smtp_bind_address": "127.0.0.1", "smtp_fallback_relay": "",
-    "smtp_generic_maps": "", "smtp_header_checks": "", "smtp_body_checks": "",
+    "smtp_sasl_auth_enable": "no", "smtp_fallback_relay": "", "smtp_generic_maps": "", "smtp_header_checks": "",
+    "smtp_body_checks": "",
 }  # fmt: skip
+_ON_THE_LOOPBACK = {"smtp_tls_security_level": "none", "smtp_bind_address": "127.0.0.1"}
+_FOR_ALL, _FOR_THE_SITE = "permit_mynetworks,reject", "reject_unauth_destination"
 _TAKEN_OVER = {
-    "mynetworks": _OWN.replace(" ", ","), "smtpd_client_restrictions": "permit_mynetworks,reject", "smtpd_helo_restrictions": "",
+    "mynetworks": _OWN.replace(" ", ","), "smtpd_client_restrictions": _FOR_ALL, "smtpd_helo_restrictions": "",
     "smtpd_sender_restrictions": "", "smtpd_recipient_restrictions": "", "smtpd_data_restrictions": "",
     "smtpd_end_of_data_restrictions": "", "smtpd_sasl_auth_enable": "no", "smtpd_tls_security_level": "none",
     "content_filter": "", "smtpd_proxy_filter": "",
@@ -45,9 +46,9 @@ _TAKEN_OVER = {
 
 @dataclass(frozen=True)
 class Split:
-    """How to part it. `outbound_port` and `inbound_port` are those of the loopback where the instances take each other's mail.
-    `listen` is where clients may send without a login, as `address:port`; `networks` who, None for those that may now.
-    `inbound_addresses` are those that strangers' mail comes to; empty: as now."""
+    """How to part it. `outbound_port` and `inbound_port` are where the sides take each other's mail, on the loopback, or from the
+    addresses `other` of the hosts of the other side. `listen` is where clients may send without a login, as `address:port`;
+    `networks` who, None for those that may now. `inbound_addresses` are those that strangers' mail comes to; empty: as now."""
 
     instance: str = "postfix-out"
     outbound_port: int = 10587
@@ -55,6 +56,22 @@ class Split:
     listen: tuple[str, ...] = ()
     networks: Optional[tuple[str, ...]] = None
     inbound_addresses: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+
+    def way(self, port: int) -> str:
+        """To that port of the other side, as transport(5) has it."""
+        return "handover:" + ", ".join(f"[{address}]:{port}" for address in self.other or ("127.0.0.1",))
+
+    def ends(self, port: int, relaying: str) -> Wanted:
+        """Of this side: a client for the other, and where that is taken from. What comes that way has been filtered and
+        rewritten, and is so no second time."""
+        service = f"{port}/inet" if self.other else f"127.0.0.1:{port}/inet"
+        services = {"handover/unix": "handover unix - - y - - smtp", service: f"{service.partition('/')[0]} inet n - y - - smtpd"}
+        taken = {**_TAKEN_OVER, "smtpd_relay_restrictions": relaying}
+        if self.other:
+            taken.update(mynetworks=",".join(map(_in_list, self.other)), smtpd_tls_security_level="may")
+            return Wanted({}, services, {"handover/unix": {**_HANDOVER, "smtp_tls_security_level": "may"}, service: taken})
+        return Wanted({}, services, {"handover/unix": {**_HANDOVER, **_ON_THE_LOOPBACK}, service: taken})
 
 
 @dataclass(frozen=True)
@@ -110,15 +127,16 @@ def join(runner: Runner, primary: Postfix, instance: str, scratch: Path) -> Inst
     return Instances(comes, Candidate(gone), directory, queue)
 
 
-def inbound_host(primary: Postfix, outbound: str) -> Wanted:
-    """A host that takes strangers' mail alone, and gives what leaves to the host `outbound`. Raises ConfigError."""
-    return _loses_clients(primary, f"smtp:[{outbound.strip('[]')}]")
-
-
-def outbound_host(primary: Postfix, inbound: str, networks: Sequence[str]) -> Wanted:
-    """A host that sends for logins and `networks` alone, and gives mail for the site's domains to the host `inbound`."""
-    given = {"mynetworks": " ".join([_OWN, *networks])} if networks else {}
-    return Wanted({**_no_domains(primary, f"smtp:[{inbound.strip('[]')}]"), **given})
+def one_side(primary: Postfix, inbound: bool, wanted: Split) -> Wanted:
+    """A host that takes strangers' mail alone and gives what leaves to others, or one that sends for logins and networks alone
+    and gives mail for the site's domains to others. Raises ConfigError."""
+    wrong = [address for address in wanted.other if not is_address(address)]
+    if wrong or not wanted.other:
+        raise ConfigError(f"Could not leave one side alone: give the addresses of the hosts of the other, not {wrong or 'none'}")
+    if inbound:
+        return _loses_clients(primary, wanted).then(wanted.ends(wanted.inbound_port, _FOR_THE_SITE))
+    parameters = {**_no_domains(primary, wanted), **_networks(wanted)}
+    return Wanted(parameters).then(wanted.ends(wanted.outbound_port, _FOR_ALL))
 
 
 def _new(scratch: Path, name: str) -> Path:
@@ -135,12 +153,11 @@ def _inbound(primary: Postfix, wanted: Split, directory: str) -> Wanted:
     parameters = {**_MANAGER, "multi_instance_directories": " ".join([*managed, directory])}
     if wanted.inbound_addresses:
         parameters["inet_interfaces"] = ", ".join(["localhost", *wanted.inbound_addresses])
-    both = _handovers(wanted.inbound_port, "reject_unauth_destination")
-    return _loses_clients(primary, f"handover:[127.0.0.1]:{wanted.outbound_port}").then(Wanted(parameters)).then(both)
+    return _loses_clients(primary, wanted).then(Wanted(parameters)).then(wanted.ends(wanted.inbound_port, _FOR_THE_SITE))
 
 
-def _loses_clients(primary: Postfix, onward: str) -> Wanted:
-    parameters: dict[str, Optional[str]] = {"default_transport": onward}
+def _loses_clients(primary: Postfix, wanted: Split) -> Wanted:
+    parameters: dict[str, Optional[str]] = {"default_transport": wanted.way(wanted.outbound_port)}
     if primary.main.value("sender_dependent_default_transport_maps"):
         parameters["sender_dependent_default_transport_maps"] = None
     if _foreign(primary):
@@ -180,11 +197,9 @@ def _written(postfix: Postfix, name: str) -> Optional[str]:
 
 
 def _outbound(primary: Postfix, wanted: Split, known: Optional[Postfix], written: dict[str, Entry]) -> Wanted:
-    parameters: dict[str, Optional[str]] = dict(_no_domains(primary, f"handover:[127.0.0.1]:{wanted.inbound_port}"))
+    parameters: dict[str, Optional[str]] = {**_no_domains(primary, wanted), **_networks(wanted)}
     parameters.update({"alias_maps": "", "alias_database": ""})
     parameters.update(dict.fromkeys(("multi_instance_wrapper", "multi_instance_directories")))
-    if wanted.networks is not None:
-        parameters["mynetworks"] = " ".join([_OWN, *wanted.networks])
     logins = {port.front.label: port for port in _logins(primary)}
     services: dict[str, Optional[str]] = {}
     if known is None:
@@ -199,14 +214,18 @@ def _outbound(primary: Postfix, wanted: Split, known: Optional[Postfix], written
         services[label] = " ".join([*entry.columns[:4], "n" if path else entry.columns[4], *entry.columns[5:], *entry.flags])
     for where in wanted.listen:
         services[f"{where}/inet"] = f"{where} inet n - y - - smtpd"
-        who = dict.fromkeys(("smtpd_client_restrictions", "smtpd_relay_restrictions"), "permit_mynetworks,reject")
+        who = dict.fromkeys(("smtpd_client_restrictions", "smtpd_relay_restrictions"), _FOR_ALL)
         options[f"{where}/inet"] = {**who, "smtpd_sasl_auth_enable": "no"}
-    return Wanted(parameters, services, options).then(_handovers(wanted.outbound_port, "permit_mynetworks,reject"))
+    return Wanted(parameters, services, options).then(wanted.ends(wanted.outbound_port, _FOR_ALL))
 
 
-def _no_domains(primary: Postfix, inward: str) -> dict[str, Optional[str]]:
-    """No mail ends here: that for the domains of the site goes to `inward`, and only those who may send at all can send there."""
-    value = primary.main.value
+def _networks(wanted: Split) -> dict[str, Optional[str]]:
+    return {} if wanted.networks is None else {"mynetworks": " ".join([_OWN, *wanted.networks])}
+
+
+def _no_domains(primary: Postfix, wanted: Split) -> dict[str, Optional[str]]:
+    """No mail ends here: that for the site's domains goes to the other side, and only those who may send at all send there."""
+    value, inward = primary.main.value, wanted.way(wanted.inbound_port)
     domains = list(dict.fromkeys(word for name in _DOMAINS for word in words(value(name))))
     parameters: dict[str, Optional[str]] = dict.fromkeys((*_DOMAINS[:3], "local_recipient_maps", "relay_recipient_maps"), "")
     parameters["relay_domains"] = " ".join(domains)
@@ -246,11 +265,8 @@ def _copied(
 # Both
 
 
-def _handovers(port: int, relaying: str) -> Wanted:
-    """The ways from one instance to the other: a client, and a listener on the loopback."""
-    service = f"127.0.0.1:{port}/inet"
-    services = {"handover/unix": "handover unix - - y - - smtp", service: f"127.0.0.1:{port} inet n - y - - smtpd"}
-    return Wanted({}, services, {"handover/unix": _HANDOVER, service: {**_TAKEN_OVER, "smtpd_relay_restrictions": relaying}})
+def _in_list(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _handover_ports(postfix: Postfix) -> Iterator[str]:

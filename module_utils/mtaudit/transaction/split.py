@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ..config import postfix, postfix_split
 from ..config.files import ConfigError
@@ -17,29 +17,17 @@ from .store import Store
 
 
 def change(
-    store: Store,
-    runner: Runner,
-    action: str,
-    other: str,
-    reason: str,
-    guard_after_s: float,
-    networks: Optional[Sequence[str]] = None,
-    listen: Sequence[str] = (),
-    inbound_addresses: Sequence[str] = (),
-    check: bool = False,
-    **places: Any,
+    store: Store, runner: Runner, action: str, wanted: Split, reason: str, guard_after_s: float, check: bool = False
 ) -> dict[str, Any]:
-    """Make a host what `action` says: `split`, `join`, `inbound`, `outbound`. `places` are the rest of Split. Raises
-    ConfigError or SnapshotError when nothing was changed."""
+    """Make a host what `action` says: `split`, `join`, `inbound`, `outbound`. Raises ConfigError or SnapshotError when nothing
+    was changed."""
     if runner.which("postconf") is None:
         raise ConfigError("Could not part the queues: this host has no Postfix. Exim, Sendmail and OpenSMTPD keep one queue: "
                           "give what leaves to a host of its own that runs Postfix, by the advice of OUT-03")
     primary = read_instance(runner, "")
     reason = reason or f"OUT-03: {action}"
     if action in ("inbound", "outbound"):
-        return _one_side(store, runner, primary, action, other, networks or (), reason, guard_after_s, check)
-    given = None if networks is None else tuple(networks)
-    wanted = Split(listen=tuple(listen), networks=given, inbound_addresses=tuple(inbound_addresses), **places)
+        return _one_side(store, runner, primary, action == "inbound", wanted, reason, guard_after_s, check)
     return _instances(store, runner, primary, wanted, action == "split", reason, guard_after_s, check)
 
 
@@ -77,18 +65,8 @@ def _units(
 
 
 def _one_side(
-    store: Store,
-    runner: Runner,
-    primary: Postfix,
-    side: str,
-    other: str,
-    networks: Sequence[str],
-    reason: str,
-    guard_after_s: float,
-    check: bool,
+    store: Store, runner: Runner, primary: Postfix, inbound: bool, wanted: Split, reason: str, guard_after_s: float, check: bool
 ) -> dict[str, Any]:
-    inbound = side == "inbound"
-    wanted = postfix_split.inbound_host(primary, other) if inbound else postfix_split.outbound_host(primary, other, networks)
     with scratch_directory() as scratch:
-        candidate = postfix.candidate(runner, primary, wanted, scratch)
+        candidate = postfix.candidate(runner, primary, postfix_split.one_side(primary, inbound, wanted), scratch)
     return changed(store, runner, candidate, "Postfix", reason, guard_after_s, check)
