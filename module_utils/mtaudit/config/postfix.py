@@ -69,10 +69,10 @@ def candidate(runner: Runner, live: Postfix, wanted: Wanted, scratch: Path) -> C
         return Candidate()
     copied = _copy(directory, scratch)
     for words in edits:
-        _postconf(runner, scratch, words)
+        postconf(runner, scratch, words)
     left_over = [name for name in _unused(read_instance(runner, str(scratch))) if name not in _unused(live)]
     if left_over:  # a variable of the site's own, which nothing refers to any more
-        _postconf(runner, scratch, ["-X", *left_over])
+        postconf(runner, scratch, ["-X", *left_over])
     files = tuple(_changed(directory, scratch, copied))
     if not files:
         return Candidate()
@@ -226,7 +226,8 @@ def _copy(directory: str, scratch: Path) -> dict[str, bytes]:
     return copied
 
 
-def _postconf(runner: Runner, scratch: Path, words: Sequence[str]) -> None:
+def postconf(runner: Runner, scratch: Path, words: Sequence[str]) -> None:
+    """Edit the copy. Raises ConfigError."""
     try:
         done = runner.run(["postconf", "-c", str(scratch), *words])
     except ReadError as exc:

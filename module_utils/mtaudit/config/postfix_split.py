@@ -20,7 +20,7 @@ from ..readers.postfix_model import RESTRICTION_LISTS, Postfix, SmtpService
 from ..readers.postfix_syntax import words
 from ..runner import ReadError, Runner
 from .files import Candidate, ConfigError, NewFile
-from .postfix import Entry, Wanted, candidate, entries
+from .postfix import Entry, Wanted, candidate, entries, postconf
 
 _NAME = re.compile(r"postfix-[A-Za-z0-9_]+")  # Debian 13 has its unit for /etc/postfix-NAME alone
 _OWN = "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128"
@@ -100,7 +100,7 @@ def split(runner: Runner, primary: Postfix, wanted: Split, scratch: Path) -> Ins
     """Two instances of one. What is so already stays. Raises ConfigError."""
     directory, queue, data = place(primary, wanted.instance)
     _refuse(primary, wanted)
-    known = read_instance(runner, directory, primary) if runner.stat(f"{directory}/main.cf") else None
+    known = _ours(runner, primary, directory) if runner.stat(f"{directory}/main.cf") else None
     outbound = _outbound(primary, wanted, known, entries(runner, primary.config_directory))
     identity = {"multi_instance_name": wanted.instance, "multi_instance_enable": "yes", "queue_directory": queue,
                 "data_directory": data}  # fmt: skip
@@ -118,13 +118,19 @@ def join(runner: Runner, primary: Postfix, instance: str, scratch: Path) -> Inst
     managed = words(primary.main.value("multi_instance_directories"))
     if directory not in managed and runner.stat(f"{directory}/main.cf") is None:
         return Instances(Candidate(), Candidate(), directory, queue)
-    outbound = read_instance(runner, directory, primary)
-    doubt = outbound.problem or "" if outbound.main.value("relay_transport").startswith("handover:") else "it was made otherwise"
-    if doubt:
-        raise ConfigError(f"Could not join {directory} to {primary.config_directory}: {doubt}")
+    outbound = _ours(runner, primary, directory)
     comes = candidate(runner, primary, _joined(primary, outbound, directory, runner), _new(scratch, "inbound"))
     gone = tuple(NewFile(f"{directory}/{name}", None) for name in ("main.cf", "master.cf"))
     return Instances(comes, Candidate(gone), directory, queue)
+
+
+def _ours(runner: Runner, primary: Postfix, directory: str) -> Postfix:
+    """The instance that a split has made. Raises ConfigError when it is another one."""
+    found = read_instance(runner, directory, primary)
+    if found.problem or not found.main.value("relay_transport").startswith("handover:"):
+        why = found.problem or "mtaudit has not made it; take another name"
+        raise ConfigError(f"Could not use the instance in {directory}: {why}")
+    return found
 
 
 def one_side(primary: Postfix, inbound: bool, wanted: Split) -> Wanted:
@@ -166,7 +172,7 @@ def _loses_clients(primary: Postfix, wanted: Split) -> Wanted:
         parameters["smtpd_sasl_auth_enable"] = None
     services = {port.front.label: None for port in _logins(primary)}
     options = {port.smtpd.label: {"smtpd_sasl_auth_enable": None} for port in primary.smtp_services()
-               if port.port == 25 and "smtpd_sasl_auth_enable" in port.smtpd.overrides}  # fmt: skip
+               if port.port == 25 and port.smtpd.overrides.get("smtpd_sasl_auth_enable") == "yes"}  # fmt: skip
     return Wanted(parameters, services, options)
 
 
@@ -252,9 +258,7 @@ def _copied(
         text = re.sub(r"\$(?:config_directory\b|[{(]config_directory[)}])", primary.config_directory, text)
         (base / name).write_text(text.replace(f":{data}/", ":${data_directory}/"), encoding="utf-8")
     made = candidate(runner, read_instance(runner, str(base), primary), wanted, tried)
-    done = runner.run(["postconf", "-c", str(tried), "-e", *(f"{name} = {value}" for name, value in identity.items())])
-    if done.returncode:
-        raise ConfigError(f"Could not name the instance {directory}: {done.stderr.strip()}")
+    postconf(runner, tried, ["-e", *(f"{name} = {value}" for name, value in identity.items())])
     files = [NewFile(f"{directory}/{name}", (tried / name).read_bytes(), planned_on="") for name in ("main.cf", "master.cf")]
     # postfix(1) fills these directories and makes neither. They outlive the instance: mail may be in them.
     directories = (("install", "-d", identity["queue_directory"]),
