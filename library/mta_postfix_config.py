@@ -34,6 +34,13 @@ options:
     description: Options (C(-o)) of services, as C(name/type), each a dictionary of parameters. Null takes one out.
     type: dict
     default: {}
+  tables:
+    description:
+      - Entries of lookup tables, as C(type:path), each a dictionary of keys. Null takes an entry out.
+      - The text is changed, and C(postmap) or C(postalias) makes the table of it. Types C(hash), C(btree), C(cdb), C(lmdb) and
+        C(texthash), of tables that a parameter names.
+    type: dict
+    default: {}
   config_directory:
     description: Configuration directory of the instance.
     type: path
@@ -65,6 +72,13 @@ EXAMPLES = r"""
       submission/inet:
         smtpd_tls_security_level: encrypt
         smtpd_sasl_auth_enable: "yes"
+
+- name: Have complaints read
+  mta_postfix_config:
+    tables:
+      hash:/etc/aliases:
+        abuse: postmaster
+        postmaster: alice@example.org
 """
 
 RETURN = r"""
@@ -92,6 +106,7 @@ def main() -> None:
             "parameters": {"type": "dict", "default": {}},
             "services": {"type": "dict", "default": {}},
             "options": {"type": "dict", "default": {}},
+            "tables": {"type": "dict", "default": {}},
             "config_directory": {"type": "path", "default": "/etc/postfix"},
             **ARGUMENTS,
         },

@@ -107,6 +107,35 @@ def test_a_service_with_options_comes_and_goes(copy: Copy) -> None:
     assert not configure(copy, services={"submission/inet": None})["changed"]
 
 
+def test_a_table_has_the_entry_in_its_text_and_as_postfix_finds_it(copy: Copy) -> None:
+    copy.shell("printf 'info@partner.test alice\\n  bob\\n' > /etc/postfix/partners; postmap hash:/etc/postfix/partners")
+    copy.shell("printf 'x@partner.test alice\\n' > /srv/more")
+    configure(copy, parameters={"virtual_alias_maps": "hash:$config_directory/partners, texthash:/srv/more"})
+    before = copy.shell("cat /etc/aliases /etc/postfix/partners /srv/more")
+    wanted = {"tables": {"hash:/etc/aliases": {"abuse": "alice", "new": "bob, alice"},
+                         "hash:/etc/postfix/partners": {"info@partner.test": None, "abuse@partner.test": "alice"},
+                         "texthash:/srv/more": {"x@partner.test": "bob"}}}  # fmt: skip
+    assert configure(copy, "--check", **wanted)["changed"]
+    assert copy.shell("cat /etc/aliases /etc/postfix/partners /srv/more") == before
+    done = configure(copy, **wanted)
+    assert (done["transaction"]["phase"], done["activate"]) == ("committed", "none")
+    assert copy.shell("postalias -q abuse hash:/etc/aliases; postalias -q new hash:/etc/aliases") == "alice\nbob, alice\n"
+    assert copy.shell("postalias -q root hash:/etc/aliases") == "alice\n"
+    assert copy.shell("postmap -s hash:/etc/postfix/partners") == "abuse@partner.test\talice\n"
+    assert copy.shell("cat /etc/postfix/partners /srv/more") == "abuse@partner.test\talice\nx@partner.test\tbob\n"
+    assert not configure(copy, **wanted)["changed"]
+    told = refused(copy, tables={"hash:/etc/other": {"a": "b"}})
+    assert "no parameter of Postfix in /etc/postfix names it" in told
+    assert "mtaudit changes texts of the types" in refused(copy, tables={"pcre:/etc/x": {"a": "b"}})
+    assert "is no entry of it" in refused(copy, tables={"hash:/etc/aliases": {"a b": "c"}})
+    copy.shell("echo 'late: alice' >> /etc/aliases")
+    assert "differs from its text in 'late'; mend the text, then: postalias" in refused(
+        copy, tables={"hash:/etc/aliases": {"abuse": "bob"}})  # fmt: skip
+    assert configure(copy, tables={"hash:/etc/aliases": {"late": "alice"}})["changed"], "what is asked for may be compiled"
+    assert copy.shell("postalias -q late hash:/etc/aliases") == "alice\n"
+    configure(copy, parameters={"virtual_alias_maps": None})
+
+
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [({"parameters": {"smtpd_relay_restrictions": "permit_mynetworks"}}, "smtpd for *:25 would not start with the new conf"),

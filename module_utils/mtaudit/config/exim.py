@@ -6,20 +6,23 @@ is changed: `exim -bV` is content with a list that answers 451 to everybody, so 
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
 from ..readers.exim import NAMES, read_candidate
 from ..readers.exim_model import Exim, other_options
+from ..readers.exim_tables import Table
 from ..runner import Runner
 from ..text import printable
+from .entries import changed, refuse
 from .exim_edit import AclChange, add_acl, change_acl, same, set_driver, set_macro, set_option, set_setting
 from .exim_source import Line, option_of
 from .exim_trial import Trial, answers, defined, shown
-from .files import Candidate, ConfigError
+from .files import Candidate, ConfigError, NewFile
 
 __all__ = ["AclChange", "Wanted", "candidate"]
 
@@ -27,8 +30,8 @@ __all__ = ["AclChange", "Wanted", "candidate"]
 @dataclass(frozen=True)
 class Wanted:
     """`options` of the main part; `lists` as `hostlist relay_from_hosts`; `drivers` as `authenticators/plain`, each with options;
-    changes of ACLs in their order; whole new ACLs by name; on Debian `settings` of update-exim4.conf.conf, and `macros`. None
-    takes out an option, a macro or a driver."""
+    changes of ACLs in their order; whole new ACLs by name; on Debian `settings` of update-exim4.conf.conf, and `macros`; and
+    entries of the `tables` that routers look into, by path. None takes out an option, a macro, a driver or an entry."""
 
     options: Mapping[str, Optional[str]] = field(default_factory=dict)
     lists: Mapping[str, str] = field(default_factory=dict)
@@ -37,15 +40,23 @@ class Wanted:
     statements: tuple[AclChange, ...] = ()
     macros: Mapping[str, Optional[str]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
+
+    @property
+    def of_tables_alone(self) -> bool:
+        return self == Wanted(tables=self.tables)
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
-        drivers = dict(self.drivers)
+        drivers, tables = dict(self.drivers), dict(self.tables)
         for name, options in later.drivers.items():
             drivers[name] = None if options is None else {**(drivers.get(name) or {}), **options}
+        for path, entries in later.tables.items():
+            tables[path] = {**tables.get(path, {}), **entries}
         return Wanted(
             {**self.options, **later.options}, {**self.lists, **later.lists}, drivers, {**self.acls, **later.acls},
             (*self.statements, *later.statements), {**self.macros, **later.macros}, {**self.settings, **later.settings},
+            tables,
         )  # fmt: skip
 
 
@@ -55,6 +66,9 @@ def candidate(runner: Runner, live: Exim, wanted: Wanted, scratch: Path) -> Cand
     if live.problem:
         raise ConfigError(f"Could not change Exim's {live.file}: {live.problem}")
     _refuse(live, wanted)
+    tables = list(_tables(live, wanted))
+    if wanted.of_tables_alone:  # which are read at each look-up
+        return Candidate(tuple(tables), reading=_with_tables(live, tables)) if tables else Candidate()
     program = next((name for name in NAMES if runner.which(name)), NAMES[0])
     trial = Trial(runner, program, live, scratch)
     files, places = trial.files, trial.places
@@ -72,7 +86,7 @@ def candidate(runner: Runner, live: Exim, wanted: Wanted, scratch: Path) -> Cand
         add_acl(files, places, name, text)
     for change in wanted.statements:
         change_acl(files, change)
-    if not files.changed():
+    if not files.changed() and not tables:
         return Candidate()
     tried = trial.try_it()
     _followed(files.lines(), trial.printed("-C", tried, *defined(live)), "Exim reads the new files otherwise than they were made")
@@ -83,7 +97,29 @@ def candidate(runner: Runner, live: Exim, wanted: Wanted, scratch: Path) -> Cand
     answers(program, live, reading, tried)
     units = () if live.primary is not None else NAMES  # another daemon than the package's: nobody knows who started it
     checks = ((program, *other_options(live.command), "-bV"),)
-    return Candidate(tuple(trial.new_files()), "reload", units, checks, reading)
+    return Candidate((*trial.new_files(), *tables), "reload", units, checks, _with_tables(reading, tables))
+
+
+def _tables(live: Exim, wanted: Wanted) -> Iterator[NewFile]:
+    """The texts that change. Raises ConfigError for one that no router looks into, or that was not read."""
+    known = {**live.tables, **live.routing}
+    for path, values in wanted.tables.items():
+        if path not in known or known[path].problem:
+            why = known[path].problem if path in known else "no router looks into it"
+            raise ConfigError(f"Could not change {printable(path)}: {why}")
+        before = known[path].text
+        if "\ufffd" in before:
+            raise ConfigError(f"Could not change {path}: it is no text of UTF-8; change it by hand")
+        refuse(path, values, colon=True)
+        after = changed(before, values, colon=True)
+        if after != before:
+            yield NewFile(path, after.encode(), planned_on=hashlib.sha256(before.encode()).hexdigest())
+
+
+def _with_tables(exim: Exim, files: Sequence[NewFile]) -> Exim:
+    new = {file.path: Table(file.path, (file.content or b"").decode()) for file in files}
+    return replace(exim, memo={}, tables={**exim.tables, **{path: new[path] for path in new if path in exim.tables}},
+                   routing={**exim.routing, **{path: new[path] for path in new if path in exim.routing}})  # fmt: skip
 
 
 def _refuse(live: Exim, wanted: Wanted) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Optional
+
+# The number by which Berkeley DB tells files apart (db_page.h, DBMETA): inode, device, time. Its other pages hold traces of it.
+_DB_NUMBER = slice(52, 72)
 
 
 class ConfigError(Exception):
@@ -39,3 +43,8 @@ class Candidate:
     units: tuple[str, ...] = ()
     checks: tuple[tuple[str, ...], ...] = ()
     reading: Any = None
+
+
+def same_each_time(data: bytes, text: str) -> bytes:
+    """A Berkeley DB that was made of a text, as it would be whenever it is made: a plan tells files apart by what they hold."""
+    return data.replace(data[_DB_NUMBER], hashlib.sha256(text.encode()).digest()[:20])

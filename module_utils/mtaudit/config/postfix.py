@@ -23,6 +23,8 @@ from ..runner import ReadError, Runner
 from ..simulate.session import Session, SessionEnded
 from ..text import printable
 from .files import Candidate, ConfigError, NewFile
+from .overlay import Overlay
+from .postfix_tables import change, place_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _SERVICE = re.compile(r"[^\s/]+/(?:inet|unix|fifo|pass|unix-dgram)")
@@ -41,20 +43,24 @@ _SMTPD_TIMEOUT_S = 15.0
 class Wanted:
     """Parameters of main.cf by name, services of master.cf as `name/type`, and `-o` options of services. None takes a parameter
     or an option out, and comments a service out. A service is its entry without options, `submission inet n - y - - smtpd`; those
-    that it has stay. `quiet` are services that shall run without `-v`."""
+    that it has stay. `quiet` are services that shall run without `-v`. `tables` are entries of lookup tables, as
+    `hash:/etc/aliases` each key with its value; None takes one out."""
 
     parameters: Mapping[str, Optional[str]] = field(default_factory=dict)
     services: Mapping[str, Optional[str]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
     quiet: tuple[str, ...] = ()
+    tables: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
-        options = dict(self.options)
+        options, tables = dict(self.options), dict(self.tables)
         for service, wanted in later.options.items():
             options[service] = {**options.get(service, {}), **wanted}
+        for spec, entries in later.tables.items():
+            tables[spec] = {**tables.get(spec, {}), **entries}
         return Wanted({**self.parameters, **later.parameters}, {**self.services, **later.services}, options,
-                      (*self.quiet, *later.quiet))  # fmt: skip
+                      (*self.quiet, *later.quiet), tables)  # fmt: skip
 
 
 def candidate(runner: Runner, live: Postfix, wanted: Wanted, scratch: Path) -> Candidate:
@@ -65,23 +71,30 @@ def candidate(runner: Runner, live: Postfix, wanted: Wanted, scratch: Path) -> C
         raise ConfigError(f"Could not change Postfix in {directory}: {live.problem}")
     _refuse(live, wanted)
     edits = list(_edits(live, wanted, runner))
-    if not edits:
+    if not edits and not wanted.tables:
         return Candidate()
     copied = _copy(directory, scratch)
+    tables = {spec: change(runner, live, spec, entries, place_of(live, spec.partition(":")[2], number, scratch))
+              for number, (spec, entries) in enumerate(wanted.tables.items())}
     for words in edits:
         postconf(runner, scratch, words)
     left_over = [name for name in _unused(read_instance(runner, str(scratch))) if name not in _unused(live)]
     if left_over:  # a variable of the site's own, which nothing refers to any more
         postconf(runner, scratch, ["-X", *left_over])
-    files = tuple(_changed(directory, scratch, copied))
+    changed = tuple(_changed(directory, scratch, copied))
+    files = (*changed, *(file for table in tables.values() for file in table.files))
     if not files:
         return Candidate()
-    new = _tried(runner, live, scratch)
+    copies = {spec: table.copy for spec, table in tables.items()}
+    texts = {spec.partition(":")[2]: table.text for spec, table in tables.items()}
+    new = _tried(Overlay(runner, texts, lambda argv: [copies.get(word, word) for word in argv]), live, scratch)
     restart = any(new.main.value(name) != live.main.value(name) for name in _RESTART)
     # Debian 12 has a unit for each instance, and its postfix.service does nothing; Debian 13 has one for all.
     name = os.path.basename(directory.rstrip("/"))
     units = (f"postfix@{'-' if name == 'postfix' else name}", "postfix")
-    return Candidate(files, "restart" if restart else "reload", units, (("postfix", "-c", directory, "check"),), new)
+    # A changed table is opened anew without being told (DATABASE_README).
+    activate = "restart" if restart else "reload" if changed else "none"
+    return Candidate(files, activate, units, (("postfix", "-c", directory, "check"),), new)
 
 
 def _refuse(live: Postfix, wanted: Wanted) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from ..readers.role_mail import alias_maps
 from ..readers.sendmail import program, read
 from ..readers.sendmail_cf import Map
 from ..readers.sendmail_model import Sendmail
@@ -22,7 +23,8 @@ from ..redact import redact
 from ..runner import ReadError, Runner
 from ..simulate.session import Session, SessionEnded
 from ..text import printable
-from .files import Candidate, ConfigError, NewFile
+from .entries import changed, entries, refuse
+from .files import Candidate, ConfigError, NewFile, same_each_time
 from .overlay import Overlay
 from .sendmail_mc import Source, changed_lines, changed_map, entry
 
@@ -31,8 +33,6 @@ _BANNER_TIMEOUT_S = 15.0
 # What is new in each sendmail.cf that is made: when, where and by whom. One plan makes one file, whenever it is made.
 _BUILT = re.compile(r"^##### built by .*$", re.M)
 _BY_US = "##### built by mtaudit"
-# The number by which Berkeley DB tells files apart (db_page.h, DBMETA): inode, device, time. Its other pages hold traces of it.
-_DB_NUMBER = slice(52, 72)
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Wanted:
     `daemons` by their name, with all of their options; `filters` with their equates; `lines` by their text, with what takes their
     place; None comments one out. `rules` are lines that are to stand under LOCAL_CONFIG or LOCAL_RULESETS.
 
-    And of the files beside it: `maps` by the path that sendmail.cf gives them, each key with its value, None takes an entry out;
-    `words` by path, a line of a class or of the help file and whether it is to be there.
+    And of the files beside it: `maps` and `aliases` by the path that sendmail.cf gives them, each key with its value, None takes
+    an entry out; `words` by path, a line of a class or of the help file and whether it is to be there.
     """
 
     defines: Mapping[str, Optional[str]] = field(default_factory=dict)
@@ -53,6 +53,7 @@ class Wanted:
     rules: Mapping[str, str] = field(default_factory=dict)
     maps: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
     words: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    aliases: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
 
     @property
     def of_source(self) -> bool:
@@ -61,14 +62,17 @@ class Wanted:
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
-        maps, words = dict(self.maps), dict(self.words)
-        for path, entries in later.maps.items():
-            maps[path] = {**maps.get(path, {}), **entries}
+        maps, words, aliases = dict(self.maps), dict(self.words), dict(self.aliases)
+        for path, values in later.maps.items():
+            maps[path] = {**maps.get(path, {}), **values}
+        for path, values in later.aliases.items():
+            aliases[path] = {**aliases.get(path, {}), **values}
         for path, lines in later.words.items():
             words[path] = {**words.get(path, {}), **lines}
         return Wanted(
             {**self.defines, **later.defines}, {**self.features, **later.features}, {**self.daemons, **later.daemons},
             {**self.filters, **later.filters}, {**self.lines, **later.lines}, {**self.rules, **later.rules}, maps, words,
+            aliases,
         )  # fmt: skip
 
 
@@ -82,8 +86,10 @@ def candidate(runner: Runner, live: Sendmail, wanted: Wanted, scratch: Path) -> 
         raise ConfigError(f"{text}, or change its file by hand and start it anew")
     work = _Work(runner, live, scratch)
     work.source(wanted)
-    for path, entries in wanted.maps.items():
-        work.map(path, entries)
+    for path, values in wanted.maps.items():
+        work.map(path, values)
+    for path, values in wanted.aliases.items():
+        work.aliases(path, values)
     for path, words in wanted.words.items():
         work.words(path, words)
     if not work.files:
@@ -192,6 +198,37 @@ class _Work:
             self._compile(known, path, compiled)
         self.of_maps |= {path, path + _SUFFIX[known.kind]}
 
+    def aliases(self, path: str, wanted: Mapping[str, Optional[str]]) -> None:
+        """The same for an alias file. newaliases would give up root's rights, and not find the copy: makemap makes what it makes,
+        with `@`, by which Sendmail knows that it is complete (Operation Guide, AliasWait)."""
+        kind = next((kind for kind, known in alias_maps(self._live) if known == path), "")
+        if kind not in ("implicit", *_SUFFIX):
+            raise ConfigError(f"Could not change {printable(path)}: {self._live.file} has no alias file of it that makemap makes")
+        refuse(path, wanted, colon=True)
+        known = Map("aliases", "hash" if kind == "implicit" else kind, f"-N {path}")
+        before = _text(self._runner, path)
+        after = changed(before, wanted, colon=True)
+        was, _ = self._compiled(known, _for_makemap(before), "before")
+        now, compiled = self._compiled(known, _for_makemap(after), "after")
+        there = self._dumped(known, path)
+        asked = {key.lower() for key in wanted}
+        stray = sorted(key for key in was.keys() | there.keys()
+                       if _plain(was.get(key)) != _plain(there.get(key)) and (key not in asked or was.get(key) != now.get(key)))
+        if stray:
+            raise ConfigError(f"Could not change {path}: what is compiled differs from its text in {printable(stray[0])!r}; "
+                              "mend the text, then: newaliases")
+        if after != before:
+            self.files.append(_new_file(self._real(path), before, after))
+        if {key: _plain(value) for key, value in now.items()} != {key: _plain(value) for key, value in there.items()}:
+            self._compile(known, path, compiled)
+        self.of_maps |= {self._real(path), path + _SUFFIX[known.kind]}
+
+    def _real(self, path: str) -> str:
+        try:
+            return self._runner.resolve(path)
+        except ReadError as exc:
+            raise ConfigError(str(exc)) from exc
+
     def _exists(self, path: str) -> bool:
         try:
             return self._runner.stat(path) is not None
@@ -222,8 +259,7 @@ class _Work:
             raise ConfigError(f"Could not make {known.path}: makemap said {said}")
         made = Path(f"{place}{_SUFFIX[known.kind]}")
         if known.kind != "cdb":
-            data = made.read_bytes()
-            made.write_bytes(data.replace(data[_DB_NUMBER], hashlib.sha256(text.encode()).digest()[:20]))
+            made.write_bytes(same_each_time(made.read_bytes(), text))
         return self._dumped(known, str(place)), place
 
     def _dumped(self, known: Map, path: str) -> dict[str, str]:
@@ -314,6 +350,14 @@ def _banner(runner: Runner, name: str, file: str) -> str:
             return str(reply)
     except (SessionEnded, OSError) as exc:
         return str(exc)
+
+
+def _for_makemap(text: str) -> str:
+    return "".join(f"{key}\t{value}\n" for key, value in {"@": "@", **entries(text, colon=True)}.items() if value)
+
+
+def _plain(value: Optional[str]) -> Optional[str]:
+    return None if value is None else re.sub(r"\s+", "", value)
 
 
 def _edit(source: Source, wanted: Wanted) -> None:

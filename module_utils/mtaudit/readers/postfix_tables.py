@@ -20,7 +20,7 @@ from .postfix_syntax import logical_lines, physical_lines, postfix_network, unbr
 
 INDEXED = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
 PATTERNS = ("regexp", "pcre")
-_SUFFIX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
+SUFFIX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
 QUERY_TIMEOUT_S = 10.0
 _KEYWORD = re.compile(r"(?i)(?P<word>if|endif)(?![a-z0-9])\s*(?P<rest>.*)")
 _PATTERN = re.compile(r"(?P<negations>[!\s]*)(?P<network>\S+)\s*(?P<rest>.*)")
@@ -206,7 +206,7 @@ def source_files(spec: str) -> list[str]:
     kind, _, name = bare.partition(":")
     if not name.startswith("/"):
         return []
-    return [name + _SUFFIX[kind], name] if kind in _SUFFIX else [name]
+    return [name + SUFFIX[kind], name] if kind in SUFFIX else [name]
 
 
 def text_entries(text: str) -> dict[str, str]:

@@ -31,6 +31,7 @@ def change_postfix(
     parameters: Mapping[str, Value],
     services: Mapping[str, Optional[str]],
     options: Mapping[str, Mapping[str, Value]],
+    tables: Mapping[str, Mapping[str, Value]],
     config_directory: str,
     reason: str,
     guard_after_s: float,
@@ -38,7 +39,8 @@ def change_postfix(
 ) -> dict[str, Any]:
     """One instance. Raises ConfigError or SnapshotError when nothing was changed."""
     every = {name: _table("Postfix", name, values) for name, values in options.items()}
-    wanted = postfix.Wanted(_table("Postfix", "parameters", parameters), services, every)
+    entries = {spec: _texts(spec, values) for spec, values in tables.items()}
+    wanted = postfix.Wanted(_table("Postfix", "parameters", parameters), services, every, tables=entries)
     with scratch_directory() as scratch:
         candidate = postfix.candidate(runner, read_instance(runner, config_directory), wanted, scratch)
     return changed(store, runner, candidate, "Postfix", reason, guard_after_s, check)
