@@ -1,30 +1,76 @@
-"""Change what the host around the mail programs says of their files: owner and mode. Nobody has to be told."""
+"""Change the host around the mail programs: owners and modes, the tables that tell where mail for its people goes, what journald,
+logrotate and PHP are told."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
-from ..runner import Runner
+from ..readers import journald, logrotate, php, role_mail
+from ..runner import ReadError, Runner
+from . import exim, host_files, opensmtpd, postfix, sendmail
 from .files import Candidate, ConfigError, NewFile
+from .overlay import Overlay
+
+_PROGRAMS: Mapping[str, Callable[..., Candidate]] = {
+    "Postfix": postfix.candidate, "Exim": exim.candidate, "Sendmail": sendmail.candidate, "OpenSMTPD": opensmtpd.candidate,
+}  # fmt: skip
+_ROTATES = ("logrotate", "-d", logrotate.FILE)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Permission bits, and the number of the owner where that changes, by path."""
+    """`files`: permission bits, and the number of the owner where that changes, by path. `programs`: what is wanted of the tables
+    of a program, by its number among those that the host was read with. `journald`: settings of it. `rotations`: how many copies
+    logrotate keeps, by the place of the stanza. `php`: settings by file of conf.d; `units`: who is restarted for them."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
+    programs: Mapping[int, Any] = field(default_factory=dict)
+    journald: Mapping[str, str] = field(default_factory=dict)
+    rotations: Mapping[str, int] = field(default_factory=dict)
+    php: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    units: tuple[str, ...] = ()
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
-        return Wanted({**self.files, **later.files})
+        programs, every = dict(self.programs), dict(self.php)
+        for number, wanted in later.programs.items():
+            programs[number] = programs[number].then(wanted) if number in programs else wanted
+        for path, settings in later.php.items():
+            every[path] = {**every.get(path, {}), **settings}
+        units = tuple(dict.fromkeys((*self.units, *later.units)))
+        return Wanted({**self.files, **later.files}, programs, {**self.journald, **later.journald},
+                      {**self.rotations, **later.rotations}, every, units)  # fmt: skip
 
 
 def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candidate:
-    """The files with their contents as they are. Whether that is enough shows when they are in place. Raises ConfigError."""
+    """What changes, and the host as it would be read then. Raises ConfigError."""
+    made = _of_programs(runner, live, wanted, scratch)
+    journal = host_files.journald(runner, wanted.journald) if wanted.journald else []
+    rotated = host_files.rotations(runner, wanted.rotations)
+    of_php = [file for path, values in wanted.php.items()
+              for file in host_files.settings(runner, path, values, "; Written by mtaudit.\n")]  # fmt: skip
+    files = (*_closed(wanted), *(file for each in made.values() for file in each.files), *journal, *rotated, *of_php)
+    if not files:
+        return Candidate()
+    told = {(each.units, each.activate) for each in made.values() if each.activate != "none"}
+    told |= {(("systemd-journald",), "restart")} if journal else set()
+    told |= {((unit,), "restart") for unit in wanted.units} if of_php else set()
+    if len(told) > 1:
+        raise ConfigError("Could not tell two services of the host in one change; mend one, and run again")
+    units, activate = told.pop() if told else ((), "none")
+    checks = [check for each in made.values() for check in each.checks]
+    if rotated and _is_content(runner):
+        checks.append(_ROTATES)
+    texts = {file.path: (file.content or b"").decode("utf-8", "replace") for file in files}
+    reading = _read(Overlay(runner, texts, lambda argv: argv), live, wanted, made)
+    return Candidate(files, activate, units, tuple(dict.fromkeys(checks)), reading)
+
+
+def _closed(wanted: Wanted) -> list[NewFile]:
     found = []
     for path, (mode, owner) in wanted.files.items():
         try:
@@ -32,4 +78,52 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
         except OSError as exc:
             raise ConfigError(f"Could not change owner and mode of {path}: {exc.strerror}") from exc
         found.append(NewFile(path, content, mode, owner, planned_on=hashlib.sha256(content).hexdigest()))
-    return Candidate(tuple(found))
+    return found
+
+
+def _of_programs(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> dict[int, Candidate]:
+    found = {}
+    for number, each in wanted.programs.items():
+        title, instance = live.roles.instances[number]
+        directory = scratch / str(number)
+        directory.mkdir(mode=0o700)
+        made = _PROGRAMS[title](runner, instance, each, directory)
+        if made.files:
+            found[number] = made
+    return found
+
+
+def _is_content(runner: Runner) -> bool:
+    """Whether logrotate has nothing against its files now: else it says nothing of a change."""
+    try:
+        return runner.run(_ROTATES).returncode == 0
+    except ReadError:
+        return False
+
+
+def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candidate]) -> Any:
+    """The host as it would be, as far as something is wanted of it."""
+    files = [_with(seen, *wanted.files[seen.path]) if seen.path in wanted.files else seen for seen in live.files]
+    roles, logs, web = live.roles, live.logs, live.web
+    if made:
+        instances = [(title, made[number].reading if number in made else instance)
+                     for number, (title, instance) in enumerate(roles.instances)]  # fmt: skip
+        roles = role_mail.read(changed, [(title, None, [instance]) for title, instance in instances])
+    try:
+        if wanted.journald:
+            journal = journald.told_anew(changed, logs.journal)
+            if journal.directory != logs.journal.directory:  # which file system it will be on, the change shows
+                logs = replace(logs, journal_memory="", journal_space=None)
+            logs = replace(logs, journal=journal)
+        if wanted.rotations:
+            rotation = logrotate.read(changed, systemd=False, cron=False)
+            logs = replace(logs, rotation=replace(logs.rotation, stanzas=rotation.stanzas, problem=rotation.problem))
+        if wanted.php:
+            web = replace(web, places=php.read(changed))
+    except ReadError as exc:
+        raise ConfigError(str(exc)) from exc
+    return replace(live, files=files, roles=roles, logs=logs, web=web)
+
+
+def _with(seen: Any, mode: int, owner: Optional[int]) -> Any:
+    return replace(seen, stat=replace(seen.stat, mode=mode, uid=seen.stat.uid if owner is None else owner))

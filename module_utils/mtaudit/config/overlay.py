@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Callable, Optional
 
@@ -30,13 +31,14 @@ class Overlay:
         return self._runner.stat(path)
 
     def glob(self, pattern: str) -> list[str]:
-        return self._runner.glob(pattern)
+        more = [path for path in self._texts if _matches(path, pattern)]
+        return sorted({*self._runner.glob(pattern), *more})
 
     def which(self, name: str) -> Optional[str]:
         return self._runner.which(name)
 
     def resolve(self, path: str) -> str:
-        return self._runner.resolve(path)
+        return path if path in self._texts else self._runner.resolve(path)
 
     def tail(self, path: str, limit_bytes: int) -> str:
         return self._runner.tail(path, limit_bytes)
@@ -52,3 +54,9 @@ class Overlay:
 
     def clock(self) -> Clock:
         return self._runner.clock()
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """glob(7): `*` stays within a directory."""
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(fnmatch.fnmatchcase(part, want) for part, want in zip(parts, wanted))

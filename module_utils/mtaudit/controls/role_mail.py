@@ -67,9 +67,17 @@ def role_mailboxes_reach_a_person(host: Host, site: Site) -> Iterator[Finding]:
         yield notapplicable(HOST, "no domain's mail ends here", "no program on this host delivers mail for a domain")
 
 
+def fates(each: Program, roles: RoleMail, site: Site) -> list[Fate]:
+    """Of both addresses at every domain whose mail ends at a program. Raises Unclear."""
+    return _fates(_Follow(each, roles, site), each.domains(site))
+
+
+def _fates(follow: _Follow, domains: Sequence[str]) -> list[Fate]:
+    return [follow.fate(f"{role}@{domain}") for domain in domains[:_DOMAINS_LIMIT] for role in ROLES]
+
+
 def _judged(title: str, follow: _Follow, domains: Sequence[str]) -> Finding:
-    addresses = [f"{role}@{domain}" for domain in domains[:_DOMAINS_LIMIT] for role in ROLES]
-    fates = [follow.fate(address) for address in addresses]
+    fates = _fates(follow, domains)
     bad = [fate for fate in fates if fate.end <= End.SYSTEM]
     doubtful = [fate for fate in fates if fate.end is End.UNKNOWN]
     if bad:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
@@ -27,6 +28,8 @@ from ..readers.sendmail import Sendmail
 from .exim_routes import Routed, route
 from .relay_walk import Walk
 
+_LOCAL_PART_IN = re.compile(r"\{\s*\$\{?local_part\}?\s*\}\s*lsearch[*@]*\s*\{\s*(/[^\s$}]+)\s*\}")
+
 
 class Unclear(Exception):
     """The next step cannot be known, and why."""
@@ -36,7 +39,7 @@ class Unclear(Exception):
 class Step:
     """What the program does with an address: `targets` in the words of aliases(5), or the mailbox of `account`, or nothing of
     both: `lost` says why. `where` and `text`: what decided. `kept`: a mailbox that is none of the system's accounts; `away`: it
-    goes to another host."""
+    goes to another host. `table` and `key`: the entry that sends it on, or would if it were there; empty where none would."""
 
     where: str
     text: str
@@ -45,6 +48,8 @@ class Step:
     kept: bool = False
     away: bool = False
     lost: str = ""
+    table: str = ""
+    key: str = ""
 
 
 class Program(Protocol):
@@ -102,7 +107,8 @@ class OfPostfix:
             if kind == "virtual_mailbox_domains":
                 return self._virtual(address, f"@{domain}")
             if kind == "virtual_alias_domains":
-                return Step("virtual_alias_maps", address, lost="no entry in virtual_alias_maps")
+                missing = "no entry in virtual_alias_maps"
+                return Step("virtual_alias_maps", address, lost=missing, table=self._first("virtual_alias_maps"), key=address)
         except TableProblem as exc:
             raise Unclear(str(exc)) from None
         return Step(self._main.origin("mydestination"), domain, lost=f"{domain} is no domain of this host")
@@ -116,7 +122,8 @@ class OfPostfix:
                 targets = _commas(value)
                 targets = [f"{local_part}{t}" if t.startswith("@") else self._whole(t) for t in targets]
                 # What leads to itself stays as it is.
-                return None if address in targets else Step(table.where(key), f"{key} {value}", tuple(targets))
+                found = Step(table.where(key), f"{key} {value}", tuple(targets), table=table.spec, key=key)
+                return None if address in targets else found
         return None
 
     def _whole(self, target: str) -> str:
@@ -141,7 +148,8 @@ class OfPostfix:
                 return Step(found[0].spec, address, kept=True)
             raise Unclear(f"local_transport is {transport}: which mailboxes it has is not known")
         for table, value in self._values("alias_maps", local_part):
-            return Step(table.where(local_part), f"{local_part}: {value}", tuple(_commas(value)))
+            text = f"{local_part}: {value}"
+            return Step(table.where(local_part), text, tuple(_commas(value)), table=table.spec, key=local_part)
         known = local_part in self._roles.users.homes
         elsewhere = self._main.value("mailbox_transport")
         if not known and elsewhere:
@@ -152,7 +160,12 @@ class OfPostfix:
         catcher = self._main.value("luser_relay")
         if not known and catcher and "$" not in (self._main.raw("luser_relay") or ""):
             return Step(self._main.origin("luser_relay"), catcher, (catcher,))
-        return Step(self._main.origin("alias_maps"), f"no alias {local_part}", account=local_part)
+        return Step(self._main.origin("alias_maps"), f"no alias {local_part}", account=local_part,
+                    table=self._first("alias_maps"), key=local_part)  # fmt: skip
+
+    def _first(self, name: str) -> str:
+        """The first table of a parameter."""
+        return next((word for word in words(self._main.value(name)) if is_table(word)), "")
 
     def _virtual(self, address: str, catch_all: str) -> Step:
         maps = self._main.value("virtual_mailbox_maps")
@@ -161,7 +174,8 @@ class OfPostfix:
         for key in (address, catch_all):
             for table, value in self._values("virtual_mailbox_maps", key):
                 return Step(table.where(key), value, kept=True)
-        return Step(self._main.origin("virtual_mailbox_maps"), maps, lost=f"no mailbox {address} in virtual_mailbox_maps")
+        return Step(self._main.origin("virtual_mailbox_maps"), maps, lost=f"no mailbox {address} in virtual_mailbox_maps",
+                    table=self._first("virtual_alias_maps"), key=address)  # fmt: skip
 
 
 class OfExim:
@@ -182,25 +196,34 @@ class OfExim:
         except EximDoubt as exc:
             raise Unclear(str(exc)) from None
         where, local_part = f"{self._exim.file} router {found.router}", address.rpartition("@")[0]
+        path = self._holding(found.target, local_part) if found.target and found.router else self._aliases()
         if found.answer is Routed.REFUSED:
-            return Step(f"{self._exim.file} routers", address, lost=found.target if found.router else "no router takes it")
+            lost = found.target if found.router else "no router takes it"
+            return Step(f"{self._exim.file} routers", address, lost=lost, table=path, key=local_part)
         if found.target:
-            text = self._entry(found.target, local_part)
-            return Step(where, text, tuple(_commas(found.target)))
+            text = f"{path}: {local_part}: {found.target}" if path else found.target
+            return Step(where, text, tuple(_commas(found.target)), table=path, key=local_part)
         if found.answer is Routed.ELSEWHERE:
             return Step(where, address, away=True)
         if "check_local_user" in self._exim.config.routers.get(found.router, {}):
-            return Step(where, address, account=local_part)
+            return Step(where, address, account=local_part, table=path, key=local_part)
         return Step(where, address, kept=True)
 
-    def _entry(self, target: str, local_part: str) -> str:
-        for path, table in self._exim.routing.items():
+    def _holding(self, target: str, local_part: str) -> str:
+        """The file that an alias stands in; empty where that is not known."""
+        for path in self._exim.routing:
             try:
                 if exim_tables.lookup(self._exim.routing, "lsearch", path, local_part) == target:
-                    return f"{table.path}: {local_part}: {target}"
+                    return path
             except EximDoubt:
                 continue
-        return target
+        return ""
+
+    def _aliases(self) -> str:
+        """The file that a router looks the local part up in."""
+        routers = (options for options in self._exim.config.routers.values() if options.get("driver") == "redirect")
+        found = (_LOCAL_PART_IN.search(options.get("data", "")) for options in routers)
+        return next((match[1] for match in found if match), "")
 
 
 class OfSendmail:
@@ -225,19 +248,22 @@ class OfSendmail:
                 if key in table and table[key] != address:
                     targets = (table[key].replace("%1", local_part),)
                     lost = table[key] if table[key].startswith(("error:", "|error")) else ""
-                    return Step(f"{virtual.path} {key}", table[key], () if lost else targets, lost=lost)
+                    where = f"{virtual.path} {key}"
+                    return Step(where, table[key], () if lost else targets, lost=lost, table=virtual.path, key=key)
         if domain not in (*self._sendmail.local_domains, "localhost"):
-            return Step(self._sendmail.origin_of_class("w"), domain, lost=f"no entry for {address}")
-        for kind, path in alias_maps(self._sendmail):
-            if virtual is not None and path == virtual.path:
-                continue
+            return Step(self._sendmail.origin_of_class("w"), domain, lost=f"no entry for {address}",
+                        table=virtual.path if virtual is not None else "", key=address)  # fmt: skip
+        files = [(kind, path) for kind, path in alias_maps(self._sendmail) if virtual is None or path != virtual.path]
+        for kind, path in files:
             table = self._entries(kind, path, ":")
             if local_part in table:
-                return Step(path, f"{local_part}: {table[local_part]}", tuple(_commas(table[local_part])))
+                text = f"{local_part}: {table[local_part]}"
+                return Step(path, text, tuple(_commas(table[local_part])), table=path, key=local_part)
         catcher = self._sendmail.cf.macros.get("L", ("", 0))
         if catcher[0] and local_part not in self._roles.users.homes:
             return Step(f"{self._sendmail.file}:{catcher[1]} L", catcher[0], (catcher[0].rpartition(":")[2],))
-        return Step(self._sendmail.origin("AliasFile"), f"no alias {local_part}", account=local_part)
+        return Step(self._sendmail.origin("AliasFile"), f"no alias {local_part}", account=local_part,
+                    table=files[0][1] if files else "", key=local_part)  # fmt: skip
 
     def _entries(self, kind: str, path: str, separator: str) -> dict[str, str]:
         known = self._roles.texts.get(path)
@@ -296,17 +322,21 @@ class OfOpenSmtpd:
             for key in (address, local_part, f"@{domain}", "@"):
                 value = self._value(action.virtual, key)
                 if value is not None:
-                    return Step(f"{action.where} {action.virtual}", f"{key} {value}", tuple(_commas(value)))
-            return Step(f"{action.where} {action.virtual}", address, lost=f"no entry for {address}")
+                    targets = tuple(_commas(value))
+                    return Step(f"{action.where} {action.virtual}", f"{key} {value}", targets, table=action.virtual.path, key=key)
+            missing = f"no entry for {address}"
+            return Step(f"{action.where} {action.virtual}", address, lost=missing, table=action.virtual.path, key=address)
+        path = action.aliases.path if action.aliases is not None else ""
         if action.aliases is not None:
             value = self._value(action.aliases, local_part)
             if value is not None:
-                return Step(f"{action.where} {action.aliases}", f"{local_part}: {value}", tuple(_commas(value)))
+                return Step(f"{action.where} {action.aliases}", f"{local_part}: {value}", tuple(_commas(value)), table=path,
+                            key=local_part)  # fmt: skip
         if action.userbase is not None:
             kept = self._value(action.userbase, local_part) is not None
             lost = "" if kept else f"no user {local_part}"
-            return Step(f"{action.where} {action.userbase}", local_part, kept=kept, lost=lost)
-        return Step(where, f"no alias {local_part}", account=local_part)
+            return Step(f"{action.where} {action.userbase}", local_part, kept=kept, lost=lost, table=path, key=local_part)
+        return Step(where, f"no alias {local_part}", account=local_part, table=path, key=local_part)
 
     def _value(self, table: SmtpdTable, key: str) -> Optional[str]:
         if table.backend == "file" and table.path:

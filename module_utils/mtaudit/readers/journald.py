@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from ..runner import ReadError, Runner
@@ -117,6 +117,12 @@ def read(runner: Runner, units: Sequence[str], running: bool) -> Journal:
     except ReadError as exc:
         found.content_problem = printable(str(exc))
     return found
+
+
+def told_anew(runner: Runner, journal: Journal) -> Journal:
+    """The journal with its settings read again. Raises ReadError."""
+    found = replace(journal, settings=_settings(runner))
+    return replace(found, directory=_directory(runner, found.value("Storage", "auto").lower()))
 
 
 def _settings(runner: Runner) -> dict[str, Setting]:

@@ -1,0 +1,76 @@
+"""Change small files of the host: settings of `name = value`, and how many copies logrotate keeps."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..runner import ReadError, Runner
+from .files import ConfigError, NewFile
+
+JOURNALD = "/etc/systemd/journald.conf"
+_DROP_INS = f"{JOURNALD}.d"
+_OURS = "zz-mtaudit"  # behind every other: the last one that sets something counts
+
+
+def journald(runner: Runner, wanted: Mapping[str, str]) -> list[NewFile]:
+    """In a file of our own where there is a directory for such; else in journald's."""
+    path = f"{_DROP_INS}/{_OURS}.conf" if Path(_DROP_INS).is_dir() else JOURNALD
+    return settings(runner, path, wanted, "# Written by mtaudit.\n[Journal]\n")
+
+
+def settings(runner: Runner, path: str, wanted: Mapping[str, str], head: str) -> list[NewFile]:
+    """A line for each that is not so already: in the place of the one that is there, or at the end; below `head` in a new file.
+    Raises ConfigError."""
+    existed, before = _text(runner, path)
+    text = before if existed else head
+    for name, value in wanted.items():
+        line = f"{name}={value}"
+        there = re.compile(rf"(?m)^[ \t]*{re.escape(name)}[ \t]*=.*$")
+        if there.search(text):
+            text = there.sub(lambda _, line=line: line, text)  # type: ignore[misc]
+        else:
+            text += ("" if text.endswith("\n") or not text else "\n") + f"{line}\n"
+    return [] if text == before else [_new(path, before, text, existed)]
+
+
+def rotations(runner: Runner, wanted: Mapping[str, int]) -> list[NewFile]:
+    """`rotate` of stanzas, each named by the file and line of its closing brace. Raises ConfigError."""
+    files: dict[str, str] = {}
+    for where, copies in wanted.items():
+        path, _, number = where.rpartition(":")
+        if path not in files:
+            files[path] = _text(runner, path)[1]
+        files[path] = _rotated(path, files[path], int(number), copies)
+    return [_new(path, _text(runner, path)[1], text, True) for path, text in files.items() if text != _text(runner, path)[1]]
+
+
+def _rotated(path: str, text: str, closing: int, copies: int) -> str:
+    """The number of lines stays: other stanzas are named by theirs."""
+    lines = text.split("\n")
+    for n in range(closing - 1, -1, -1):
+        found = re.fullmatch(r"(\s*rotate[\s=]+)-?\d+(\s*(?:#.*)?)", lines[n])
+        if found:
+            lines[n] = f"{found[1]}{copies}{found[2]}"
+            return "\n".join(lines)
+        if "{" in lines[n]:
+            break
+    text = f"the stanza that ends in line {closing} has no line that says rotate; add one"
+    raise ConfigError(f"Could not set rotate {copies} in {path}: {text}")
+
+
+def _text(runner: Runner, path: str) -> tuple[bool, str]:
+    try:
+        existed = runner.stat(path) is not None
+        text = runner.read(path) if existed else ""
+    except ReadError as exc:
+        raise ConfigError(str(exc)) from exc
+    if "\ufffd" in text:
+        raise ConfigError(f"Could not change {path}: it is no text of UTF-8; change it by hand")
+    return existed, text
+
+
+def _new(path: str, before: str, after: str, existed: bool) -> NewFile:
+    return NewFile(path, after.encode(), planned_on=hashlib.sha256(before.encode()).hexdigest() if existed else "")

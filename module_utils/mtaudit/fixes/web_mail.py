@@ -1,0 +1,39 @@
+"""Mail of web applications tells where it comes from."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from typing import Optional
+
+from ..config.files import ConfigError
+from ..config.host import Wanted
+from ..control import Site
+from ..finding import Finding
+from ..fix import fix
+from ..readers.php import Place
+from ..readers.system import Host
+
+_TRACED = {"mail.add_x_header": "On", "mail.log": "syslog"}
+_OURS = "zz-mtaudit.ini"  # files of conf.d are read by name: the last one counts
+
+
+@fix("WEB-03", "os")
+def name_the_script(host: Host, site: Site, findings: Sequence[Finding]) -> Optional[Wanted]:
+    """In conf.d of every interface; of those that somebody has to be told of, one at a time."""
+    wanted = Wanted()
+    for place in (place for place in host.web.places if place.mails):
+        values = {name: value for name, value in _TRACED.items() if place.value(name).text in ("", "0")}
+        pools = [name for name in values if "value[" in place.value(name).where]
+        if pools:
+            raise ConfigError(f"{place} sets {pools[0]} itself ({place.value(pools[0]).where}): take that out of the pool")
+        unit = _unit(place)
+        if values and (not unit or not wanted.units or wanted.units == (unit,)):
+            path = posixpath.join("/etc/php", place.version, place.interface, "conf.d", _OURS)
+            wanted = wanted.then(Wanted(php={path: values}, units=(unit,) if unit else ()))
+    return wanted if wanted.php else None
+
+
+def _unit(place: Place) -> str:
+    """Who has read the files at its start; programs that are started for each request have none."""
+    return {"fpm": f"php{place.version}-fpm", "apache2": "apache2"}.get(place.interface, "")

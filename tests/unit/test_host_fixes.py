@@ -1,0 +1,155 @@
+"""Fixes of the host around the programs, asked about recordings of real hosts that fail; and the texts that they change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.mtaudit.components import one, read_all, servers
+from ansible.module_utils.mtaudit.config import entries, exim, host_files, opensmtpd, postfix, sendmail
+from ansible.module_utils.mtaudit.config.files import ConfigError
+from ansible.module_utils.mtaudit.config.host import Wanted
+from ansible.module_utils.mtaudit.control import REGISTRY
+from ansible.module_utils.mtaudit.fix import FIXES
+from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
+from ansible.module_utils.mtaudit.runner import LocalRunner, Replay
+from capture_fixture import restore, site_from
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+
+
+def proposed(control: str, name: str, **tunables: Any) -> Wanted | None:
+    """What the fix wants of a recorded host."""
+    directory = FIXTURES / control / f"fail-os-{name}"
+    recording = restore(json.loads((directory / "recording.json").read_text()))
+    expected = json.loads((directory / "expect.json").read_text())
+    readings = read_all(Replay(recording), expected["programs"], recording.get("ids", ()))
+    site = replace(site_from(expected["site"]), servers=servers(readings), rspamd=one(readings, "rspamd"),
+                   clamav=one(readings, "clamav"), tunables=tunables)  # fmt: skip
+    host = one(readings, "os")
+    failing = [f for f in REGISTRY[(control, "os")].evaluate(host, site) if f.status.value == "fail"]
+    assert failing
+    found: Wanted | None = FIXES[(control, "os")].propose(host, site, failing)
+    return found
+
+
+ABUSE = {"abuse": "postmaster"}
+ALIASES = "/etc/aliases"
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("abuse-has-no-alias", postfix.Wanted(tables={"hash:/etc/aliases": ABUSE})),
+     ("abuse-is-thrown-away", postfix.Wanted(tables={"hash:/etc/aliases": ABUSE})),
+     ("abuse-is-a-list-of-nobody", postfix.Wanted(tables={"hash:/etc/aliases": ABUSE})),
+     ("role-mail-of-a-virtual-domain",
+      postfix.Wanted(tables={"hash:/etc/postfix/virtual": {"abuse@partner.test": "postmaster@partner.test"}})),
+     ("exim-abuse-has-no-alias", exim.Wanted(tables={ALIASES: ABUSE})),
+     ("exim-abuse-is-thrown-away", exim.Wanted(tables={ALIASES: ABUSE})),
+     ("sendmail-abuse-has-no-alias", sendmail.Wanted(aliases={"/etc/mail/aliases": ABUSE})),
+     ("opensmtpd-abuse-has-no-alias", opensmtpd.Wanted(tables={ALIASES: ABUSE})),
+     ("opensmtpd-abuse-is-thrown-away", opensmtpd.Wanted(tables={ALIASES: ABUSE}))],
+)  # fmt: skip
+def test_abuse_is_postmasters(name: str, wanted: object) -> None:
+    assert proposed("RCPT-02", name) == Wanted(programs={0: wanted})
+
+
+@pytest.mark.parametrize("name", ["roots-mail-is-nobodys", "exim-roots-mail-is-nobodys", "sendmail-roots-mail-is-nobodys"])
+def test_who_reads_roots_mail_somebody_has_to_say(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"nobody reads: say in deliver_to"):
+        proposed("RCPT-02", name)
+    found = proposed("RCPT-02", name, deliver_to="alice, help@elsewhere.test")
+    assert found
+    (tables,) = (getattr(each, "aliases", None) or each.tables for each in found.programs.values())
+    assert list(tables.values()) == [{"postmaster": "alice, help@elsewhere.test", "abuse": "postmaster"}]
+    with pytest.raises(ConfigError, match="deliver_to is accounts or addresses"):
+        proposed("RCPT-02", name, deliver_to="|/bin/cat")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("log-journal-in-memory", {"Storage": "persistent"}), ("log-journal-limit-of-debian", {"RateLimitIntervalSec": "0"}),
+     ("log-limit-of-zero-in-the-unit", {"RateLimitIntervalSec": "0"}), ("log-lines-were-dropped", {"RateLimitIntervalSec": "0"})],
+)
+def test_journald_keeps_every_line(name: str, settings: dict[str, str]) -> None:
+    assert proposed("LOG-03", name) == Wanted(journald=settings)
+
+
+@pytest.mark.parametrize("name", ["log-discard-before-mail", "log-discard-by-program", "log-discard-of-logins",
+                                  "log-rsyslog-stopped", "log-service-from-warning-on"])  # fmt: skip
+def test_what_somebody_set_up_stays(name: str) -> None:
+    with pytest.raises(ConfigError, match="somebody has to say"):
+        proposed("LOG-03", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "tunables", "wanted"),
+    [("log-exim-kept-for-ten-days", {}, [30]), ("log-kept-for-four-weeks", {}, [5]),
+     ("log-kept-for-four-weeks", {"min_days": 100}, [15]), ("log-copies-for-ever", {"max_days": 60}, [59]),
+     ("log-copies-for-ever", {}, None), ("log-rotated-by-size", {}, None), ("log-never-rotated", {}, None),
+     ("log-copies-younger-than-told", {}, None), ("log-rotation-not-started", {}, None),
+     ("log-journal-deletes-after-a-fortnight", {}, "30day"),
+     ("log-journal-deletes-after-a-fortnight", {"min_days": 10, "max_days": 12}, "12day")],
+)  # fmt: skip
+def test_logs_are_kept_as_long_as_is_wanted(name: str, tunables: dict[str, int], wanted: object) -> None:
+    found = proposed("LOG-04", name, **tunables)
+    if isinstance(wanted, str):
+        assert found == Wanted(journald={"MaxRetentionSec": wanted})
+    else:
+        assert (list(found.rotations.values()) if found else None) == wanted
+
+
+def test_a_pool_that_sets_it_itself_is_not_overruled() -> None:
+    with pytest.raises(ConfigError, match="take that out of the pool"):
+        proposed("WEB-03", "web-pool-overrides")
+
+
+TEXT = "# ours\npostmaster:   root\nlist: alice,\n\t# not now: bob\n  carol\n\nABUSE : /dev/null\nabuse: bob"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "after"),
+    [({}, TEXT), ({"Postmaster": "root"}, TEXT), ({"list": "alice,  carol"}, TEXT),
+     ({"abuse": "postmaster"}, TEXT.replace("ABUSE : /dev/null\nabuse: bob", "abuse: postmaster\n")),
+     ({"list": "bob"}, TEXT.replace("list: alice,\n\t# not now: bob\n  carol\n", "list: bob\n\t# not now: bob\n")),
+     ({"list": None}, TEXT.replace("list: alice,\n\t# not now: bob\n  carol\n", "\t# not now: bob\n")),
+     ({"root": "alice"}, f"{TEXT}\nroot: alice\n"), ({"nobody": None}, TEXT)],
+)  # fmt: skip
+def test_aliases_are_changed_where_they_stand(wanted: dict[str, str | None], after: str) -> None:
+    assert entries.changed(TEXT, wanted, colon=True) == after
+
+
+def test_a_map_has_blanks() -> None:
+    assert entries.changed("a@b.test x\n", {"a@b.test": "y z", "c@d.test": "z"}, colon=False) == "a@b.test\ty z\nc@d.test\tz\n"
+    assert entries.entries("a@b.test x\n  y\n", colon=False) == {"a@b.test": "x y"}
+
+
+@pytest.mark.parametrize("entry", [{"a b": "x"}, {"a:b": "x"}, {"a": "x\ny: z"}, {"#a": "x"}, {"": "x"}, {"a": ""}])
+def test_what_is_no_entry_is_refused(entry: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="is no entry of it"):
+        entries.refuse("/etc/aliases", entry, colon=True)
+
+
+ROTATE = "/a {\n\tdaily\n\trotate 4 # weeks\n}\n/b\n{\n\tweekly\n}\n"
+
+
+def test_rotate_is_changed_in_its_stanza_alone(tmp_path: Path) -> None:
+    path = tmp_path / "stanza"
+    path.write_text(ROTATE)
+    (file,) = host_files.rotations(LocalRunner(), {f"{path}:4": 30})
+    assert file.content == ROTATE.replace("rotate 4", "rotate 30").encode()
+    assert host_files.rotations(LocalRunner(), {f"{path}:4": 4}) == []
+    with pytest.raises(ConfigError, match="ends in line 8 has no line that says rotate"):
+        host_files.rotations(LocalRunner(), {f"{path}:8": 30})
+
+
+def test_settings_come_in_their_place_or_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "ours.conf"
+    (file,) = host_files.settings(LocalRunner(), str(path), {"Storage": "persistent"}, "[Journal]\n")
+    assert (file.content, file.planned_on) == (b"[Journal]\nStorage=persistent\n", "")
+    path.write_text("[Journal]\n#Storage=auto\nStorage = none\nX=1")
+    (file,) = host_files.settings(LocalRunner(), str(path), {"Storage": "persistent", "Y": "2"}, "")
+    assert file.content == b"[Journal]\n#Storage=auto\nStorage=persistent\nX=1\nY=2\n"
