@@ -65,6 +65,22 @@ LEFT: dict[str, str] = {
     "login-maps-with-everybody-for-all": "it would not help",
     "login-maps-with-a-whole-domain": "it would not help",
     "login-maps-with-a-pattern": "it would not help",
+    "abuse-has-an-alias-that-is-not-compiled": "what is compiled differs from its text in 'abuse'",
+    "postscreen-weights-below-the-threshold": UNKNOWN,  # the site's own weights
+    "postscreen-only-logs": UNKNOWN,
+    "postscreen-without-a-reply-filter": UNKNOWN,
+    "log-rsyslog-stopped": "rsyslogd does not run .*somebody has to say",
+    "log-discard-before-mail": "this rule throws away",
+    "log-discard-by-program": "this rule throws away",
+    "log-discard-of-logins": "this rule throws away",
+    "log-service-from-warning-on": "LogLevelMax=warning of .*somebody has to say",
+    "log-rotated-by-size": UNKNOWN,  # whoever set a size had a disk in mind
+    "log-size-after-the-time": UNKNOWN,
+    "log-never-rotated": UNKNOWN,
+    "log-copies-for-ever": UNKNOWN,  # for how long they may be kept, max_days says
+    "log-rotation-not-started": UNKNOWN,  # somebody switched it off
+    "log-copies-younger-than-told": UNKNOWN,  # what was deleted does not come back
+    "web-pool-turns-it-off": "take that out of the pool",
     "submission-missing": UNKNOWN,  # nobody can log in anywhere
     "secret-by-access-control-list": UNKNOWN,
     "secret-of-an-owner-that-is-not-known": UNKNOWN,

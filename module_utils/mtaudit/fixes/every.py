@@ -8,11 +8,15 @@ from . import exim_login
 from . import exim_relay
 from . import exim_settings
 from . import host_files
+from . import logs
 from . import opensmtpd_login
 from . import opensmtpd_relay
+from . import postfix_inbound
 from . import postfix_login
 from . import postfix_relay
 from . import postfix_settings
 from . import rates_mta
+from . import role_mail
 from . import sendmail_relay
 from . import sendmail_settings
+from . import web_mail
