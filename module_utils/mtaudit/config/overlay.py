@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Callable, Optional
 
 from ..kernel import Clock
-from ..runner import DEFAULT_TIMEOUT_S, Completed, FileStat, Runner, Space
+from ..runner import DEFAULT_TIMEOUT_S, Completed, FileStat, ReadError, Runner, Space
 
 
 class Overlay:
@@ -25,7 +25,14 @@ class Overlay:
         return self._runner.run(self._command(argv), stdin, timeout_s, env)
 
     def read(self, path: str) -> str:
-        return self._texts[path] if path in self._texts else self._runner.read(path)
+        led = path if path in self._texts else self._led_to(path)
+        return self._texts[led] if led in self._texts else self._runner.read(path)
+
+    def _led_to(self, path: str) -> str:
+        try:
+            return self._runner.resolve(path)
+        except ReadError:
+            return path
 
     def stat(self, path: str) -> Optional[FileStat]:
         return self._runner.stat(path)

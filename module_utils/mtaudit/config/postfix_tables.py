@@ -140,7 +140,9 @@ def _exists(runner: Runner, path: str) -> bool:
 
 def _write(place: Path, text: str) -> None:
     try:
-        place.unlink(missing_ok=True)  # a link to the one that is in force
+        # In the copy of a configuration stand links to what is in force: that must not be written to.
+        for link in (place, *(Path(f"{place}{suffix}") for suffix in SUFFIX.values())):
+            link.unlink(missing_ok=True)
         place.touch(mode=0o600)
         place.write_text(text, encoding="utf-8")
     except OSError as exc:
