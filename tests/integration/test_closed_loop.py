@@ -80,6 +80,8 @@ LEFT: dict[str, str] = {
     "log-copies-for-ever": UNKNOWN,  # for how long they may be kept, max_days says
     "log-rotation-not-started": UNKNOWN,  # somebody switched it off
     "log-copies-younger-than-told": UNKNOWN,  # what was deleted does not come back
+    "web-sendmail-hands-in": "only Postfix has a list",
+    "web-opensmtpd-hands-in": "only Postfix has a list",
     "web-pool-turns-it-off": "take that out of the pool",
     "submission-missing": UNKNOWN,  # nobody can log in anywhere
     "secret-by-access-control-list": UNKNOWN,

@@ -102,6 +102,12 @@ def test_logs_are_kept_as_long_as_is_wanted(name: str, tunables: dict[str, int],
         assert (list(found.rotations.values()) if found else None) == wanted
 
 
+def test_postfix_takes_no_mail_of_web_accounts() -> None:
+    found: Any = proposed("WEB-01", "web-hands-in")
+    assert found == {"postfix": postfix.Wanted(parameters={"authorized_submit_users": "!www-data, static:anyone"}),
+                     "os": Wanted(kept_out=("www-data",))}  # fmt: skip
+
+
 def test_a_pool_that_sets_it_itself_is_not_overruled() -> None:
     with pytest.raises(ConfigError, match="take that out of the pool"):
         proposed("WEB-03", "web-pool-overrides")

@@ -25,7 +25,8 @@ _ROTATES = ("logrotate", "-d", logrotate.FILE)
 class Wanted:
     """`files`: permission bits, and the number of the owner where that changes, by path. `programs`: what is wanted of the tables
     of a program, by its number among those that the host was read with. `journald`: settings of it. `rotations`: how many copies
-    logrotate keeps, by the place of the stanza. `php`: settings by file of conf.d; `units`: who is restarted for them."""
+    logrotate keeps, by the place of the stanza. `php`: settings by file of conf.d; `units`: who is restarted for them. `kept_out`
+    are accounts whose mail Postfix does not take any more, which is a change of Postfix."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
     programs: Mapping[int, Any] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Wanted:
     rotations: Mapping[str, int] = field(default_factory=dict)
     php: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     units: tuple[str, ...] = ()
+    kept_out: tuple[str, ...] = ()
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
@@ -43,7 +45,7 @@ class Wanted:
             every[path] = {**every.get(path, {}), **settings}
         units = tuple(dict.fromkeys((*self.units, *later.units)))
         return Wanted({**self.files, **later.files}, programs, {**self.journald, **later.journald},
-                      {**self.rotations, **later.rotations}, every, units)  # fmt: skip
+                      {**self.rotations, **later.rotations}, every, units, (*self.kept_out, *later.kept_out))  # fmt: skip
 
 
 def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candidate:
@@ -54,7 +56,7 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     of_php = [file for path, values in wanted.php.items()
               for file in host_files.settings(runner, path, values, "; Written by mtaudit.\n")]  # fmt: skip
     files = (*_closed(wanted), *(file for each in made.values() for file in each.files), *journal, *rotated, *of_php)
-    if not files:
+    if not files and not wanted.kept_out:
         return Candidate()
     told = {(each.units, each.activate) for each in made.values() if each.activate != "none"}
     told |= {(("systemd-journald",), "restart")} if journal else set()
@@ -122,7 +124,8 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
             web = replace(web, places=php.read(changed))
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
-    return replace(live, files=files, roles=roles, logs=logs, web=web)
+    handed = [replace(each, allowed=False) if each.account in wanted.kept_out else each for each in web.handed]
+    return replace(live, files=files, roles=roles, logs=logs, web=replace(web, handed=handed))
 
 
 def _with(seen: Any, mode: int, owner: Optional[int]) -> Any:

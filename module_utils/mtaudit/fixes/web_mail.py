@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
-from typing import Optional
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
+from ..config import postfix
 from ..config.files import ConfigError
 from ..config.host import Wanted
 from ..control import Site
@@ -16,6 +17,21 @@ from ..readers.system import Host
 
 _TRACED = {"mail.add_x_header": "On", "mail.log": "syslog"}
 _OURS = "zz-mtaudit.ini"  # files of conf.d are read by name: the last one counts
+
+
+_SUBMITTERS = "authorized_submit_users"
+
+
+@fix("WEB-01", "os")
+def keep_web_accounts_out(host: Host, site: Site, findings: Sequence[Finding]) -> Mapping[str, Any]:
+    """Postfix asks a list whose mail it takes from sendmail(1); in front of it they are named as those whose it does not."""
+    allowed = [handed for handed in host.web.handed if handed.allowed]
+    if _SUBMITTERS not in allowed[0].where:
+        raise ConfigError(f"Could not keep {allowed[0].account} from handing in mail: only Postfix has a list of those who may; "
+                          "who may run sendmail(1) is also about cron and others, and somebody has to say")  # fmt: skip
+    accounts = [handed.account for handed in allowed]
+    value = ", ".join([*(f"!{account}" for account in accounts), allowed[0].text])
+    return {"postfix": postfix.Wanted(parameters={_SUBMITTERS: value}), "os": Wanted(kept_out=tuple(accounts))}
 
 
 @fix("WEB-03", "os")
