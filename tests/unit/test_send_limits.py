@@ -15,10 +15,11 @@ from ansible.module_utils.mtaudit.controls.rates import CLOSED, OPEN, Most, wind
 from ansible.module_utils.mtaudit.controls.rates_policy import by_policyd
 from ansible.module_utils.mtaudit.controls.rates_scanner import by_scanner
 from ansible.module_utils.mtaudit.controls.scanners import Called, Kind
-from ansible.module_utils.mtaudit.finding import Evidence, Method, Subject
-from ansible.module_utils.mtaudit.fixes.rates_mta import _told
+from ansible.module_utils.mtaudit.finding import Evidence, Method, Subject, fail
+from ansible.module_utils.mtaudit.fixes.rates_mta import _told, limit_accounts_of_postfix
 from ansible.module_utils.mtaudit.fixes.rates_scanner import limits
 from ansible.module_utils.mtaudit.readers.policyd_rate_limit import PolicydRateLimit, parse
+from ansible.module_utils.mtaudit.readers.postfix import parse as read_postfix
 from ansible.module_utils.mtaudit.readers.rspamd import Rspamd
 from ansible.module_utils.mtaudit.smtp.limit_drill import Drilled, Request, Sent
 from ansible.module_utils.mtaudit.smtp.limit_drill import judged as judged_by_drill
@@ -114,6 +115,33 @@ def test_what_policyd_rate_limit_is_told() -> None:
     assert "limits" not in _told(policyd(), site(), asked=True), "what the site chose stays"
     a_day = _told(policyd(), site([{**NEWS, "max_per_day": 9000}]), asked=False)
     assert a_day["limits"] == [[1000, 3600], [24000, 86400]], "what --clean must not forget"
+
+
+MASTER = "submission inet n - y - - smtpd -o smtpd_recipient_restrictions=reject_unknown_helo_hostname\n"
+MAIN = (
+    "mail_version = 3.7.11\ninet_interfaces = all\ninet_protocols = all\nqueue_directory = /var/spool/postfix\n"
+    "smtpd_data_restrictions = reject_unauth_pipelining\n"
+)
+ASKED = "check_policy_service {unix:ratelimit/policy,default_action=DEFER,timeout=10s}"
+
+
+def test_postfix_asks_policyd_rate_limit_where_its_version_counts() -> None:
+    live = read_postfix("/etc/postfix", MAIN, MASTER, MAIN, MASTER)
+    (port,) = live.smtp_services()
+    found = [replace(fail(Subject("listener", port.listener), "no limit"), control="RATE-01")]
+
+    def wanted(counter: PolicydRateLimit | None) -> Any:
+        return limit_accounts_of_postfix(live, site(policyd=counter, when_down=CLOSED), found)
+
+    old, new = wanted(policyd()), wanted(policyd(count_mode=1))
+    assert old["postfix"].options["submission/inet"] == {
+        "smtpd_recipient_restrictions": f"{ASKED} reject_unknown_helo_hostname"}  # fmt: skip
+    assert new["postfix"].options["submission/inet"] == {"smtpd_data_restrictions": f"{ASKED} reject_unauth_pipelining"}
+    assert old["policyd_rate_limit"].parameters["db_error_action"].startswith("defer")
+    with pytest.raises(ConfigError, match="policyd-rate-limit does and is not installed: name it in mta_harden_install"):
+        wanted(None)
+    with pytest.raises(ConfigError, match="a SOCKET below /var/spool/postfix/"):
+        wanted(policyd(SOCKET="/run/policy"))
 
 
 def test_a_parameter_is_put_in_place_of_another_in_yaml() -> None:
