@@ -216,6 +216,12 @@ def test_a_limit_is_set_measured_and_taken_back(server: Server) -> None:
     seen["after many"] = after["refusal"] or "passes"
     assert many["passed"] <= HOUR or after["refusal"], "what is too much is at least counted"
 
+    copy.shell(way.forget)
+    given = {"mta_target": copy.name, "mta_drill_max_per_hour": HOUR, "mta_drill_messages": HOUR + 4}
+    printed = copy.ansible("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / "playbooks/drill.yml", "-e",
+                           json.dumps(given))  # fmt: skip
+    assert f"an account is limited: measured {hour['passed']} recipients" in printed, printed
+
     back = server.do("take_back")
     assert server.says(back) == {"fail"} and server.state() == was, "to the byte"
 
