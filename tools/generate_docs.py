@@ -94,7 +94,7 @@ def _overview(catalogue: Catalogue) -> Iterator[str]:
 def _fixed_by(catalogue: Catalogue, entry: Entry) -> str:
     """The class of its fix, and the role that applies it."""
     role = next((role for role, entries in outcome_roles(catalogue).items() if entry in entries), "")
-    return entry.data["fix"]["class"] + (f", [{role}](../roles/{role}/README.md)" if role else "")
+    return f"{entry.data['fix']['class']}{f', [{role}](../roles/{role}/README.md)' if role else ''}"
 
 
 def _profiles_with(catalogue: Catalogue, control_id: str) -> list[str]:
