@@ -139,6 +139,12 @@ options:
     description: For V(confirm), the answers of the run before the change. Without them nothing is compared.
     type: list
     elements: dict
+  ends:
+    description: For V(confirm) with O(before), the directions that the change means to end. They are not compared.
+    type: list
+    elements: str
+    choices: [in, submission, out, local]
+    default: []
   programs:
     description: For V(confirm), the mail servers whose logs to read, as for M(mta_log_trace).
     type: list
@@ -246,7 +252,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.mtaudit.logs.places import Program, installed
 from ansible.module_utils.mtaudit.logs.sources import FILES
 from ansible.module_utils.mtaudit.runner import LocalRunner
-from ansible.module_utils.mtaudit.smtp.flow import as_broken, compare, unproven
+from ansible.module_utils.mtaudit.smtp.flow import Direction, as_broken, compare, unproven
 from ansible.module_utils.mtaudit.smtp.flow_arguments import answers_from, order_from, request_from
 from ansible.module_utils.mtaudit.smtp.flow_probe import run
 from ansible.module_utils.mtaudit.smtp.on_host import confirm, hand_over
@@ -304,6 +310,7 @@ def main() -> None:
             "local_user": {"type": "str", "default": "nobody"},
             "answers": {"type": "list", "elements": "dict", "default": []},
             "before": {"type": "list", "elements": "dict"},
+            "ends": {"type": "list", "elements": "str", "choices": [one.value for one in Direction], "default": []},
             "programs": {"type": "list", "elements": "dict", "default": [], "options": PROGRAM},
             "files": {"type": "list", "elements": "path", "default": list(FILES)},
             "log_wait_s": {"type": "float", "default": 20},
@@ -333,7 +340,7 @@ def confirmed(params) -> dict:
     runner = LocalRunner()
     programs = [Program(each["name"], each["instance"] or "") for each in params["programs"]] or installed(runner)
     found = confirm(runner, answers, programs, params["files"], params["log_wait_s"])
-    compared = compare(before or (), found)
+    compared = [each for each in compare(before or (), found) if each.direction.value not in params["ends"]]
     result = {"answers": [answer.to_dict() for answer in found], "notes": [], "unproven": unproven(compared)}
     if before is not None:
         result.update(compared=[each.to_dict() for each in compared], broken=as_broken(compared))

@@ -60,6 +60,11 @@ options:
     type: list
     elements: str
     default: []
+  acknowledged:
+    description: With V(inbound) and V(outbound), that whoever comes to this host for what it does not do any more has somewhere
+      else to go, logins and clients, or the MX records of its domains. Without, a host that takes such mail is left alone.
+    type: bool
+    default: false
   reason:
     description: Why the change is made. Kept with the snapshot.
     type: str
@@ -118,6 +123,7 @@ def main() -> None:
             "networks": {"type": "list", "elements": "str"},
             "inbound_addresses": several,
             "other": several,
+            "acknowledged": {"type": "bool", "default": False},
             **ARGUMENTS,
         },
         required_if=[("action", "inbound", ["other"]), ("action", "outbound", ["other"])],

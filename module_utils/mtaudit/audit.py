@@ -73,12 +73,12 @@ def networks(texts: Iterable[Any], variable: str) -> tuple[Network, ...]:
 
 
 def selection(data: Sequence[Mapping[str, Any]], overrides: Mapping[str, Any]) -> tuple[Selected, ...]:
-    """The catalogue's selection with this host's own tunables: `{control id: {name: value}}`. Raises InputError for a value of
-    another type."""
+    """The catalogue's selection with this host's own tunables: `{control id: {name: value}}`. Raises InputError for a value
+    that does not fit."""
     for entry in data:
         for name, given in overrides.get(entry["id"], {}).items():
             declared = entry.get("tunables", {}).get(name)
-            wrong = Tunable(name, declared["type"], None, "").problem(given) if declared else ""
+            wrong = Tunable.from_shipped(name, declared).problem(given) if declared else ""
             if wrong:
                 raise InputError(f"the tunable {name} of {entry['id']} {wrong}")
     return tuple(

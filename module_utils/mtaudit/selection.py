@@ -152,7 +152,7 @@ def _slim(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
         "id": entry.id,
         "components": list(entry.components),
         "kinds": list(entry.kinds),
-        "tunables": {name: {"type": entry.tunables[name].type, "value": value} for name, value in values.items()},
+        "tunables": {name: entry.tunables[name].shipped(value) for name, value in values.items()},
     }
 
 

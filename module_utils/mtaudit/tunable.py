@@ -44,6 +44,16 @@ class Tunable:
         return cls(data["name"], data["type"], data["default"], data["description"], data.get("minimum"), data.get("maximum"),
                    tuple(data.get("choices", ())))  # fmt: skip
 
+    @classmethod
+    def from_shipped(cls, name: str, data: Mapping[str, Any]) -> Tunable:
+        """From what `shipped` made."""
+        return cls(name, data["type"], None, "", data.get("minimum"), data.get("maximum"), tuple(data.get("choices", ())))
+
+    def shipped(self, value: Any) -> dict[str, Any]:
+        """As a host gets it: its type and value, and what limits there are to other values."""
+        limits = {"minimum": self.minimum, "maximum": self.maximum, "choices": list(self.choices) or None}
+        return {"type": self.type, "value": value, **{name: limit for name, limit in limits.items() if limit is not None}}
+
     def problem(self, value: Any) -> str:
         """Why the value does not fit, and what would; empty when it fits."""
         wrong = _CHECKS[self.type](value)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from audited_copy import ROOT, Copy, throw_away_copy
 from closed_loop import STATE
+from mtalab.inventory import host_variables
 
 pytestmark = pytest.mark.lab
 
@@ -195,7 +196,8 @@ def test_two_hosts_with_a_side_each(tmp_path: Path) -> None:
         alice, bob, probe = f"alice@{domain}", f"bob@{domain}", "probe@stranger.test"
         wait_for_nowhere(outbound, "early")
         for copy, side, other in ((outbound, "outbound", taking), (inbound, "inbound", sending)):
-            assert part(copy, action=side, other=[other])["changed"]
+            assert "this host would take no more of" in refused(copy, action=side, other=[other])
+            assert part(copy, action=side, other=[other], acknowledged=True)["changed"]
             assert not part(copy, action=side, other=[other])["changed"]
         assert "give the addresses of the hosts of the other" in refused(inbound, action="inbound", other=["out.test"])
         assert separated(inbound) == separated(outbound) == {"pass"}
@@ -214,3 +216,28 @@ def test_two_hosts_with_a_side_each(tmp_path: Path) -> None:
         assert f"relay={sending}" in inbound.shell("cat /var/log/mail.log 2>/dev/null || journalctl")
         assert "Relay access denied" in send(inbound, probe, CANARY) and "Access denied" in send(outbound, probe, alice)
         assert ":587 " not in inbound.shell("ss -Hltn") and ":587 " in outbound.shell("ss -Hltn")
+
+
+@pytest.mark.full
+def test_two_hosts_by_the_playbook(tmp_path: Path) -> None:
+    with (throw_away_copy("full-d13", "t-in", tmp_path / "in") as inbound,
+          throw_away_copy("full-d12", "t-out", tmp_path / "out") as outbound):  # fmt: skip
+        inbound.lab.up(["router", "dns", "sink", "stranger"])
+        groups = {group: {"hosts": {copy.name: host_variables(copy.lab.config, copy.lab.host(copy.name))}}
+                  for group, copy in (("mail_inbound", inbound), ("mail_outbound", outbound))}  # fmt: skip
+        (tmp_path / "sides.yml").write_text(json.dumps({"all": {"children": groups}}), encoding="utf-8")
+        given = {"mta_target": f"{inbound.name}:{outbound.name}", "mta_audit_vantages": ["stranger"],
+                 "mta_audit_probe_canary_wait_s": 8, "mta_audit_probe_retry_after_s": 1,
+                 "mta_report_directory": str(tmp_path / "reports")}  # fmt: skip
+
+        def play(**more: bool) -> str:
+            words = ["-i", ROOT / "inventories/lab", "-i", tmp_path / "sides.yml", ROOT / "playbooks/relay_split.yml"]
+            return inbound.ansible("ansible-playbook", *words, "-e", json.dumps({**given, **more}), timeout_s=900)
+
+        with pytest.raises(AssertionError, match="this host would take no more of strangers' mail for"):
+            play()
+        printed = play(mta_relay_split_acknowledged=True)
+        assert printed.count("Confirm the change") == 2, printed[-3000:]
+        again = play(mta_relay_split_acknowledged=True)
+        assert again.count("changed=0") >= 2, again[-1000:]
+        assert separated(inbound) == separated(outbound) == {"pass"}

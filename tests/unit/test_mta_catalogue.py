@@ -24,7 +24,8 @@ def test_returns_what_the_hosts_need_and_changes_nothing(capsys: pytest.CaptureF
     result = run(capsys, profile="strict", tunables={"RELAY-15": {"max_proof_age_days": 3}})
     assert not result["changed"]
     assert result["controls"] == len(result["selection"]) > 15
-    assert {"id": "RELAY-15", "tunables": {"max_proof_age_days": {"type": "int", "value": 3}}}.items() <= next(
+    days = {"type": "int", "value": 3, "minimum": 1, "maximum": 366}
+    assert {"id": "RELAY-15", "tunables": {"max_proof_age_days": days}}.items() <= next(
         c for c in result["selection"] if c["id"] == "RELAY-15").items()
     assert result["digest"].startswith("sha256:") and result["version"].count(".") == 2
 

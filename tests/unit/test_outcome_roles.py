@@ -42,6 +42,11 @@ def test_a_role_stands_for_its_controls() -> None:
     assert {wish.id for wish in found} == {"RELAY-01", "RCPT-01", "INFO-01", "RATE-02"}
 
 
-def test_a_value_of_another_type_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match="the tunable max_recipients of RATE-02 must be a whole number without quotes"):
-        on_the_host(selection(CATALOGUE, "strict", {}), {"RATE-02": {"max_recipients": "50"}})
+@pytest.mark.parametrize(("control", "tunable", "value", "why"), [
+    ("RATE-02", "max_recipients", "50", "must be a whole number without quotes"),
+    ("RATE-01", "max_per_hour", 0, "must be 1 or more, not 0"),
+    ("RATE-01", "when_down", "closd", "must be one of .*closed.*, not the text 'closd'"),
+])  # fmt: skip
+def test_a_value_that_does_not_fit_is_refused_by_name(control: str, tunable: str, value: object, why: str) -> None:
+    with pytest.raises(InputError, match=f"the tunable {tunable} of {control} {why}"):
+        on_the_host(selection(CATALOGUE, "strict", {}), {control: {tunable: value}})

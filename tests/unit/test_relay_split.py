@@ -108,18 +108,22 @@ def test_names_that_a_release_has_no_unit_for() -> None:
 
 def test_one_side_on_a_host() -> None:
     primary = instance(MAIN, MASTER)
-    inbound = postfix_split.one_side(primary, True, Split(other=("198.51.100.7", "2001:db8::7")))
+    inbound = postfix_split.one_side(primary, True, Split(other=("198.51.100.7", "2001:db8::7"), acknowledged=True))
     assert inbound.parameters["default_transport"] == "handover:[198.51.100.7]:10587, [2001:db8::7]:10587"
     assert inbound.services["submission/inet"] is None and inbound.services["10588/inet"] == "10588 inet n - y - - smtpd"
     assert inbound.options["10588/inet"]["mynetworks"] == "198.51.100.7,[2001:db8::7]"
     assert inbound.options["10588/inet"]["smtpd_relay_restrictions"] == "reject_unauth_destination"
-    outbound = postfix_split.one_side(primary, False, Split(other=("198.51.100.6",), networks=("10.0.0.0/8",)))
+    outbound = postfix_split.one_side(primary, False, Split(other=("198.51.100.6",), networks=("10.0.0.0/8",), acknowledged=True))
     assert outbound.parameters["relay_transport"] == "handover:[198.51.100.6]:10588"
     assert "submission/inet" not in outbound.services
     assert str(outbound.parameters["mynetworks"]).endswith("[::1]/128 10.0.0.0/8")
     for other in ((), ("out.example.org",)):
         with pytest.raises(ConfigError, match="give the addresses of the hosts of the other"):
             postfix_split.one_side(primary, True, Split(other=other))
+    with pytest.raises(ConfigError, match="take no more of what is sent with a login .*587.*set mta_relay_split_acknowledged"):
+        postfix_split.one_side(primary, True, Split(other=("198.51.100.7",)))
+    with pytest.raises(ConfigError, match="take no more of strangers' mail for "):
+        postfix_split.one_side(primary, False, Split(other=("198.51.100.7",)))
 
 
 # Queues

@@ -128,5 +128,5 @@ def test_the_report_gets_whole_entries_with_the_values_in_force(catalogue: Catal
     written = for_report(catalogue, "strict", {"RELAY-15": {"max_proof_age_days": 5}}, "0.1.0")
     assert (written["digest"], written["profile"], written["version"]) == (catalogue.digest, "strict", "0.1.0")
     entry = next(c for c in written["controls"] if c["id"] == "RELAY-15")
-    assert entry["tunables"] == {"max_proof_age_days": {"type": "int", "value": 5}}
+    assert entry["tunables"] == {"max_proof_age_days": {"type": "int", "value": 5, "minimum": 1, "maximum": 366}}
     assert entry["components"]["os"]["advice"] and entry["rationale"] and entry["title"]

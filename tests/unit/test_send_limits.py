@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.mtaudit.config.files import ConfigError
-from ansible.module_utils.mtaudit.config.policyd_rate_limit import _with
+from ansible.module_utils.mtaudit.config.policyd_rate_limit import Wanted, _with, candidate
 from ansible.module_utils.mtaudit.config.ucl import changed
 from ansible.module_utils.mtaudit.control import Site
 from ansible.module_utils.mtaudit.controls.rates import CLOSED, OPEN, Most, window
@@ -115,6 +116,15 @@ def test_what_policyd_rate_limit_is_told() -> None:
     assert "limits" not in _told(policyd(), site(), asked=True), "what the site chose stays"
     a_day = _told(policyd(), site([{**NEWS, "max_per_day": 9000}]), asked=False)
     assert a_day["limits"] == [[1000, 3600], [24000, 86400]], "what --clean must not forget"
+
+
+def test_policyd_rate_limit_that_is_told_already_is_started(tmp_path: Path) -> None:
+    (tmp_path / "policyd.yaml").write_text("limits: [[10, 3600]]\n", encoding="utf-8")
+    live = PolicydRateLimit({"config_file": str(tmp_path / "policyd.yaml"), "limits": [[10, 3600]]}, up=False)
+    wanted = Wanted({"limits": [[10, 3600]]})
+    found = candidate(Any, live, wanted, tmp_path)  # type: ignore[arg-type]
+    assert (found.files, found.activate, found.reading.up) == ((), "start", True)
+    assert candidate(Any, replace(live, up=True), wanted, tmp_path).activate == "none"  # type: ignore[arg-type]
 
 
 MASTER = "submission inet n - y - - smtpd -o smtpd_recipient_restrictions=reject_unknown_helo_hostname\n"

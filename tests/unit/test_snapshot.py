@@ -43,6 +43,12 @@ class Systemd:
         return Completed(0, "", "")
 
 
+def test_a_unit_keeps_whose_queue_its_mail_goes_to() -> None:
+    was = services.Service("out", False, "disabled", "stop", "/spool/out", "/spool/in")
+    ((_, now),) = services.compared(Systemd(out=(True, "enabled")), [was])  # type: ignore[arg-type]
+    assert now == services.Service("out", True, "enabled", "stop", "/spool/out", "/spool/in")
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "kept"))

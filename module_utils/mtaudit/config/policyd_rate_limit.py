@@ -39,8 +39,10 @@ def candidate(runner: Runner, live: PolicydRateLimit, wanted: Wanted, scratch: P
         if live.said.get(name) != value:
             text = _with(text, name, value)
     content = text.encode("utf-8", "surrogateescape")
+    check = (PROGRAM, "--get-config", "limits")
     if content == before:
-        return Candidate()
+        up = PolicydRateLimit(live.said, up=True)
+        return Candidate((), "start", (PROGRAM,), (check,), up) if live.up is False else Candidate()
     copy = scratch / Path(live.file).name
     copy.write_bytes(content)
     new = read(runner, str(copy))
@@ -49,7 +51,7 @@ def candidate(runner: Runner, live: PolicydRateLimit, wanted: Wanted, scratch: P
         raise ConfigError(f"Could not change {PROGRAM}: {live.file} is written in a way that mtaudit does not understand")
     reading = PolicydRateLimit({**new.said, "config_file": live.file}, up=True)
     changed = NewFile(live.file, content, planned_on=hashlib.sha256(before).hexdigest())
-    return Candidate((changed,), "start", (PROGRAM,), ((PROGRAM, "--get-config", "limits"),), reading)
+    return Candidate((changed,), "start", (PROGRAM,), (check,), reading)
 
 
 def _with(text: str, name: str, value: Any) -> str:

@@ -48,7 +48,8 @@ _TAKEN_OVER = {
 class Split:
     """How to part it. `outbound_port` and `inbound_port` are where the sides take each other's mail, on the loopback, or from the
     addresses `other` of the hosts of the other side. `listen` is where clients may send without a login, as `address:port`;
-    `networks` who, None for those that may now. `inbound_addresses` are those that strangers' mail comes to; empty: as now."""
+    `networks` who, None for those that may now. `inbound_addresses` are those that strangers' mail comes to; empty: as now.
+    `acknowledged`: whoever comes to a host for the side that it loses has somewhere else to go."""
 
     instance: str = "postfix-out"
     outbound_port: int = 10587
@@ -57,6 +58,7 @@ class Split:
     networks: Optional[tuple[str, ...]] = None
     inbound_addresses: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
+    acknowledged: bool = False
 
     def way(self, port: int) -> str:
         """To that port of the other side, as transport(5) has it."""
@@ -139,10 +141,23 @@ def one_side(primary: Postfix, inbound: bool, wanted: Split) -> Wanted:
     wrong = [address for address in wanted.other if not is_address(address)]
     if wrong or not wanted.other:
         raise ConfigError(f"Could not leave one side alone: give the addresses of the hosts of the other, not {wrong or 'none'}")
+    lost = ", ".join(_comes_in_vain(primary, inbound, wanted))
+    if lost and not wanted.acknowledged:
+        raise ConfigError(f"Could not leave one side alone: this host would take no more of {lost}. See that it goes to the "
+                          "other hosts, then set mta_relay_split_acknowledged")
     if inbound:
         return _loses_clients(primary, wanted).then(wanted.ends(wanted.inbound_port, _FOR_THE_SITE))
     parameters = {**_no_domains(primary, wanted), **_networks(wanted)}
     return Wanted(parameters).then(wanted.ends(wanted.outbound_port, _FOR_ALL))
+
+
+def _comes_in_vain(primary: Postfix, inbound: bool, wanted: Split) -> Iterator[str]:
+    """What is taken now and would not be any more."""
+    if inbound:
+        yield from (f"what is sent with a login ({port.listener})" for port in _logins(primary))
+        yield from (f"what {client} sends" for client in _foreign(primary) if client.partition("/")[0] not in wanted.other)
+    elif not primary.main.value("relay_transport").startswith("handover:") and (primary.local_domains or primary.relayed_domains):
+        yield f"strangers' mail for {', '.join([*primary.local_domains, *primary.relayed_domains][:3])}"
 
 
 def _new(scratch: Path, name: str) -> Path:

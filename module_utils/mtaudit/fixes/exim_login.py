@@ -186,6 +186,6 @@ def _among(logins: Sequence[str]) -> str:
 def _limits(most: Most, whose: str) -> Iterator[str]:
     for count, period, word in ((most.per_hour, "1h", "an hour"), (most.per_day, "1d", "a day")):
         if count < math.inf:
-            limit = f"ratelimit = {count:g} / {period} / per_rcpt / strict / user-${{lc:$authenticated_id}}"
+            limit = f"ratelimit = {int(count)} / {period} / per_rcpt / strict / user-${{lc:$authenticated_id}}"
             lines = ["defer", "  authenticated = *", f"  {whose}", f"  {limit}", f"  message = too many recipients within {word}"]
             yield "\n".join(line for line in lines if line.strip())

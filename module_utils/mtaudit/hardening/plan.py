@@ -68,7 +68,7 @@ def plan(runner: Runner, found: Proposals) -> Plan:
     """Raises ConfigError when two programs want one file to be two things."""
     services: dict[str, str] = {}
     silent = []
-    for candidate in reversed(found.candidates):  # who is asked, before who asks
+    for candidate in reversed(found.candidates):  # rspamd and policy services, which are asked, before the mail programs
         unit = running(runner, candidate.units) if candidate.units else ""
         if candidate.activate == "start":
             services[unit or candidate.units[0]] = "start"

@@ -53,7 +53,8 @@ def proposals(
     for wish in wishes:
         for place in range(len(maker.works)):
             maker.mend(wish, place)
-    maker.found.candidates = [work.candidate for work in maker.works if work.candidate.files]
+    candidates = [work.candidate for work in maker.works]
+    maker.found.candidates = [each for each in candidates if each.files or each.activate == "start"]
     return maker.found
 
 

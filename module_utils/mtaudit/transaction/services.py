@@ -47,7 +47,8 @@ def compared(runner: Runner, services: Sequence[Service]) -> list[tuple[Service,
     found = []
     for service in services:
         try:
-            found += [(service, now) for now in seen(runner, [(service.name, service.on_change)])]
+            (now,) = seen(runner, [(service.name, service.on_change)])
+            found.append((service, replace(service, active=now.active, enabled=now.enabled)))
         except SnapshotError:
             pass
     return found

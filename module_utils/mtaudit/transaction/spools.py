@@ -1,4 +1,5 @@
-"""Give the mail that waits in one Postfix queue to another: none is lost, and none goes twice.
+"""Give the mail that waits in one Postfix queue to another: none is lost, and none goes twice (but for the message that is being
+copied to another file system when this is killed).
 
 As postsuper(1) -r does it: a queue file in the directory `maildrop` becomes a new message, whatever queue it came from. Mail on
 hold stays on hold. What a client was still sending when its server was stopped was never accepted, and is left.
