@@ -24,7 +24,7 @@ from ansible.module_utils.mtaudit.hardening.wishes import Proposals, Step, Wish,
 from ansible.module_utils.mtaudit.readers import postfix as reader
 from ansible.module_utils.mtaudit.readers.postfix_model import Postfix
 from ansible.module_utils.mtaudit.report.run import load_run
-from ansible.module_utils.mtaudit.runner import Replay
+from ansible.module_utils.mtaudit.runner import Completed, Replay
 from report.factory import Host, write_run
 
 SETTINGS = {
@@ -155,6 +155,29 @@ def test_why_a_fix_is_withheld() -> None:
     assert [bool(wish.withheld) for wish in wishes(catalogue, (), "medium", True)] == [False, False]
     assert "max_disruption is low" in wishes(catalogue, (), "low", True)[0].withheld
     assert [wish.id for wish in wishes(catalogue, ["INFO-01"], "high", True)] == ["INFO-01"]
+
+
+class _Up:
+    """A host on which these units are up."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def run(self, argv: Sequence[str], **_: Any) -> Completed:
+        states = ("active" if name in self.names else "inactive" for name in argv[argv.index("--") + 1:])
+        return Completed(0, "".join(f"ActiveState={state}\n\n" for state in states), "")
+
+
+def test_every_service_of_a_change_is_told_once_and_enough() -> None:
+    file = NewFile("/etc/a", b"new", planned_on="old")
+    both = Candidate((file,), "restart", ("systemd-journald",), also=((("php8.2-fpm",), "restart"), (("down",), "reload")))
+    asking = Candidate((file,), "reload", ("postfix@-", "postfix"))
+    counter = Candidate((), "start", ("counter",))
+    again = Candidate((), "restart", ("counter",))
+    up = _Up("systemd-journald", "php8.2-fpm", "postfix", "counter")
+    made = plan(up, Proposals([], [], [asking, both, counter, again]))  # type: ignore[arg-type]
+    assert dict(made.services) == {"counter": "start", "systemd-journald": "restart", "php8.2-fpm": "restart", "postfix": "reload"}
+    assert list(dict(made.services))[0] == "counter" and made.silent == ("down",)
 
 
 def a_plan(*files: NewFile) -> Plan:

@@ -35,7 +35,8 @@ class Candidate:
     `activate` is what the daemon has to do: none, reload or restart; start: restart, and one that is down comes up, now and at
     each boot. `units` are the systemd units that may carry it; the first that is up is told, for a start the first if none is.
     `checks` are commands that must succeed with the files in place. `reading` is the instance as the program's reader reads it
-    from these files, so that controls can be asked about it before anything is changed; None where nothing changes.
+    from these files, so that controls can be asked about it before anything is changed; None where nothing changes. `also` are
+    more units and what they have to do, of a change that several services read.
     """
 
     files: tuple[NewFile, ...] = ()
@@ -43,6 +44,7 @@ class Candidate:
     units: tuple[str, ...] = ()
     checks: tuple[tuple[str, ...], ...] = ()
     reading: Any = None
+    also: tuple[tuple[tuple[str, ...], str], ...] = ()
 
 
 def same_each_time(data: bytes, text: str) -> bytes:

@@ -58,18 +58,16 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     files = (*_closed(wanted), *(file for each in made.values() for file in each.files), *journal, *rotated, *of_php)
     if not files and not wanted.kept_out:
         return Candidate()
-    told = {(each.units, each.activate) for each in made.values() if each.activate != "none"}
-    told |= {(("systemd-journald",), "restart")} if journal else set()
-    told |= {((unit,), "restart") for unit in wanted.units} if of_php else set()
-    if len(told) > 1:
-        raise ConfigError("Could not tell two services of the host in one change; mend one, and run again")
-    units, activate = told.pop() if told else ((), "none")
+    told = [(each.units, each.activate) for each in made.values() if each.activate != "none"]
+    told += [(("systemd-journald",), "restart")] if journal else []
+    told += [((unit,), "restart") for unit in wanted.units] if of_php else []
+    (units, activate), *more = dict.fromkeys(told) or [((), "none")]
     checks = [check for each in made.values() for check in each.checks]
     if rotated and _is_content(runner):
         checks.append(_ROTATES)
     texts = {file.path: (file.content or b"").decode("utf-8", "replace") for file in files}
     reading = _read(Overlay(runner, texts, lambda argv: argv), live, wanted, made)
-    return Candidate(files, activate, units, tuple(dict.fromkeys(checks)), reading)
+    return Candidate(files, activate, units, tuple(dict.fromkeys(checks)), reading, tuple(more))
 
 
 def _closed(wanted: Wanted) -> list[NewFile]:

@@ -36,7 +36,7 @@ def keep_web_accounts_out(host: Host, site: Site, findings: Sequence[Finding]) -
 
 @fix("WEB-03", "os")
 def name_the_script(host: Host, site: Site, findings: Sequence[Finding]) -> Optional[Wanted]:
-    """In conf.d of every interface; of those that somebody has to be told of, one at a time."""
+    """In conf.d of every interface."""
     wanted = Wanted()
     for place in (place for place in host.web.places if place.mails):
         values = {name: value for name, value in _TRACED.items() if place.value(name).text in ("", "0")}
@@ -44,7 +44,7 @@ def name_the_script(host: Host, site: Site, findings: Sequence[Finding]) -> Opti
         if pools:
             raise ConfigError(f"{place} sets {pools[0]} itself ({place.value(pools[0]).where}): take that out of the pool")
         unit = _unit(place)
-        if values and (not unit or not wanted.units or wanted.units == (unit,)):
+        if values:
             path = posixpath.join("/etc/php", place.version, place.interface, "conf.d", _OURS)
             wanted = wanted.then(Wanted(php={path: values}, units=(unit,) if unit else ()))
     return wanted if wanted.php else None

@@ -13,6 +13,8 @@ from ..runner import Runner
 from ..transaction.services import running
 from .wishes import Proposals, Refused, Step
 
+_ACTIVATIONS = ("none", "reload", "restart", "start")  # each does what those before it do
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -68,14 +70,14 @@ def plan(runner: Runner, found: Proposals) -> Plan:
     """Raises ConfigError when two programs want one file to be two things."""
     services: dict[str, str] = {}
     silent = []
-    for candidate in reversed(found.candidates):  # rspamd and policy services, which are asked, before the mail programs
-        unit = running(runner, candidate.units) if candidate.units else ""
-        if candidate.activate == "start":
-            services[unit or candidate.units[0]] = "start"
-        elif unit and candidate.activate != "none":
-            services[unit] = "restart" if "restart" in (candidate.activate, services.get(unit)) else candidate.activate
-        elif candidate.units and not unit:
-            silent.append(candidate.units[0])
+    # rspamd and policy services, which are asked, before the mail programs.
+    told = [each for candidate in reversed(found.candidates) for each in ((candidate.units, candidate.activate), *candidate.also)]
+    for units, activate in told:
+        unit = (running(runner, units) or (units[0] if activate == "start" else "")) if units else ""
+        if unit and activate != "none":
+            services[unit] = max(activate, services.get(unit, "none"), key=_ACTIVATIONS.index)
+        elif units and not unit:
+            silent.append(units[0])
     checks = tuple(dict.fromkeys(check for candidate in found.candidates for check in candidate.checks))
     files = tuple(_joined(found.candidates))
     return Plan(tuple(found.steps), tuple(found.refused), files, tuple(services.items()), checks, tuple(silent))
