@@ -176,8 +176,9 @@ def test_every_service_of_a_change_is_told_once_and_enough() -> None:
     again = Candidate((), "restart", ("counter",))
     up = _Up("systemd-journald", "php8.2-fpm", "postfix", "counter")
     made = plan(up, Proposals([], [], [asking, both, counter, again]))  # type: ignore[arg-type]
-    assert dict(made.services) == {"counter": "start", "systemd-journald": "restart", "php8.2-fpm": "restart", "postfix": "reload"}
-    assert list(dict(made.services))[0] == "counter" and made.silent == ("down",)
+    told = {"counter": "start", "systemd-journald": "restart", "php8.2-fpm": "restart", "postfix": "reload"}
+    assert dict(made.services) == told and list(told) == list(dict(made.services)), "who is asked comes first"
+    assert made.silent == ("down",)
 
 
 def a_plan(*files: NewFile) -> Plan:
