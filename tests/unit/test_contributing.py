@@ -28,6 +28,15 @@ for value in ("no", "yes"):
 """
 
 
+ABOUT_THE_FIX = r"""
+from mtaudit.fix import FIXES
+from mtaudit.fixes import every
+main = {"inet_interfaces": "all", "inet_protocols": "all", "smtpd_reject_unlisted_recipient": "no"}
+live = Postfix("/etc/postfix", parameters=main, entries=(MasterEntry("smtp", "inet", "smtpd", 12, (), ()),))
+print(dict(FIXES[("BOUNCE-01", "postfix")].propose(live, Site(), list(evaluate(live, Site()))).parameters))
+"""
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return with_steps_taken(tmp_path_factory.mktemp("tree"))
@@ -46,7 +55,8 @@ def with_steps_taken(copy: Path) -> Path:
     assert [name for _, name, _ in steps] == [
         "checks/bounce/BOUNCE-01.yml", "checks/ids.txt", "module_utils/mtaudit/controls/bounce.py",
         "module_utils/mtaudit/controls/every.py", "molecule/lab/faults/postfix.yml",
-        "molecule/lab/faults/statements/BOUNCE-01.yml"]
+        "molecule/lab/faults/statements/BOUNCE-01.yml", "module_utils/mtaudit/fixes/bounce.py",
+        "module_utils/mtaudit/fixes/every.py"]
     for how, name, text in steps:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text(changed(copy / name, how, text), encoding="utf-8")
@@ -86,6 +96,12 @@ def test_the_new_control_is_documented_and_accepted(tree: Path) -> None:
 def test_the_new_control_answers(tree: Path) -> None:
     done = python(tree, "-c", f"import sys; sys.path.insert(0, 'module_utils')\n{ABOUT_THE_DAEMON}")
     assert done.stdout.split("\n")[:2] == ["BOUNCE-01 *:25 fail", "BOUNCE-01 *:25 pass"], done.stderr
+
+
+def test_the_new_control_is_mended(tree: Path) -> None:
+    done = python(tree, "-c", f"import sys; sys.path.insert(0, 'module_utils')\n{ABOUT_THE_DAEMON}{ABOUT_THE_FIX}")
+    assert done.stdout.split("\n")[2] == "{'smtpd_reject_unlisted_recipient': None}", done.stderr
+    assert "BOUNCE-01" in (tree / "roles/mta_recipients/README.md").read_text(encoding="utf-8")
 
 
 def test_the_new_fault_is_one_of_the_lab(tree: Path) -> None:
