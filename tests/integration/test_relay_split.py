@@ -225,6 +225,8 @@ def test_two_hosts_by_the_playbook(tmp_path: Path) -> None:
         inbound.lab.up(["router", "dns", "sink", "stranger"])
         groups = {group: {"hosts": {copy.name: host_variables(copy.lab.config, copy.lab.host(copy.name))}}
                   for group, copy in (("mail_inbound", inbound), ("mail_outbound", outbound))}  # fmt: skip
+        taking = groups["mail_inbound"]["hosts"][inbound.name]["mta_audit_addresses"]
+        groups["mail_outbound"]["hosts"][outbound.name]["mta_audit_trusted_networks"] = taking
         (tmp_path / "sides.yml").write_text(json.dumps({"all": {"children": groups}}), encoding="utf-8")
         given = {"mta_target": f"{inbound.name}:{outbound.name}", "mta_audit_vantages": ["stranger"],
                  "mta_audit_probe_canary_wait_s": 8, "mta_audit_probe_retry_after_s": 1,

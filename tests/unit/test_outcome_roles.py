@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import yaml
 from ansible.module_utils.mtaudit.audit import InputError
 from ansible.module_utils.mtaudit.audit import selection as on_the_host
 from ansible.module_utils.mtaudit.catalogue import load_catalogue
@@ -50,3 +51,8 @@ def test_a_role_stands_for_its_controls() -> None:
 def test_a_value_that_does_not_fit_is_refused_by_name(control: str, tunable: str, value: object, why: str) -> None:
     with pytest.raises(InputError, match=f"the tunable {tunable} of {control} {why}"):
         on_the_host(selection(CATALOGUE, "strict", {}), {control: {tunable: value}})
+
+
+def test_misspelt_variables_of_every_role_are_noticed() -> None:
+    known = yaml.safe_load((ROOT / "roles/mta_audit/vars/main.yml").read_text(encoding="utf-8"))["__mta_audit_roles"]
+    assert known == sorted(path.name for path in (ROOT / "roles").iterdir())
