@@ -43,7 +43,10 @@ CHANGES = {
 
 
 class Judged(Replay):
-    """smtpd takes the copy as it took the file."""
+    """smtpd takes the copy as it took the file, and no link of the host leads to a file that changes."""
+
+    def resolve(self, path: str) -> str:
+        return path
 
     def run(self, argv: Sequence[str], *more: Any, **others: Any) -> Completed:
         return super().run(["/etc/smtpd.conf" if word.endswith("smtpd.conf") else word for word in argv], *more, **others)
