@@ -18,7 +18,7 @@ BROKEN = {
     "mta_submission": ("postconf -P submission/inet/smtpd_tls_security_level=may submission/inet/smtpd_tls_auth_only=no",
                        "! postconf -P | grep -qx 'submission/inet/smtpd_tls_auth_only = no'"),
     "mta_auth_logging": ("postconf -e debug_peer_list=198.51.100.0/24", "test -z \"$(postconf -h debug_peer_list)\""),
-    "mta_recipients": ("postconf -e smtpd_recipient_limit=5000", "test $(postconf -h smtpd_recipient_limit) -eq 77"),
+    "mta_recipients": ("postconf -e smtpd_recipient_limit=5000", "test $(postconf -h smtpd_recipient_limit) -eq 177"),
     "mta_baseline": ("postconf -e 'smtpd_banner=$myhostname ESMTP $mail_name $mail_version'",
                      "postconf -h smtpd_banner | grep -qFx '$myhostname ESMTP'"),
     "mta_outbound_filter": ("postconf -e 'non_smtpd_milters='", "test -n \"$(postconf -xh non_smtpd_milters)\""),
@@ -49,14 +49,14 @@ def play(copy: Copy, directory: Path, *roles: str, **variables: object) -> str:
 def test_each_role_mends_its_own_and_all_together_find_nothing_more(copy: Copy, tmp_path: Path) -> None:
     left = dict(BROKEN)
     for role, (_, whole) in BROKEN.items():
-        play(copy, tmp_path, role, mta_recipients_max_recipients=77)
+        play(copy, tmp_path, role, mta_recipients_max_recipients=177)
         left.pop(role)
         copy.shell(whole)
         for other, (_, then) in left.items():
             with pytest.raises(AssertionError):
                 copy.shell(then)
                 pytest.fail(f"{role} did the work of {other}", pytrace=False)
-    printed = play(copy, tmp_path, *BROKEN, mta_recipients_max_recipients=77)
+    printed = play(copy, tmp_path, *BROKEN, mta_recipients_max_recipients=177)
     assert re.search(rf"^{copy.name} .*\bchanged=0\b", printed, re.M), printed[-500:]
 
 
@@ -64,14 +64,21 @@ def test_the_audit_goes_by_the_variables_of_the_roles(copy: Copy, tmp_path: Path
     given = {"mta_target": copy.name, "mta_audit_profile": "strict", "mta_audit_vantages": [], "mta_audit_canary": "",
              "mta_report_directory": str(tmp_path)}  # fmt: skip
     found = {}
-    copy.shell("postconf -e smtpd_recipient_limit=77")
-    for most in (77, 50):
+    copy.shell("postconf -e smtpd_recipient_limit=177")
+    for most in (177, 150):
         copy.ansible("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / "playbooks/audit.yml", "-e",
                      json.dumps({**given, "mta_recipients_max_recipients": most}))  # fmt: skip
         report = json.loads((sorted((tmp_path / "runs").iterdir())[-1] / "findings.json").read_text(encoding="utf-8"))
         about = [f for f in report["findings"] if f["control"] == "RATE-02" and f["subject"]["name"].endswith(":25")]
         found[most] = {finding["status"] for finding in about}
-    assert found == {77: {"pass"}, 50: {"fail"}}
+    assert found == {177: {"pass"}, 150: {"fail"}}
+
+
+def test_a_value_that_does_not_fit_changes_nothing_and_says_why(copy: Copy, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError) as failed:
+        play(copy, tmp_path, "mta_recipients", mta_recipients_max_recipients=77)
+    assert "the tunable max_recipients of RATE-02 must be 100 or more, not 77" in " ".join(str(failed.value).split())
+    assert "Nothing is changed" in str(failed.value)
 
 
 def test_a_name_that_is_no_fix_is_refused(copy: Copy) -> None:
