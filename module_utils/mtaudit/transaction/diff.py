@@ -37,6 +37,8 @@ def _open_to_all(path: str) -> bool:
         try:
             if not os.stat(above).st_mode & 0o001:
                 return False
+        except FileNotFoundError:
+            pass  # a transaction makes it for everybody
         except OSError:
             return False
         if above == "/":
