@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.mtaudit.components import one, read_all, servers
-from ansible.module_utils.mtaudit.config import entries, exim, host_files, opensmtpd, postfix, sendmail
-from ansible.module_utils.mtaudit.config.files import ConfigError
+from ansible.module_utils.mtaudit.config import entries, exim, host, host_files, opensmtpd, postfix, sendmail
+from ansible.module_utils.mtaudit.config.files import ConfigError, NewFile
 from ansible.module_utils.mtaudit.config.host import Wanted
+from ansible.module_utils.mtaudit.config.overlay import Overlay
 from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.fix import FIXES
 from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
+from ansible.module_utils.mtaudit.readers.system import Host
 from ansible.module_utils.mtaudit.runner import LocalRunner, Replay
 from capture_fixture import restore, site_from
 
@@ -29,10 +31,10 @@ def proposed(control: str, name: str, **tunables: Any) -> Wanted | None:
     readings = read_all(Replay(recording), expected["programs"], recording.get("ids", ()))
     site = replace(site_from(expected["site"]), servers=servers(readings), rspamd=one(readings, "rspamd"),
                    clamav=one(readings, "clamav"), tunables=tunables)  # fmt: skip
-    host = one(readings, "os")
-    failing = [f for f in REGISTRY[(control, "os")].evaluate(host, site) if f.status.value == "fail"]
+    around = one(readings, "os")
+    failing = [f for f in REGISTRY[(control, "os")].evaluate(around, site) if f.status.value == "fail"]
     assert failing
-    found: Wanted | None = FIXES[(control, "os")].propose(host, site, failing)
+    found: Wanted | None = FIXES[(control, "os")].propose(around, site, failing)
     return found
 
 
@@ -159,3 +161,18 @@ def test_settings_come_in_their_place_or_at_the_end(tmp_path: Path) -> None:
     path.write_text("[Journal]\n#Storage=auto\nStorage = none\nX=1")
     (file,) = host_files.settings(LocalRunner(), str(path), {"Storage": "persistent", "Y": "2"}, "")
     assert file.content == b"[Journal]\n#Storage=auto\nStorage=persistent\nX=1\nY=2\n"
+
+
+def test_a_text_is_new_and_its_unit_is_told(tmp_path: Path) -> None:
+    new = NewFile(str(tmp_path / "new"), b"one = 1\n", 0o640, 0, 4, planned_on="")
+    check = ("true",)
+    wanted = Wanted(texts={new.path: new}, told={"reader": "start"}, checks=(check,))
+    made = host.candidate(LocalRunner(), Host(), wanted.then(Wanted(told={"other": "reload"})), tmp_path)
+    assert (made.files, made.checks) == ((new,), (check,))
+    assert (made.units, made.activate, made.also) == (("reader",), "start", ((("other",), "reload"),))
+
+
+def test_a_text_that_is_new_can_be_looked_at(tmp_path: Path) -> None:
+    path = str(tmp_path / "new")
+    seen = Overlay(LocalRunner(), {path: "four"}, lambda argv: argv).stat(path)
+    assert seen and (seen.kind, seen.size_bytes, seen.mode) == ("file", 4, 0o644)

@@ -25,15 +25,18 @@ _ROTATES = ("logrotate", "-d", logrotate.FILE)
 class Wanted:
     """`files`: permission bits, and the number of the owner where that changes, by path. `programs`: what is wanted of the tables
     of a program, by its number among those that the host was read with. `journald`: settings of it. `rotations`: how many copies
-    logrotate keeps, by the place of the stanza. `php`: settings by file of conf.d; `units`: who is restarted for them. `kept_out`
-    are accounts whose mail Postfix does not take any more, which is a change of Postfix."""
+    logrotate keeps, by the place of the stanza. `php`: settings by file of conf.d. `texts`: whole files, by path. `told`: what
+    the units that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out` are
+    accounts whose mail Postfix does not take any more, which is a change of Postfix."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
     programs: Mapping[int, Any] = field(default_factory=dict)
     journald: Mapping[str, str] = field(default_factory=dict)
     rotations: Mapping[str, int] = field(default_factory=dict)
     php: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    units: tuple[str, ...] = ()
+    texts: Mapping[str, NewFile] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[tuple[str, ...], ...] = ()
     kept_out: tuple[str, ...] = ()
 
     def then(self, later: Wanted) -> Wanted:
@@ -43,9 +46,9 @@ class Wanted:
             programs[number] = programs[number].then(wanted) if number in programs else wanted
         for path, settings in later.php.items():
             every[path] = {**every.get(path, {}), **settings}
-        units = tuple(dict.fromkeys((*self.units, *later.units)))
         return Wanted({**self.files, **later.files}, programs, {**self.journald, **later.journald},
-                      {**self.rotations, **later.rotations}, every, units, (*self.kept_out, *later.kept_out))  # fmt: skip
+                      {**self.rotations, **later.rotations}, every, {**self.texts, **later.texts}, {**self.told, **later.told},
+                      (*self.checks, *later.checks), (*self.kept_out, *later.kept_out))  # fmt: skip
 
 
 def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candidate:
@@ -55,14 +58,15 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     rotated = host_files.rotations(runner, wanted.rotations)
     of_php = [file for path, values in wanted.php.items()
               for file in host_files.settings(runner, path, values, "; Written by mtaudit.\n")]  # fmt: skip
-    files = (*_closed(wanted), *(file for each in made.values() for file in each.files), *journal, *rotated, *of_php)
+    whole = list(wanted.texts.values())
+    files = (*_closed(wanted), *(file for each in made.values() for file in each.files), *journal, *rotated, *of_php, *whole)
     if not files and not wanted.kept_out:
         return Candidate()
     told = [(each.units, each.activate) for each in made.values() if each.activate != "none"]
     told += [(("systemd-journald",), "restart")] if journal else []
-    told += [((unit,), "restart") for unit in wanted.units] if of_php else []
+    told += [((unit,), activate) for unit, activate in wanted.told.items()] if of_php or whole else []
     (units, activate), *more = dict.fromkeys(told) or [((), "none")]
-    checks = [check for each in made.values() for check in each.checks]
+    checks = [check for each in made.values() for check in each.checks] + list(wanted.checks)
     if rotated and _is_content(runner):
         checks.append(_ROTATES)
     texts = {file.path: (file.content or b"").decode("utf-8", "replace") for file in files}

@@ -46,7 +46,7 @@ def name_the_script(host: Host, site: Site, findings: Sequence[Finding]) -> Opti
         unit = _unit(place)
         if values:
             path = posixpath.join("/etc/php", place.version, place.interface, "conf.d", _OURS)
-            wanted = wanted.then(Wanted(php={path: values}, units=(unit,) if unit else ()))
+            wanted = wanted.then(Wanted(php={path: values}, told={unit: "restart"} if unit else {}))
     return wanted if wanted.php else None
 
 
