@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
-from ..finding import Status, Subject
+from ..attribution import CAUSES, PLAIN
+from ..finding import Method, Status, Subject
 from ..joined import FIXED, NEW, STILL_OPEN, UNDECIDED, JoinedFinding
 from .clean import NAME_LIMIT, line
 from .run import RunData
@@ -126,7 +127,11 @@ def compare(findings: Sequence[JoinedFinding], earlier: Sequence[Record]) -> lis
         return [*findings]
     before = _last_known(earlier)
     present = {finding.key for finding in findings}
-    result = [_compared(finding, before.get(finding.host, {})) for finding in findings]
+    tests = {(f.host, f.subject): f.methods for f in findings if f.control == PLAIN}
+    result = [
+        _with_relay_test(_compared(finding, before.get(finding.host, {})), tests.get((finding.host, finding.subject), {}))
+        for finding in findings
+    ]
     result.extend(_vanished(findings, before, present))
     return result
 
@@ -145,6 +150,14 @@ def _compared(finding: JoinedFinding, before: Mapping[SubjectKey, str]) -> Joine
     if since and finding.status is Status.PASS:
         return replace(finding, status=Status.FIXED, since=since, change=FIXED)
     return replace(finding, since=since) if since and finding.status in UNDECIDED else finding
+
+
+def _with_relay_test(finding: JoinedFinding, test: Mapping[str, str]) -> JoinedFinding:
+    """A relay test that got through is its cause's; that it gets through no more stands under PLAIN, and is shown with the cause."""
+    if finding.change != FIXED or finding.control not in CAUSES:
+        return finding
+    seen = {method.value: test[method.value] for method in (Method.SIMULATION, Method.PROBE) if method.value in test}
+    return replace(finding, methods={**seen, **finding.methods})
 
 
 def _vanished(
