@@ -104,7 +104,9 @@ class Hosts:
         )
 
     def remove(self, host: str) -> None:
-        self.podman.run("rm", "--force", "--ignore", "--time", "0", "--volumes", self.container_name(host))
+        words = ("rm", "--force", "--ignore", "--time", "0", "--volumes", self.container_name(host))
+        if self.podman.run(*words, check=False).returncode:  # after a power cut podman learns only by this that nothing runs
+            self.podman.run(*words)
 
     def execute(self, host: str, command: Sequence[str], stdin: str | None = None, timeout_s: float = 120) -> Result:
         """Run a command in a host; the result carries its return code and output, whatever they are."""
