@@ -153,7 +153,7 @@ def _compared(finding: JoinedFinding, before: Mapping[SubjectKey, str]) -> Joine
 
 
 def _with_relay_test(finding: JoinedFinding, test: Mapping[str, str]) -> JoinedFinding:
-    """A relay test that got through is its cause's; that it gets through no more stands under PLAIN, and is shown with the cause."""
+    """A relay test that got through is its cause's; that none does any more stands under PLAIN, and is shown with the cause."""
     if finding.change != FIXED or finding.control not in CAUSES:
         return finding
     seen = {method.value: test[method.value] for method in (Method.SIMULATION, Method.PROBE) if method.value in test}

@@ -54,7 +54,8 @@ def test_the_same_subject_passes_now(tmp_path: Path, reported: Any) -> None:
 
 def test_what_was_proven_open_shows_that_it_was_tried_again(tmp_path: Path, reported: Any) -> None:
     run(reported, tmp_path, 0, factory.proven_open("mx1"))
-    mended = factory.replaced(factory.good("mx1"), Finding("RELAY-01", factory.OPEN, Status.PASS, "mynetworks trusts no stranger"))
+    passing = Finding("RELAY-01", factory.OPEN, Status.PASS, "mynetworks trusts no stranger")
+    mended = factory.replaced(factory.good("mx1"), passing)
     finding = of(run(reported, tmp_path, 1, mended), "mx1", "RELAY-01")
     assert (finding.change, dict(finding.methods)) == ("fixed", {"probe": "closed", "config": "pass"})
 
