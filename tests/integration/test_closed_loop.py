@@ -47,7 +47,7 @@ def mendable(fault: Fault) -> bool:
 # One batch that touches each program and each kind of fix; test_hardened_smtpd.py has more, without playbooks.
 SAMPLE = (
     "mynetworks-two-halves", "own-domain-ok-before-the-reject", "second-port-with-mynetworks", "login-on-port-25",
-    "secret-world-readable", "exim-relay-nets-everybody", "exim-login-in-clear", "sendmail-access-one-octet",
+    "log-world-readable", "exim-relay-nets-everybody", "exim-login-in-clear", "sendmail-access-one-octet",
     "sendmail-login-on-port-25", "opensmtpd-from-any-for-any", "opensmtpd-logins-on-port-25", "dovecot-login-in-clear-for-some",
 )  # fmt: skip
 # What no fix of ours mends, and what the plan says of it.
@@ -82,6 +82,7 @@ LEFT: dict[str, str] = {
     "web-pool-turns-it-off": "take that out of the pool",
     "submission-missing": UNKNOWN,  # nobody can log in anywhere
     "secret-by-access-control-list": UNKNOWN,
+    "log-readable-by-an-access-control-list": "somebody has to say",
     "secret-of-an-owner-that-is-not-known": UNKNOWN,
     "exim-router-takes-everybody": UNKNOWN,  # which mailboxes exist, only the site knows
     "exim-aliases-for-everybody": UNKNOWN,

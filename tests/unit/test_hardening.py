@@ -196,9 +196,8 @@ def test_the_digest_is_of_what_is_done() -> None:
 
 def test_two_fixes_of_one_file() -> None:
     same = hashlib.sha256(b"old").hexdigest()
-    mode = NewFile("/etc/a", b"old", 0o600, planned_on=same)
-    (file,) = a_plan(mode, NewFile("/etc/a", b"new", planned_on=same)).files
-    assert (file.content, file.mode) == (b"new", 0o600)
+    mode, text = NewFile("/etc/a", None, 0o600, stays=True), NewFile("/etc/a", b"new", planned_on=same)
+    assert a_plan(mode, text).files == a_plan(text, mode).files == (NewFile("/etc/a", b"new", 0o600, planned_on=same),)
     with pytest.raises(ConfigError, match="two fixes write /etc/a"):
         a_plan(NewFile("/etc/a", b"new", planned_on=same), NewFile("/etc/a", b"newer", planned_on=same))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from ansible.module_utils.mtaudit.config import entries, exim, host, host_files,
 from ansible.module_utils.mtaudit.config.files import ConfigError, NewFile
 from ansible.module_utils.mtaudit.config.host import Wanted
 from ansible.module_utils.mtaudit.config.overlay import Overlay
-from ansible.module_utils.mtaudit.control import REGISTRY
+from ansible.module_utils.mtaudit.control import REGISTRY, Site
 from ansible.module_utils.mtaudit.fix import FIXES
 from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
-from ansible.module_utils.mtaudit.readers.system import Host
-from ansible.module_utils.mtaudit.runner import LocalRunner, Replay
+from ansible.module_utils.mtaudit.readers.accounts import parse
+from ansible.module_utils.mtaudit.readers.system import Host, Seen
+from ansible.module_utils.mtaudit.readers.uses import SECRET, UsedFile
+from ansible.module_utils.mtaudit.runner import FileStat, LocalRunner, Replay
 from capture_fixture import restore, site_from
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
@@ -139,6 +142,30 @@ def test_a_map_has_blanks() -> None:
 def test_what_is_no_entry_is_refused(entry: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="is no entry of it"):
         entries.refuse("/etc/aliases", entry, colon=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("log-world-readable", "/var/log/mail.log"), ("log-copy-world-readable", "/var/log/mail.log.1"),
+     ("log-journal-world-readable", "/var/log/journal/*/system.journal")],
+)  # fmt: skip
+def test_nobody_else_reads_logs(name: str, path: str) -> None:
+    found = proposed("LOG-05", name)
+    assert found
+    ((closed, (mode, owner)),) = found.files.items()
+    assert fnmatch.fnmatch(closed, path) and (mode, owner) == (0o640, None)
+
+
+@pytest.mark.parametrize(("mode", "members", "closed"), [(0o664, False, 0o660), (0o664, True, 0o640), (0o640, True, None)])
+def test_a_group_of_people_does_not_write_logs(mode: int, members: bool, closed: int | None) -> None:
+    accounts = parse("root:x:0:0::/:/bin/sh\nbob:x:1000:1000::/:/bin/sh", f"logs:x:4:{'bob' if members else ''}")
+    seen = Seen(UsedFile("/log", SECRET, "a mail log"), "/log", FileStat(0, 4, mode, 0, 0, "file"))
+    around = Host(accounts=accounts, log_files=[seen])
+    if closed is None:
+        with pytest.raises(ConfigError, match="bob may read it; who owns, is listed"):
+            FIXES[("LOG-05", "os")].propose(around, Site(), [])
+    else:
+        assert FIXES[("LOG-05", "os")].propose(around, Site(), []) == Wanted({"/log": (closed, None)})
 
 
 ROTATE = "/a {\n\tdaily\n\trotate 4 # weeks\n}\n/b\n{\n\tweekly\n}\n"

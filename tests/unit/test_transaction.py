@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import struct
 import subprocess
 import sys
 import zipfile
@@ -68,6 +69,8 @@ def etc(tmp_path: Path) -> Path:
     (etc / "main.cf").write_text("mynetworks = 0.0.0.0/0\n")
     os.chmod(etc / "main.cf", 0o640)
     (etc / "old").write_text("old\n")
+    (etc / "log").write_text("first\n")
+    os.chmod(etc / "log", 0o644)
     (etc / "link").symlink_to("main.cf")
     return etc
 
@@ -81,7 +84,7 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def changes(etc: Path) -> list[NewFile]:
     return [NewFile(str(etc / "link"), b"mynetworks = 127.0.0.0/8\n"), NewFile(str(etc / "new"), b"new\n", mode=0o600),
-            NewFile(str(etc / "old"), None)]  # fmt: skip
+            NewFile(str(etc / "old"), None), NewFile(str(etc / "log"), None, mode=0o640, stays=True)]  # fmt: skip
 
 
 def files(etc: Path) -> dict[str, places.Place]:
@@ -120,6 +123,37 @@ def test_taking_back_restores_every_byte(store: Store, host: Host, etc: Path) ->
     with pytest.raises(SnapshotError, match=r"it is taken back \(mail does not flow\)"):
         journal.commit(store, host, transaction.name)  # type: ignore[arg-type]
     assert journal.take_back(store, host, transaction.name, "again").ended == "mail does not flow"  # type: ignore[arg-type]
+
+
+def test_what_others_write_goes_on_while_its_mode_changes(store: Store, host: Host, etc: Path) -> None:
+    path = etc / "log"
+    with open(path, "a", buffering=1) as daemon:
+        done = journal.begin(store, host, [NewFile(str(path), None, 0o600, stays=True)], [], "a test")  # type: ignore[arg-type]
+        assert done and path.stat().st_mode & 0o777 == 0o600
+        assert not list((store.snapshots / done.snapshot / "contents").iterdir())
+        daemon.write("second\n")
+        journal.take_back(store, host, done.name, "asked for")  # type: ignore[arg-type]
+        daemon.write("third\n")
+        assert (path.stat().st_mode & 0o777, path.read_text()) == (0o644, "first\nsecond\nthird\n")
+        done = journal.begin(store, host, [NewFile(str(path), None, 0o600, stays=True)], [], "again")  # type: ignore[arg-type]
+        path.unlink()
+        assert done and journal.take_back(store, host, done.name, "").problems == ()  # type: ignore[arg-type]
+        assert not path.exists(), "whoever rotates logs took it away"
+        assert journal.pending([NewFile(str(path), None, 0o600, stays=True)]) == []
+
+
+def test_an_access_control_list_does_not_take_the_mode_back(store: Store, host: Host, etc: Path) -> None:
+    path, anybody = etc / "log", 0xFFFFFFFF
+    entries = [(1, 6, anybody), (2, 4, 1), (4, 4, anybody), (16, 4, anybody), (32, 4, anybody)]
+    try:
+        os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries))
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    was = files(etc)
+    done = journal.begin(store, host, [NewFile(str(path), None, 0o640, stays=True)], [], "a test")  # type: ignore[arg-type]
+    assert done and path.stat().st_mode & 0o777 == 0o640
+    journal.take_back(store, host, done.name, "asked for")  # type: ignore[arg-type]
+    assert files(etc) == was
 
 
 @pytest.mark.parametrize(
@@ -268,7 +302,7 @@ def test_status_and_check_mode(store: Store, host: Host, etc: Path) -> None:
     assert expected["changed"] and files(etc) == was and not store.path.exists()
     real = journal_actions.begin(store, host, changes(etc), UNITS, "why", [], 0)  # type: ignore[arg-type]
     assert real["changed"] and real["diff"] == expected["diff"]
-    assert [os.path.basename(d["after_header"]) for d in real["diff"]] == ["main.cf", "new", "old"]
+    assert [os.path.basename(d["after_header"]) for d in real["diff"]] == ["main.cf", "new", "old", "log"]
     assert "mynetworks" not in str(real["diff"]), "it is not for everybody"
     (told,) = journal_actions.status(store)["transactions"]
     assert told == real["transaction"] and told["phase"] == "changed" and told["until"] == ""
@@ -296,9 +330,8 @@ def test_files_that_cannot_be_meant(given: dict[str, str], why: str) -> None:
 
 def test_owner_and_mode_alone(etc: Path) -> None:
     wanted = journal_actions.new_file(str(etc / "old"), mode="0600", owner="root", group="0")
-    assert (wanted.content, wanted.mode, wanted.uid, wanted.gid) == (b"old\n", 0o600, 0, 0)
+    assert wanted == NewFile(str(etc / "old"), None, 0o600, 0, 0, stays=True)
     assert journal_actions.new_file(str(etc / "old"), mode=0o640).mode == 0o640, "as YAML reads 0640"
-    assert wanted.planned_on == hashlib.sha256(b"old\n").hexdigest(), "an edit meanwhile is not written over"
     assert journal_actions.new_file(str(etc / "old"), state="absent").content is None
 
 

@@ -3,7 +3,6 @@ logrotate and PHP are told."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,7 +58,8 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     of_php = [file for path, values in wanted.php.items()
               for file in host_files.settings(runner, path, values, "; Written by mtaudit.\n")]  # fmt: skip
     whole = list(wanted.texts.values())
-    files = (*_closed(wanted), *(file for each in made.values() for file in each.files), *journal, *rotated, *of_php, *whole)
+    of_programs = [file for each in made.values() for file in each.files]
+    files = (*_closed(wanted.files), *of_programs, *journal, *rotated, *of_php, *whole)
     if not files and not wanted.kept_out:
         return Candidate()
     told = [(each.units, each.activate) for each in made.values() if each.activate != "none"]
@@ -74,15 +74,8 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     return Candidate(files, activate, units, tuple(dict.fromkeys(checks)), reading, tuple(more))
 
 
-def _closed(wanted: Wanted) -> list[NewFile]:
-    found = []
-    for path, (mode, owner) in wanted.files.items():
-        try:
-            content = Path(path).read_bytes()
-        except OSError as exc:
-            raise ConfigError(f"Could not change owner and mode of {path}: {exc.strerror}") from exc
-        found.append(NewFile(path, content, mode, owner, planned_on=hashlib.sha256(content).hexdigest()))
-    return found
+def _closed(files: Mapping[str, tuple[int, Optional[int]]]) -> list[NewFile]:
+    return [NewFile(path, None, mode, owner, stays=True) for path, (mode, owner) in files.items()]
 
 
 def _of_programs(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> dict[int, Candidate]:
@@ -107,7 +100,8 @@ def _is_content(runner: Runner) -> bool:
 
 def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candidate]) -> Any:
     """The host as it would be, as far as something is wanted of it."""
-    files = [_with(seen, *wanted.files[seen.path]) if seen.path in wanted.files else seen for seen in live.files]
+    files, log_files = ([_with(seen, *wanted.files[seen.path]) if seen.path in wanted.files else seen for seen in each]
+                        for each in (live.files, live.log_files))  # fmt: skip
     roles, logs, web = live.roles, live.logs, live.web
     if made:
         instances = [(title, made[number].reading if number in made else instance)
@@ -127,7 +121,7 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
     handed = [replace(each, allowed=False) if each.account in wanted.kept_out else each for each in web.handed]
-    return replace(live, files=files, roles=roles, logs=logs, web=replace(web, handed=handed))
+    return replace(live, files=files, log_files=log_files, roles=roles, logs=logs, web=replace(web, handed=handed))
 
 
 def _with(seen: Any, mode: int, owner: Optional[int]) -> Any:

@@ -1,25 +1,28 @@
-"""Logs of mail programs are kept: journald takes every line, logrotate keeps them for as long as is wanted."""
+"""Logs of mail programs are kept, for as long as is wanted, and administrators alone read them."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from ..config.files import ConfigError
 from ..config.host import Wanted
 from ..control import Site
+from ..controls.files import wrongly_open
 from ..controls.log_sinks import KEPT, LOST, UNSURE, sinks
-from ..finding import Finding
+from ..finding import Evidence, Finding
 from ..fix import fix
 from ..readers import journald
 from ..readers.log_keeping import Logs
 from ..readers.log_places import Place
 from ..readers.logrotate import Stanza
-from ..readers.system import Host
+from ..readers.system import Host, Seen
 
 _DAY_S = 86_400.0
+_BY_EVERYBODY, _WRITE_BY_GROUP = 0o007, 0o020
 _OF_JOURNALD = {"Storage", "MaxLevelStore", "MaxLevelSyslog", "ForwardToSyslog"}
 
 
@@ -94,3 +97,26 @@ def _copies(stanza: Stanza, least: int, most: int) -> Optional[int]:
         copies = int(most // period) - 1
         return copies if copies >= 1 and copies * period >= least else None
     return None
+
+
+@fix("LOG-05", "os")
+def close_logs(host: Host, site: Site, findings: Sequence[Finding]) -> Wanted:
+    """Everybody's rights go, and a group's to write. Owner and group stay: whoever writes the log may be among them."""
+    administrators = frozenset(str(name) for name in site.tunables.get("administrators", ()))
+
+    def wrong(seen: Seen) -> list[Evidence]:
+        return list(wrongly_open(seen, host.accounts, administrators))
+
+    wanted: dict[str, tuple[int, Optional[int]]] = {}
+    stays: list[Evidence] = []
+    for seen in filter(wrong, host.log_files):
+        closed, tight = (replace(seen, stat=replace(seen.stat, mode=seen.stat.mode & ~bits))
+                         for bits in (_BY_EVERYBODY, _BY_EVERYBODY | _WRITE_BY_GROUP))  # fmt: skip
+        after = tight if wrong(closed) else closed
+        stays += wrong(after)
+        if after.stat.mode != seen.stat.mode:
+            wanted[seen.path] = after.stat.mode, None
+    if wanted:
+        return Wanted(wanted)
+    raise ConfigError(f"{stays[0].where}: {stays[0].text}; who owns, is listed or belongs to a group, somebody has to say"
+                      if stays else "what keeps the clock right, somebody has to choose")  # fmt: skip

@@ -93,21 +93,15 @@ def _joined(candidates: Sequence[Candidate]) -> Iterable[NewFile]:
 
 
 def _both(one: NewFile, other: NewFile) -> NewFile:
-    """A fix that is about owner and mode alone brings the content that it saw."""
-    if one.content == other.content or _same(other):
-        content = one.content
-    elif _same(one):
-        content = other.content
-    else:
+    """One of them may be about owner and mode alone."""
+    if one.stays:
+        one, other = other, one
+    if not other.stays and one.content != other.content:
         raise ConfigError(f"Could not plan: two fixes write {one.path}; apply them one after the other (mta_harden_only)")
     return replace(
-        one, content=content, mode=other.mode if one.mode is None else one.mode, uid=other.uid if one.uid is None else one.uid,
+        one, mode=other.mode if one.mode is None else one.mode, uid=other.uid if one.uid is None else one.uid,
         gid=other.gid if one.gid is None else one.gid,
     )  # fmt: skip
-
-
-def _same(file: NewFile) -> bool:
-    return file.planned_on == _sha256(file)
 
 
 def _at(instance: str) -> str:

@@ -53,6 +53,8 @@ def _shown(place: Place, content: Union[str, bytes], hidden: bool) -> str:
     about = f"{place.kind} {place.mode:04o} {place.uid}:{place.gid}" + (f" -> {place.target}" if place.kind == "link" else "")
     if place.kind != "file":
         return f"({about})\n"
+    if place.unread:
+        return f"({about})\n"
     digest = f"(content not shown, SHA-256 {place.sha256[:16]})\n"
     text = None if hidden or place.size_bytes > _SHOWN_BYTES else _text(content)
     return f"({about})\n{digest if text is None else text}"

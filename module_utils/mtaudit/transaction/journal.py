@@ -64,14 +64,18 @@ def pending(changes: Sequence[NewFile]) -> list[tuple[Place, Place, bytes]]:
     found = []
     for change in changes:
         path = followed(change.path)[-1]
-        now = look(path)
+        now = look(path, unread=change.stays)
         if now.kind not in ("file", "absent"):
             raise SnapshotError(f"Could not change {change.path}: it is a {now.kind}")
-        if change.planned_on is not None and change.planned_on != now.sha256:
+        if change.stays and now.kind == "absent":
+            continue
+        if change.planned_on is not None and change.planned_on != (look(path) if change.stays else now).sha256:
             raise SnapshotError(f"{change.path} was changed since the plan was made; nothing is changed. Plan again")
         content = change.content or b""
         wanted = Place(path, "absent")
-        if change.content is not None:
+        if change.stays:
+            wanted = replace(now, mode=_or(change.mode, now.mode), uid=_or(change.uid, now.uid), gid=_or(change.gid, now.gid))
+        elif change.content is not None:
             known, digest = now.kind == "file", hashlib.sha256(content).hexdigest()
             # What has its content is not newer than what is made from it.
             mtime_ns = now.mtime_ns if known and now.sha256 == digest else time.time_ns()
@@ -109,7 +113,8 @@ def begin(
             return None
         units = seen(runner, services)
         missing = _missing(now.path for now, _, _ in wanted)
-        kept = take(store, [*missing, *(now.path for now, _, _ in wanted)], f"before: {reason}", units)
+        unread = {now.path for now, _, _ in wanted if now.unread}
+        kept = take(store, [*missing, *(now.path for now, _, _ in wanted)], f"before: {reason}", units, unread=unread)
         prune(store)
         transaction = Transaction(kept.name, "prepared", reason, kept.name, time.time(), services=tuple(units))
         _write(store, transaction)
@@ -227,7 +232,7 @@ def _install(
         put_back(Place(directory, "directory", 0o755), contents)
     was = {place.path: place for place in kept.places}
     for now, new, _ in wanted:
-        if look(now.path).differences(was[now.path]) or was[now.path].differences(now):
+        if look(now.path, now.unread).differences(was[now.path]) or was[now.path].differences(now):
             raise SnapshotError(f"{now.path} was changed by somebody else meanwhile")
         put_back(new, contents)
 
@@ -236,7 +241,7 @@ def _keep(contents: Path, wanted: Sequence[tuple[Place, Place, bytes]]) -> None:
     try:
         contents.mkdir(mode=0o700, exist_ok=True)
         for _, new, content in wanted:
-            if new.kind == "file":
+            if new.kind == "file" and not new.unread:
                 with open(os.open(contents / new.sha256, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                     file.write(content)
     except OSError as exc:
@@ -282,7 +287,8 @@ def _keep_what_others_wrote(store: Store, transaction: Transaction, kept: Snapsh
     """What is neither as it was nor as we made it is somebody's work. Without room for it the host goes back all the same, and
     the answer says what is lost."""
     contents = store.transactions / transaction.name / "contents"
-    theirs = [d.now.path for d in differences(kept) if d.now.kind == "file" and not (contents / d.now.sha256).exists()]
+    changed = [d.now for d in differences(kept) if d.now.kind == "file" and not d.now.unread]
+    theirs = [now.path for now in changed if not (contents / now.sha256).exists()]
     if theirs:
         try:
             take(store, theirs, f"edited while {transaction.name} was not confirmed", before=kept.name)

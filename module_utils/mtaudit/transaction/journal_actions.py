@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grp
-import hashlib
 import os
 import pwd
 import re
@@ -17,7 +16,7 @@ from .diff import diff
 from .journal import FINISHED, TakenBack, Transaction, abandon, commit, pending, read, take_back, unfinished
 from .journal import begin as begin_transaction
 from .packed import write_program
-from .places import SnapshotError, why
+from .places import SnapshotError
 from .services import seen
 from .store import Store
 
@@ -38,17 +37,11 @@ def new_file(
     if isinstance(mode, str) and not re.fullmatch(r"0?[0-7]{3,4}", mode) or isinstance(mode, int) and not 0 <= mode <= 0o7777:
         raise SnapshotError(f"Could not change {path}: {mode!r} is no mode in octal digits, such as '0640'")
     bits = int(mode, 8) if isinstance(mode, str) else mode
-    data = content.encode() if content is not None else None
-    if state == "file" and data is None:
-        try:
-            with open(path, "rb") as file:
-                data = file.read()
-        except OSError as exc:
-            raise SnapshotError(f"Could not change {path}: no content is given, and it cannot be read: {why(exc)}") from exc
-    if state == "file" and content is None and data is not None and planned_on is None:
-        planned_on = hashlib.sha256(data).hexdigest()
-    return NewFile(path, data if state == "file" else None, bits, _number(path, "owner", owner), _number(path, "group", group),
-                   planned_on)  # fmt: skip
+    stays = state == "file" and content is None
+    if stays and not os.path.exists(path):
+        raise SnapshotError(f"Could not change {path}: no content is given, and there is no file")
+    data = content.encode() if content is not None and state == "file" else None
+    return NewFile(path, data, bits, _number(path, "owner", owner), _number(path, "group", group), planned_on, stays)
 
 
 def _number(path: str, what: str, name: Optional[str]) -> Optional[int]:

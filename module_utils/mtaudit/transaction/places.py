@@ -9,7 +9,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Optional
+from typing import BinaryIO, Optional, Union
 
 from ..text import printable
 
@@ -29,7 +29,8 @@ class SnapshotError(Exception):
 @dataclass(frozen=True)
 class Place:
     """What a path holds. `kind`: one of KEPT, or what else stands there. `mtime_ns` is in nanoseconds since the epoch and counts
-    for files alone; `target` is a link's. `attributes` are extended ones, name and base64: labels, access control lists."""
+    for files alone; `target` is a link's. `attributes` are extended ones, name and base64: labels, access control lists. Of a
+    file that is `unread` owner, mode and attributes are all that counts."""
 
     path: str
     kind: str
@@ -42,9 +43,16 @@ class Place:
     target: str = ""
     attributes: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def unread(self) -> bool:
+        """Its content is left to those who write it meanwhile, as a log's is."""
+        return self.kind == "file" and not self.sha256
+
     def differences(self, other: Place) -> list[str]:
         """In which respects another one at the same path is not the same, as words for people. The time alone is no difference:
         a service may write the same bytes again at each start, as exim4.service does."""
+        if self.unread and other.kind != "file":
+            return []
         if self.kind != other.kind:
             return ["missing" if other.kind == "absent" else "new" if self.kind == "absent" else f"a {other.kind}"]
         compared = {"content": (self.sha256, other.sha256), "target": (self.target, other.target),
@@ -58,9 +66,9 @@ class Place:
         return {name: value for name, value in self.attributes if labelled or name != _LABEL}
 
 
-def look(path: str) -> Place:
-    """What is at the path now. Raises SnapshotError."""
-    return _taken(path, None)
+def look(path: str, unread: bool = False) -> Place:
+    """What is at the path now; of a file, when that is said, all but its content. Raises SnapshotError."""
+    return _taken(path, None, unread)
 
 
 def copy_away(path: str, contents: Path) -> Place:
@@ -68,7 +76,7 @@ def copy_away(path: str, contents: Path) -> Place:
     return _taken(path, contents)
 
 
-def _taken(path: str, contents: Optional[Path]) -> Place:
+def _taken(path: str, contents: Optional[Path], unread: bool = False) -> Place:
     try:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -81,7 +89,7 @@ def _taken(path: str, contents: Optional[Path]) -> Place:
             raise SnapshotError(f"Could not keep {path}: it is neither a file nor a directory nor a link; leave it out")
         return Place(path, kind)
     try:
-        if kind == "file":
+        if kind == "file" and not unread:
             return _file(path, contents)
         target = os.readlink(path) if kind == "link" else ""
         mode = 0 if kind == "link" else stat.S_IMODE(found.st_mode)
@@ -130,9 +138,9 @@ def _copied(file: BinaryIO, contents: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _attributes(path: str) -> tuple[tuple[str, str], ...]:
+def _attributes(at: Union[str, int]) -> tuple[tuple[str, str], ...]:
     try:
-        names = sorted(os.listxattr(path, follow_symlinks=False))
+        names = sorted(os.listxattr(at, **_itself(at)))
     except OSError as exc:
         if exc.errno == errno.ENOTSUP:
             return ()
@@ -140,7 +148,7 @@ def _attributes(path: str) -> tuple[tuple[str, str], ...]:
     found = []
     for name in names:
         try:
-            found.append((name, base64.b64encode(os.getxattr(path, name, follow_symlinks=False)).decode()))
+            found.append((name, base64.b64encode(os.getxattr(at, name, **_itself(at))).decode()))
         except OSError as exc:
             if exc.errno != errno.ENODATA:  # gone since the list
                 raise
@@ -159,6 +167,8 @@ def put_back(place: Place, contents: Path) -> None:
             _directory(place, now)
         elif place.kind == "link":
             _link(place, now)
+        elif place.unread:
+            _worn(place)
         else:
             _whole_file(place, now, contents)
     except OSError as exc:
@@ -168,7 +178,7 @@ def put_back(place: Place, contents: Path) -> None:
 def put_time_back(place: Place) -> None:
     """Of a file that has the bytes: a map must not seem older than what it is made from. Raises SnapshotError."""
     try:
-        if place.kind == "file" and os.lstat(place.path).st_mtime_ns != place.mtime_ns:
+        if place.kind == "file" and not place.unread and os.lstat(place.path).st_mtime_ns != place.mtime_ns:
             os.utime(place.path, ns=(place.mtime_ns, place.mtime_ns), follow_symlinks=False)
     except OSError as exc:
         raise SnapshotError(f"Could not put back the time of {place.path}: {why(exc)}") from exc
@@ -219,6 +229,16 @@ def _whole_file(place: Place, now: Place, contents: Path) -> None:
         raise
 
 
+def _worn(place: Place) -> None:
+    """Whoever has the file open writes on. What stands there by now may be another thing, by the owner of the directory."""
+    handle = os.open(place.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            _dress(place, handle)
+    finally:
+        os.close(handle)
+
+
 def sweep(path: str) -> None:
     """Remove what a run that was killed left beside it. Raises SnapshotError."""
     try:
@@ -244,20 +264,27 @@ def _into_place(temporary: str, path: str) -> None:
     _sync_directory(path)
 
 
-def _dress(place: Place, path: str) -> None:
-    """Owner first: it takes set-user-id bits and capabilities away (chown(2))."""
-    os.chown(path, place.uid, place.gid, follow_symlinks=False)
-    if place.kind != "link":
-        os.chmod(path, place.mode)
-    wanted, there = dict(place.attributes), dict(_attributes(path))
+def _dress(place: Place, at: Union[str, int]) -> None:
+    """`at` is a path, or a file that is open. Owner first: it takes set-user-id bits and capabilities away (chown(2)); the mode
+    after the access control list, which would bring its own (acl(5))."""
+    itself = _itself(at)
+    os.chown(at, place.uid, place.gid, **itself)
+    wanted, there = dict(place.attributes), dict(_attributes(at))
     for name in there:
         if name not in wanted and name != _LABEL:
-            os.removexattr(path, name, follow_symlinks=False)
+            os.removexattr(at, name, **itself)
     for name, value in wanted.items():
         if there.get(name) != value:
-            os.setxattr(path, name, base64.b64decode(value), follow_symlinks=False)
-    if place.kind == "file":
-        os.utime(path, ns=(place.mtime_ns, place.mtime_ns), follow_symlinks=False)
+            os.setxattr(at, name, base64.b64decode(value), **itself)
+    if place.kind != "link":
+        os.chmod(at, place.mode)
+    if place.kind == "file" and not place.unread:
+        os.utime(at, None, ns=(place.mtime_ns, place.mtime_ns), **itself)
+
+
+def _itself(at: Union[str, int]) -> dict[str, bool]:
+    """Of a link the link; what is open is no link."""
+    return {} if isinstance(at, int) else {"follow_symlinks": False}
 
 
 def _sync_directory(path: str) -> None:

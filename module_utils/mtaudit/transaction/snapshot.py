@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -63,14 +63,18 @@ class Difference:
         return f"{self.was.path}: {', '.join(self.words)}"
 
 
-def take(store: Store, paths: Sequence[str], reason: str, services: Iterable[Service] = (), before: str = "") -> Snapshot:
+def take(
+    store: Store, paths: Sequence[str], reason: str, services: Iterable[Service] = (), before: str = "",
+    unread: Collection[str] = (),
+) -> Snapshot:  # fmt: skip
     """Keep what is at the paths; of a link also what it leads to, of a directory everything in it, without what links in it lead
-    to. A path with nothing is kept as nothing. The store is locked by the caller. Raises SnapshotError.
+    to. A path with nothing is kept as nothing; of a file in `unread` owner and mode alone. The store is locked by the caller.
+    Raises SnapshotError.
     """
     store.ready()
     store.sweep()
     found, whole, left_out = _every(paths)
-    _room(store, found)
+    _room(store, (path for path in found if path not in unread))
     now = time.time()
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1e6):06d}Z"
     snapshot = Snapshot(name, store.snapshots / name, now, reason, (), tuple(whole), tuple(services), tuple(left_out),
@@ -78,7 +82,7 @@ def take(store: Store, paths: Sequence[str], reason: str, services: Iterable[Ser
     try:
         snapshot.contents.mkdir(mode=0o700, parents=True)
         os.chmod(snapshot.directory, 0o700)
-        places = tuple(copy_away(path, snapshot.contents) for path in found)
+        places = tuple(look(path, unread=True) if path in unread else copy_away(path, snapshot.contents) for path in found)
         write_sealed(snapshot.directory / "manifest.json", _plain(snapshot, places))
     except OSError as exc:
         raise SnapshotError(f"Could not write a snapshot below {store.snapshots}: {why(exc)}") from exc
@@ -111,7 +115,7 @@ def differences(snapshot: Snapshot) -> list[Difference]:
     known = {place.path for place in snapshot.places}
     made = [p.path for p in snapshot.places if p.kind == "absent" and os.path.isdir(p.path) and not os.path.islink(p.path)]
     later = dict.fromkeys(path for directory in (*snapshot.whole, *made) for path in _inside(directory, []) if path not in known)
-    pairs = [(was, look(was.path)) for was in (*snapshot.places, *(Place(path, "absent") for path in later))]
+    pairs = [(was, look(was.path, was.unread)) for was in (*snapshot.places, *(Place(path, "absent") for path in later))]
     found = (Difference(was, now, tuple(was.differences(now))) for was, now in pairs)
     return [difference for difference in found if difference.words]
 
@@ -120,7 +124,7 @@ def damage(snapshot: Snapshot) -> list[str]:
     """What of its content is not what was kept; empty when all can be put back."""
     found = []
     for place in snapshot.places:
-        if place.kind == "file":
+        if place.kind == "file" and not place.unread:
             kept = look(str(snapshot.contents / place.sha256))
             if kept.sha256 != place.sha256:
                 found.append(f"the content of {place.path} is {'missing' if kept.kind == 'absent' else 'another one'}")

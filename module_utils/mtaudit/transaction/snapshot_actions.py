@@ -64,7 +64,9 @@ def put_back(store: Store, runner: Runner, name: str, check: bool = False) -> di
         if changed:
             paths = list(dict.fromkeys([*(d.was.path for d in changed if d.now.kind in KEPT), *snapshot.whole]))
             units = [now for _, now in compared(runner, snapshot.services)]
-            result["before"] = take_snapshot(store, paths, f"before going back to {snapshot.name}", units, snapshot.name).name
+            unread = {d.now.path for d in changed if d.now.unread}
+            reason = f"before going back to {snapshot.name}"
+            result["before"] = take_snapshot(store, paths, reason, units, snapshot.name, unread).name
         result["problems"] = back(runner, snapshot.services, lambda: restore(snapshot, changed), bool(changed))
     return result
 
