@@ -24,7 +24,7 @@ from mtaudit.catalogue import Catalogue, CatalogueError, ComponentEntry, Entry, 
 from mtaudit.fix import FIXES  # noqa: E402
 from mtaudit.fixes import every  # noqa: E402, F401 - registers every fix
 from mtaudit.questions import COMPONENT  # noqa: E402
-from outcome_roles import controls_table, outcome_roles, role_files  # noqa: E402
+from outcome_roles import controls_table, example, outcome_roles, role_files  # noqa: E402
 
 GENERATED = "<!-- Made by tools/generate_docs.py; change the source and run `make docs`. -->"
 SEVERITY_ORDER = ("critical", "high", "medium", "low")
@@ -62,8 +62,10 @@ def documents(root: Path) -> Iterator[tuple[Path, str]]:
     for role in sorted(p for p in (root / "roles").glob("*") if p.is_dir()):
         specs = role / "meta/argument_specs.yml"
         page = role_page(role, yaml.safe_load(made[specs]) if specs in made else _yaml(specs))
-        mended = f"\n## Controls\n\n{controls_table(controls[role.name])}\n" if role.name in controls else ""
-        yield role / "README.md", page + mended
+        more = ""
+        if role.name in controls:
+            more = f"\n## Controls\n\n{controls_table(controls[role.name])}\n\n## Example\n\n{example(role.name)}"
+        yield role / "README.md", page + more
 
 
 # docs/controls.md

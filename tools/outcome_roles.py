@@ -64,6 +64,29 @@ def controls_table(entries: Sequence[Entry]) -> str:
     return "\n".join(rows)
 
 
+def example(role: str) -> str:
+    """For a role's README: how it is run, alone."""
+    return textwrap.dedent(f"""\
+        ```yaml
+        - hosts: mail_servers
+          gather_facts: false
+          serial: 1 # a change is proven before the next host is touched
+          roles:
+            - {role}
+        ```
+
+        `--check --diff` shows what it would change. Without a play of your own:
+
+        ```console
+        $ ansible-playbook -i inventories/mine playbooks/harden.yml --check --diff -e '{{"mta_harden_only": ["{role}"]}}'
+        ```
+        """)
+
+
+def _sentence(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
 def _tasks(role: str) -> str:
     return HEAD + textwrap.dedent(f"""\
         - name: Mend and prove
@@ -86,7 +109,7 @@ def _defaults(catalogue: Catalogue, role: str) -> str:
     parts = [HEAD + "# A variable that is not set is what mta_audit_tunables or the profile says."]
     for variable, entry, name in _of(catalogue, role):
         said = entry.tunables[name]
-        text = f"{entry.id}: {' '.join(said.description.split())}. The catalogue's: {said.default}"
+        text = f"{entry.id}: {_sentence(said.description)}. The catalogue's: {said.default}"
         comment = textwrap.fill(text, 140, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
         parts.append(f"{comment}\n{variable}: null")
     return "\n\n".join(parts) + "\n"
@@ -97,7 +120,7 @@ def _specs(catalogue: Catalogue, role: str, entries: Sequence[Entry]) -> str:
     for variable, entry, name in _of(catalogue, role):
         said = entry.tunables[name]
         choices = {"choices": list(said.choices)} if said.choices else {}
-        options[variable] = {**_TYPES[said.type], **choices, "description": f"{' '.join(said.description.split())} ({entry.id})."}
+        options[variable] = {**_TYPES[said.type], **choices, "description": f"{_sentence(said.description)} ({entry.id})."}
     ids = ", ".join(entry.id for entry in entries)
     main = {
         "short_description": f"Mend {ids}",
