@@ -17,6 +17,7 @@ from ansible.module_utils.mtaudit.config.overlay import Overlay
 from ansible.module_utils.mtaudit.control import REGISTRY, Site
 from ansible.module_utils.mtaudit.fix import FIXES
 from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
+from ansible.module_utils.mtaudit.fixes.port_wall import closing
 from ansible.module_utils.mtaudit.readers.accounts import parse
 from ansible.module_utils.mtaudit.readers.system import Host, Seen
 from ansible.module_utils.mtaudit.readers.uses import SECRET, UsedFile
@@ -107,10 +108,27 @@ def test_logs_are_kept_as_long_as_is_wanted(name: str, tunables: dict[str, int],
         assert (list(found.rotations.values()) if found else None) == wanted
 
 
+CLOSED = frozenset({("www-data", 25)})
+
+
 def test_postfix_takes_no_mail_of_web_accounts() -> None:
     found: Any = proposed("WEB-01", "web-hands-in")
-    assert found == {"postfix": postfix.Wanted(parameters={"authorized_submit_users": "!www-data, static:anyone"}),
-                     "os": Wanted(kept_out=("www-data",))}  # fmt: skip
+    assert found["postfix"] == postfix.Wanted(parameters={"authorized_submit_users": "!www-data, static:anyone"})
+    assert (found["os"].kept_out, found["os"].closed) == (("www-data",), CLOSED)
+
+
+def test_port_25_is_closed_to_web_accounts() -> None:
+    found: Any = proposed("WEB-01", "web-port-25-open")
+    assert (list(found), found["os"].kept_out, found["os"].closed) == (["os"], (), CLOSED)
+    rules, unit = (file.content.decode() for file in found["os"].texts.values())
+    assert "    meta skuid www-data tcp dport 25 counter reject with tcp reset\n" in rules
+    assert "ExecStart=/usr/sbin/nft -f /etc/mtaudit/web-mail.nft" in unit and "{" not in unit
+
+
+@pytest.mark.parametrize(("account", "nft", "why"), [("www-data", "", "install nftables"), ("a b", "/sbin/nft", "no such name")])
+def test_what_no_rule_can_say_is_told(account: str, nft: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        closing(frozenset({(account, 25)}), nft)
 
 
 def test_a_pool_that_sets_it_itself_is_not_overruled() -> None:

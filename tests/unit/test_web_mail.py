@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from ipaddress import ip_network
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ansible.module_utils.mtaudit.control import REGISTRY, Site
 from ansible.module_utils.mtaudit.controls import every  # noqa: F401 - registers every control
+from ansible.module_utils.mtaudit.finding import Finding
 from ansible.module_utils.mtaudit.listeners import Listener, Server
-from ansible.module_utils.mtaudit.readers import web
+from ansible.module_utils.mtaudit.readers import packet_filter, web
 from ansible.module_utils.mtaudit.readers.accounts import Accounts
+from ansible.module_utils.mtaudit.readers.packet_filter import Packet, PacketFilter
 from ansible.module_utils.mtaudit.readers.php import Place, Value
 from ansible.module_utils.mtaudit.readers.system import Host
 from ansible.module_utils.mtaudit.readers.web import Handed, Web
@@ -37,18 +42,94 @@ def test_who_hands_in_mail_to_exim(acl: str, mode: int, allowed: bool | None) ->
     assert handed.allowed is allowed and (allowed is not None or "was not walked" in handed.reason)
 
 
+OPEN, CLOSED = PacketFilter(), PacketFilter(closed=frozenset({("www-data", 25)}))
+
+
+def said(stops: PacketFilter, *servers: tuple[str, Server]) -> Finding:
+    """What WEB-01 says of a pool whose account may not run sendmail(1)."""
+    place, handed = Place("8.2", "fpm", "www", "www-data"), Handed("www-data", False, "/usr/sbin/sendmail", uid=33)
+    host = Host(web=Web(places=[place], handed=[handed], filter=stops))
+    (finding,) = REGISTRY[("WEB-01", "os")].evaluate(host, Site(servers={name: (server,) for name, server in servers}))
+    return finding
+
+
 @pytest.mark.parametrize(
-    ("program", "trusted", "status"),
+    ("program", "trusted", "relays"),
     [
-        ("postfix", "127.0.0.0/8", "unknown"),  # a packet filter may close it
-        ("postfix", "198.51.100.7/32", "pass"),
-        ("exim", "198.51.100.7/32", "pass"),
-        ("opensmtpd", "198.51.100.7/32", "unknown"),  # `from local` is no network
-        ("sendmail", "198.51.100.7/32", "unknown"),  # so is what Sendmail finds out for itself
+        ("postfix", "127.0.0.0/8", True),
+        ("postfix", "198.51.100.7/32", False),
+        ("exim", "198.51.100.7/32", False),
+        ("opensmtpd", "198.51.100.7/32", True),  # `from local` is no network
+        ("sendmail", "198.51.100.7/32", True),  # so is what Sendmail finds out for itself
     ],
 )
-def test_where_loopback_relays(program: str, trusted: str, status: str) -> None:
-    server = Server("1.0", "/etc/program", listeners=(Listener(25, "*"),), trusted=(ip_network(trusted),))
-    closed = Web(places=[Place("8.2", "fpm", "www", "www-data")], handed=[Handed("www-data", False, "/usr/sbin/sendmail")])
-    (finding,) = REGISTRY[("WEB-01", "os")].evaluate(Host(web=closed), Site(servers={program: (server,)}))
-    assert finding.status.value == status
+def test_where_loopback_relays(program: str, trusted: str, relays: bool) -> None:
+    ports = tuple(Listener(port, "*") for port in (25, 587, 10025))
+    server = (program, Server("1.0", "/etc/program", listeners=ports, trusted=(ip_network(trusted),)))
+    assert said(OPEN, server).message.endswith("www-data to port 25 of others")
+    finding = said(CLOSED, server)
+    assert finding.status.value == ("fail" if relays else "pass")
+    assert finding.message.endswith("www-data to port 10025 of this host") is relays, "submission is AUTH-03's"
+    assert said(replace(CLOSED, closed=CLOSED.closed | {("www-data", 10025)}), server).status.value == "pass"
+
+
+def test_what_filters_is_not_always_known() -> None:
+    finding = said(PacketFilter(problem="rules of iptables-legacy are not read"))
+    assert (finding.status.value, finding.reason) == ("unknown", "rules of iptables-legacy are not read")
+
+
+# As nft -j of 1.0.6 lists them.
+UID = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": {"set": [{"range": [30, 40]}, 998]}}}
+PORT = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": [25, 465]}}}
+LO, OUT = ({"match": {"op": op, "left": {"meta": {"key": "oifname"}}, "right": "lo"}} for op in ("==", "!="))
+OLD = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
+ADDRESS = {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": "198.51.100.1"}}
+IPV4 = {"match": {"op": "==", "left": {"meta": {"key": "nfproto"}}, "right": "ipv4"}}
+IN_A_SET = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": "@web"}}
+REJECT, ACCEPT, DROP, RETURN = {"reject": {"type": "tcp reset"}}, {"accept": None}, {"drop": None}, {"return": None}
+JUMP, GOTO = {"jump": {"target": "own"}}, {"goto": {"target": "own"}}
+COUNTER, LIMIT = {"counter": {"packets": 0, "bytes": 0}}, {"limit": {"rate": 1, "per": "second"}}
+
+
+@pytest.mark.parametrize(
+    ("rules", "own", "policy", "local", "other"),
+    [
+        ([], [], "accept", False, False),
+        ([], [], "drop", True, True),
+        ([[UID, PORT, COUNTER, REJECT]], [], "accept", True, True),
+        ([[UID, PORT, COUNTER]], [], "accept", False, False),
+        ([[OLD, ACCEPT], [PORT, UID, DROP]], [], "accept", True, True),
+        ([[LO, UID, PORT, REJECT]], [], "accept", True, False),
+        ([[OUT, UID, PORT, REJECT]], [], "accept", False, True),
+        ([[LO, ACCEPT], [UID, PORT, REJECT]], [], "accept", False, True),
+        ([[UID, PORT, ADDRESS, REJECT]], [], "accept", None, None),
+        ([[UID, PORT, ADDRESS, ACCEPT], [UID, PORT, REJECT]], [], "accept", None, None),
+        ([[UID, PORT, ADDRESS, REJECT], [UID, PORT, REJECT]], [], "accept", True, True),
+        ([[ADDRESS, ACCEPT]], [], "accept", False, False),
+        ([[IN_A_SET, PORT, REJECT]], [], "accept", None, None),
+        ([[UID, PORT, LIMIT, REJECT]], [], "accept", None, None),
+        ([[IPV4, UID, PORT, REJECT]], [], "accept", True, True),
+        ([[UID, JUMP]], [[PORT, REJECT]], "accept", True, True),
+        ([[UID, JUMP], [PORT, REJECT]], [[PORT, RETURN], [REJECT]], "accept", True, True),
+        ([[UID, GOTO], [PORT, REJECT]], [[PORT, RETURN], [REJECT]], "accept", False, False),
+        ([[UID, JUMP]], [[JUMP]], "accept", None, None),
+    ],
+)
+def test_what_stops_a_connection(
+    rules: list[Any], own: list[Any], policy: str, local: bool | None, other: bool | None
+) -> None:
+    table = {"family": "inet", "table": "t"}
+    listed = [{"metainfo": {}}, {"chain": {**table, "name": "out", "hook": "output", "policy": policy}},
+              {"chain": {**table, "name": "own"}}, {"chain": {**table, "name": "in", "hook": "input", "policy": "drop"}}]
+    listed += [{"rule": {**table, "chain": chain, "expr": expr}} for chain, each in (("out", rules), ("own", own)) for expr in each]
+    found = packet_filter.parse(json.dumps({"nftables": listed}))
+    assert [found.stops(Packet("www-data", 33, 25, loopback)) for loopback in (True, False)] == [local, other]
+    if rules and rules[-1][0] in (UID, PORT) and policy == "accept" and len(rules) == 1 and not own:
+        assert [found.stops(Packet("root", 0, 25, loopback)) for loopback in (True, False)] == [False, False]
+        assert found.stops(Packet("ldap-user", -1, 25, True)) is (None if rules[-1][-1] != COUNTER else False)
+
+
+def test_what_is_open_to_ipv6_alone_is_open() -> None:
+    listed = [{"chain": {"family": "ip", "table": "t", "name": "out", "hook": "output", "policy": "drop"}}]
+    finding = said(packet_filter.parse(json.dumps({"nftables": listed})))
+    assert finding.status.value == "fail"

@@ -1,5 +1,5 @@
 """Change the host around the mail programs: owners and modes, the tables that tell where mail for its people goes, what journald,
-logrotate and PHP are told."""
+logrotate and PHP are told, and whole files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Wanted:
     of a program, by its number among those that the host was read with. `journald`: settings of it. `rotations`: how many copies
     logrotate keeps, by the place of the stanza. `php`: settings by file of conf.d. `texts`: whole files, by path. `told`: what
     the units that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out` are
-    accounts whose mail Postfix does not take any more, which is a change of Postfix."""
+    accounts whose mail Postfix does not take any more, which is a change of Postfix; `closed` the accounts and ports that the
+    packet filter stops with the texts."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
     programs: Mapping[int, Any] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Wanted:
     told: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[tuple[str, ...], ...] = ()
     kept_out: tuple[str, ...] = ()
+    closed: frozenset[tuple[str, int]] = frozenset()
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
@@ -47,7 +49,8 @@ class Wanted:
             every[path] = {**every.get(path, {}), **settings}
         return Wanted({**self.files, **later.files}, programs, {**self.journald, **later.journald},
                       {**self.rotations, **later.rotations}, every, {**self.texts, **later.texts}, {**self.told, **later.told},
-                      (*self.checks, *later.checks), (*self.kept_out, *later.kept_out))  # fmt: skip
+                      (*self.checks, *later.checks), (*self.kept_out, *later.kept_out),
+                      self.closed | later.closed)  # fmt: skip
 
 
 def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candidate:
@@ -121,7 +124,9 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
     handed = [replace(each, allowed=False) if each.account in wanted.kept_out else each for each in web.handed]
-    return replace(live, files=files, log_files=log_files, roles=roles, logs=logs, web=replace(web, handed=handed))
+    stopped = replace(web.filter, closed=web.filter.closed | wanted.closed)
+    web = replace(web, handed=handed, filter=stopped)
+    return replace(live, files=files, log_files=log_files, roles=roles, logs=logs, web=web)
 
 
 def _with(seen: Any, mode: int, owner: Optional[int]) -> Any:

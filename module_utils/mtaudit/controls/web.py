@@ -5,13 +5,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Optional
 
 from ..address import contains
 from ..control import Evaluate, Site, control
 from ..finding import HOST, Evidence, Finding, Method, fail, notapplicable, passed, unknown
+from ..listeners import SUBMISSION_PORTS
+from ..readers.packet_filter import Packet
 from ..readers.php import Place
 from ..readers.system import Host
-from ..readers.web import logins, msmtp_file
+from ..readers.web import Web, logins, msmtp_file
 from ..redact import MASK
 from ..text import printable
 
@@ -92,16 +96,45 @@ def web_mail_has_a_login_of_its_own(host: Host, site: Site) -> Iterator[Finding]
 def web_accounts_hand_in_no_mail(host: Host, site: Site) -> Iterator[Finding]:
     allowed = [handed for handed in host.web.handed if handed.allowed]
     doubts = [handed for handed in host.web.handed if handed.allowed is None]
-    ports = sorted({port.port for name, servers in site.servers.items() for server in servers for port in server.smtp
-                    if name in _FOR_ITSELF or any(contains(server.trusted, address) for address in _LOOPBACK)})  # fmt: skip
+    known = list(ways(host.web, site))
+    ways_out = [way for way in known if way.stopped is False]
+    unsure = [way for way in known if way.stopped is None]
     if allowed:
         shown = [Evidence(Method.CONFIG, printable(h.where), printable(f"{h.account}: {h.text}")) for h in allowed]
         yield fail(HOST, f"{printable(allowed[0].account)}, whom web applications run as, may hand in mail with sendmail", *shown)
+    elif ways_out:
+        shown = [Evidence(Method.CONFIG, "nft list ruleset", printable(f"{way}: nothing stops it")) for way in ways_out]
+        yield fail(HOST, printable(f"web applications may send without a login: {ways_out[0]}"), *shown)
     elif doubts:
         yield unknown(HOST, "whether web applications may hand in mail is not known", printable(doubts[0].reason))
-    elif ports:
-        reason = f"port {', '.join(map(str, ports))} relays for every account here; what the firewall says of that is not read"
-        yield unknown(HOST, "whether web applications may send without a login is not known", reason)
+    elif unsure:
+        reason = host.web.filter.problem or f"{unsure[0]}: it hangs on rules that were not understood"
+        yield unknown(HOST, "whether web applications may send without a login is not known", printable(reason))
     else:
         names = ", ".join(handed.account for handed in host.web.handed)
-        yield passed(HOST, printable(f"{names} may neither hand in mail with sendmail nor relay by way of loopback"))
+        yield passed(HOST, printable(f"{names} may neither hand in mail with sendmail nor reach a port that asks for no login"))
+
+
+@dataclass(frozen=True)
+class Way:
+    """A port by which an account may send without a login, and whether the packet filter stops it, None when that is unknown."""
+
+    account: str
+    port: int
+    loopback: bool
+    stopped: Optional[bool]
+
+    def __str__(self) -> str:
+        return f"{self.account} to port {self.port} of {'this host' if self.loopback else 'others'}"
+
+
+def ways(web: Web, site: Site) -> Iterator[Way]:
+    """Port 25 of other hosts, and whatever relays here for every account of the host; but for the ports of submission, which
+    AUTH-03 is about."""
+    relaying = {port.port for name, servers in site.servers.items() for server in servers for port in server.smtp
+                if name in _FOR_ITSELF or any(contains(server.trusted, address) for address in _LOOPBACK)}  # fmt: skip
+    for handed in web.handed:
+        for port, loopback in ((25, False), *((port, True) for port in sorted(relaying - set(SUBMISSION_PORTS)))):
+            packets = [Packet(handed.account, handed.uid, port, loopback, family) for family in ("ip", "ip6")]
+            answers = {web.filter.stops(packet) for packet in packets}
+            yield Way(handed.account, port, loopback, False if False in answers else None if None in answers else True)

@@ -81,7 +81,7 @@ class Host:
 
 
 def read(runner: Runner, programs: Programs, ids: Collection[str]) -> Host:
-    """No spawn. Raises ReadError when nothing at all can be told."""
+    """No spawn, but for what the packet filter stops. Raises ReadError when nothing at all can be told."""
     host, wanted = Host(), set(ids)
     around = Around(runner, "DRIFT-01" in wanted)
     for controls, part in _PARTS.items():
@@ -112,6 +112,10 @@ def _sockets(around: Around, _programs: Programs, host: Host) -> None:
 
 def _web(around: Around, programs: Programs, host: Host) -> None:
     host.web = web.read(around, programs)
+
+
+def _filtered_web(around: Around, programs: Programs, host: Host) -> None:
+    host.web = web.read(around, programs, filtered=True)
 
 
 def _packages(around: Around, _programs: Programs, host: Host) -> None:
@@ -253,7 +257,8 @@ _PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
     ("RCPT-02",): _roles,
     ("AUTH-06",): _guard,
     ("RELAY-06",): _sockets,
-    ("WEB-01", "WEB-02", "WEB-03"): _web,
+    ("WEB-02", "WEB-03"): _web,
+    ("WEB-01",): _filtered_web,
     ("PATCH-01",): _packages,
     ("LOG-03", "LOG-04", "LOG-05"): _logs,
     ("LOG-05",): _log_files,

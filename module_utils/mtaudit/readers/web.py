@@ -1,4 +1,5 @@
-"""Read how web applications of this host send mail: PHP, msmtp, and which account may hand in mail with sendmail(1). No spawn."""
+"""Read how web applications of this host send mail: PHP, msmtp, which account may hand in mail with sendmail(1), and what the
+packet filter stops (one spawn)."""
 
 from __future__ import annotations
 
@@ -9,8 +10,9 @@ from typing import Any, Optional
 
 from ..runner import ReadError
 from ..text import printable
-from . import accounts, php
+from . import accounts, packet_filter, php
 from .accounts import Accounts
+from .packet_filter import PacketFilter
 from .php import Place
 from .uses import Around
 
@@ -28,16 +30,18 @@ class Handed:
     where: str
     text: str = ""
     reason: str = ""
+    uid: int = -1
 
 
 @dataclass
 class Web:
     """Where PHP runs; what becomes of mail that each of its accounts hands in; msmtp's files without passwords, None where one
-    cannot be read. `problem` says why nothing is known."""
+    cannot be read; what is stopped on its way out, where a control asks. `problem` says why nothing is known."""
 
     places: list[Place] = field(default_factory=list)
     handed: list[Handed] = field(default_factory=list)
     msmtp: dict[str, Optional[str]] = field(default_factory=dict)
+    filter: PacketFilter = field(default_factory=PacketFilter)
     problem: str = ""
 
     @property
@@ -46,7 +50,8 @@ class Web:
         return [place for place in self.places if place.interface != "cli"]
 
 
-def read(around: Around, programs: Sequence[tuple[str, Any, Sequence[Any]]]) -> Web:
+def read(around: Around, programs: Sequence[tuple[str, Any, Sequence[Any]]], filtered: bool = False) -> Web:
+    """`filtered`: with what the packet filter stops."""
     found = Web()
     try:
         found.places = php.read(around.runner)
@@ -55,6 +60,8 @@ def read(around: Around, programs: Sequence[tuple[str, Any, Sequence[Any]]]) -> 
             found.msmtp[path] = _SECRET.sub(r"\1***", text) if text else None
         first = {title: instances[0] for title, _, instances in programs if instances}
         known = accounts.read(around.runner) if found.sites else Accounts()
+        if found.sites and filtered:
+            found.filter = packet_filter.read(around.runner)
         found.handed = [_handed(around, first, known, account) for account in sorted({p.user for p in found.sites if p.user})]
     except ReadError as exc:
         found.problem = printable(str(exc))
@@ -72,6 +79,10 @@ def msmtp_file(command: Sequence[str]) -> str:
 
 def _handed(around: Around, programs: Mapping[str, Any], known: Accounts, account: str) -> Handed:
     uid = next((number for number, name in known.users.items() if name == account), -1)
+    return replace(_taken(around, programs, known, account, uid), uid=uid)
+
+
+def _taken(around: Around, programs: Mapping[str, Any], known: Accounts, account: str, uid: int) -> Handed:
     postfix, exim = programs.get("Postfix"), programs.get("Exim")
     for program in (postfix, exim):
         if program and program.problem:

@@ -55,8 +55,8 @@ def compared(runner: Runner, services: Sequence[Service]) -> list[tuple[Service,
 
 
 def seen(runner: Runner, wanted: Sequence[tuple[str, ...]]) -> list[Service]:
-    """How the units (name, on_change, and perhaps spool and spool_to) are now. Raises SnapshotError for one that does not exist,
-    or without systemd."""
+    """How the units (name, on_change, and perhaps spool and spool_to) are now. Raises SnapshotError for one that does not exist
+    and that the change does not start, or without systemd."""
     if not wanted:
         return []
     for name, *_ in wanted:
@@ -73,10 +73,12 @@ def seen(runner: Runner, wanted: Sequence[tuple[str, ...]]) -> list[Service]:
         raise SnapshotError(f"Could not look at the services: systemctl said {printable(done.stderr.strip() or done.stdout)}")
     found = []
     for (name, on_change, *spools), block in zip(wanted, blocks):
-        if block.get("LoadState") == "not-found":
+        # One that the change brings may come with its unit file, and go with it.
+        if block.get("LoadState") == "not-found" and on_change != "start":
             raise SnapshotError(f"Could not look at the service {name}: this host has none of that name")
         active = block.get("ActiveState") in ("active", "reloading", "activating")
-        found.append(Service(name, active, block.get("UnitFileState", ""), on_change, *spools))
+        enabled = block.get("UnitFileState") or ("disabled" if on_change == "start" else "")
+        found.append(Service(name, active, enabled, on_change, *spools))
     return found
 
 

@@ -1,0 +1,118 @@
+"""Real pages of php-fpm, fetched over HTTP: what they send before the role mta_web_mail, and what afterwards."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from audited_copy import Copy, throw_away_copy
+from closed_loop import STATE
+from test_outcome_roles import play
+
+pytestmark = pytest.mark.lab
+
+# Each tells how it went, and what the other side said.
+PAGES = {
+    "mail": 'echo mail($to, "from a page", "text\\n") ? "sent" : "failed";',
+    "program": '$p = popen("/usr/sbin/sendmail -t", "w"); fwrite($p, $message); echo pclose($p) === 0 ? "sent" : "failed";',
+    "socket": """\
+$s = @fsockopen($_GET["host"], 25, $number, $said, 10) or die("failed: $said");
+$ask = function ($line) use ($s) { fwrite($s, $line); do { $a = fgets($s); } while ($a && $a[3] === "-"); return $a; };
+fgets($s);
+foreach (["EHLO page.test", "MAIL FROM:<www-data@page.test>", "RCPT TO:<$to>", "DATA"] as $line) { $last = $ask("$line\\r\\n"); }
+echo str_starts_with($last, "354") && str_starts_with($ask("$message\\r\\n.\\r\\n"), "250") ? "sent" : "failed: $last";""",
+}
+HEAD = '<?php $to = "canary+$_GET[token]@canary.test"; $message = "To: $to\\r\\nSubject: from a page\\r\\n\\r\\ntext\\r\\n";\n'
+SITES = r"""
+set -e
+apt-get update
+DEBIAN_FRONTEND=noninteractive apt-get install -y nginx php-fpm msmtp
+useradd --system --shell /usr/sbin/nologin shop
+cd /etc/php/*/fpm/pool.d
+printf '[shop]\nuser = shop\nlisten = /run/php/shop.sock\nlisten.owner = www-data\npm = ondemand\npm.max_children = 2\n' > shop.conf
+cat > /etc/nginx/sites-available/default <<'END'
+server { listen 80; root /var/www/html; location ~ \.php$ { include snippets/fastcgi-php.conf; fastcgi_pass unix:/run/php/php-fpm.sock; } }
+server { listen 8080; root /var/www/html; location ~ \.php$ { include snippets/fastcgi-php.conf; fastcgi_pass unix:/run/php/shop.sock; } }
+END
+systemctl restart nginx 'php*-fpm.service'
+"""  # noqa: E501
+WAYS = {"mail()": ("mail", ""), "sendmail(1)": ("program", ""), "loopback": ("socket", "127.0.0.1"),
+        "another host": ("socket", "sink.canary.test")}  # fmt: skip
+PORTS = {"www": 80, "shop": 8080}
+FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=60).read().decode())"
+CONTROLS = ("WEB-01", "WEB-02", "WEB-03")
+
+
+class Sites:
+    """Two sites on a copy, with an account of the system and a pool of php-fpm each."""
+
+    def __init__(self, copy: Copy) -> None:
+        self.copy, self.address = copy, copy.lab.host(copy.name).ipv4
+        copy.shell(SITES)
+        for name, body in PAGES.items():
+            copy.shell(f"cat > /var/www/html/{name}.php", stdin=HEAD + body)
+        self.ready()
+
+    def ready(self) -> None:
+        self.copy.shell("for s in php-fpm shop; do for i in $(seq 50); do test -S /run/php/$s.sock && break; sleep 0.2; done; done")
+
+    def fetch(self, url: str) -> str:
+        done = self.copy.lab.execute("neighbour", "python3", "-c", FETCH, url)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def send(self, site: str, way: str) -> tuple[str, str]:
+        """What the page says, and the token of its message."""
+        page, host = WAYS[way]
+        token = uuid.uuid4().hex
+        return self.fetch(f"http://{self.address}:{PORTS[site]}/{page}.php?token={token}&host={host}"), token
+
+    def arrived(self, token: str, wait_s: float) -> list[dict[str, object]]:
+        until = time.monotonic() + wait_s
+        while True:
+            done = self.copy.lab.execute("neighbour", "python3", "-c", FETCH, f"http://sink.canary.test:8025/token/{token}")
+            if done.returncode == 0:
+                found: list[dict[str, object]] = json.loads(done.stdout)
+                return found
+            if time.monotonic() > until:
+                return []
+            time.sleep(0.5)
+
+    def findings(self) -> dict[str, str]:
+        found = self.copy.audit(mta_audit_profile="strict").answer()["findings"]
+        return {f["control"]: f["status"] for f in found if f["control"] in CONTROLS}
+
+    def state(self) -> str:
+        return self.copy.shell(STATE) + self.copy.shell("systemctl list-unit-files 'mtaudit*'; nft list ruleset")
+
+
+@pytest.fixture(scope="module", params=["full-d13", pytest.param("full-d12", marks=pytest.mark.full)])
+def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    with throw_away_copy(request.param, "t-web", tmp_path_factory.mktemp("web")) as copy:
+        copy.lab.up(["neighbour", "dns", "sink", "repo"])
+        yield Sites(copy)
+
+
+def test_pages_send_by_their_login_alone(sites: Sites, tmp_path: Path) -> None:
+    before = sites.state()
+    for site in PORTS:
+        for way in WAYS:
+            said, token = sites.send(site, way)
+            assert (said, len(sites.arrived(token, 20))) == ("sent", 1), (site, way)
+    assert sites.findings() == dict.fromkeys(CONTROLS, "fail")
+
+    play(sites.copy, tmp_path, "mta_web_mail")
+    sites.ready()
+    sent = {(site, way): sites.send(site, way) for site in PORTS for way in WAYS}
+    assert not [each for each, (said, _) in sent.items() if not said.startswith("failed")], sent
+    time.sleep(5)
+    assert not [each for each, (_, token) in sent.items() if sites.arrived(token, 0)]
+    assert sites.copy.shell("postqueue -p").strip() == "Mail queue is empty"
+    assert sites.findings() == {"WEB-01": "pass", "WEB-02": "fail", "WEB-03": "pass"}
+
+    sites.copy.ansible("ansible-playbook", "playbooks/rollback.yml")
+    assert sites.state() == before
