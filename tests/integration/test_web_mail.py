@@ -58,7 +58,8 @@ class Sites:
         self.ready()
 
     def ready(self) -> None:
-        self.copy.shell("for s in php-fpm shop; do for i in $(seq 50); do test -S /run/php/$s.sock && break; sleep 0.2; done; done")
+        sockets = "test -S /run/php/php-fpm.sock && test -S /run/php/shop.sock"
+        self.copy.shell(f"for i in $(seq 50); do {sockets} && exit; sleep 0.2; done; exit 1")
 
     def fetch(self, url: str) -> str:
         done = self.copy.lab.execute("neighbour", "python3", "-c", FETCH, url)

@@ -271,6 +271,19 @@ def test_services_that_are_none(store: Store, etc: Path) -> None:
     assert store.names() == []
 
 
+def test_a_unit_that_the_change_brings(store: Store, etc: Path) -> None:
+    (was,) = services.seen(Systemd(), [("new", "start")])  # type: ignore[arg-type]
+    assert was == services.Service("new", False, "disabled", "start")
+    host = Systemd(new=(False, "disabled"))
+    assert services.again(host, [was.changed], True) == [] and host.done == ["enable new", "restart new"]  # type: ignore[arg-type]
+
+    def restored() -> list[str]:
+        del host.units["new"]
+        return []
+
+    assert services.back(host, [was], restored) == [] and host.done[2:] == ["disable new", "stop new"]  # type: ignore[arg-type]
+
+
 def test_old_ones_go_and_young_ones_stay(store: Store, etc: Path) -> None:
     names = [taken(store, etc, etc / "far")["snapshot"]["name"] for _ in range(3)]
     for number, name in enumerate(sorted(names)):

@@ -121,7 +121,8 @@ def test_what_stops_a_connection(
     table = {"family": "inet", "table": "t"}
     listed = [{"metainfo": {}}, {"chain": {**table, "name": "out", "hook": "output", "policy": policy}},
               {"chain": {**table, "name": "own"}}, {"chain": {**table, "name": "in", "hook": "input", "policy": "drop"}}]
-    listed += [{"rule": {**table, "chain": chain, "expr": expr}} for chain, each in (("out", rules), ("own", own)) for expr in each]
+    listed += [{"rule": {**table, "chain": "out", "expr": rule}} for rule in rules]
+    listed += [{"rule": {**table, "chain": "own", "expr": rule}} for rule in own]
     found = packet_filter.parse(json.dumps({"nftables": listed}))
     assert [found.stops(Packet("www-data", 33, 25, loopback)) for loopback in (True, False)] == [local, other]
     if rules and rules[-1][0] in (UID, PORT) and policy == "accept" and len(rules) == 1 and not own:
