@@ -17,6 +17,7 @@ from .postfix_changes import as_written, everywhere, failing, for_service, put_r
 
 _SUBMISSION = {587: "submission", 465: "submissions"}
 _SENDERS = "smtpd_sender_restrictions"
+_HIDES = "smtpd_hide_client_session"
 _OWN_SENDER = "reject_authenticated_sender_login_mismatch"
 
 fix("AUTH-01", "postfix")(everywhere("smtpd_tls_auth_only", "yes"))
@@ -105,9 +106,12 @@ def hold_logins_to_their_senders(postfix: Postfix, site: Site, findings: Sequenc
 
 @fix("LOG-02", "postfix")
 def name_the_account(postfix: Postfix, site: Site, findings: Sequence[Finding]) -> Optional[Wanted]:
+    """Where the session is hidden (from 3.10 on), the account is, too: where people are, header checks hide."""
     found = []
     for service in services(failing(postfix, findings)):
         own = service.entry is not None and service.entry.name in _SUBMISSION.values()
         change = for_service if own else put_right
         found.append(change(service, "smtpd_sasl_authenticated_header", "yes"))
+        if service.knows(_HIDES) and service.on(_HIDES):
+            found.append(put_right(service, _HIDES, "no"))
     return together(found)
