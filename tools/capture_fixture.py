@@ -318,7 +318,7 @@ def evaluate(programs: list[str], recording: dict[str, Any], site: Site) -> list
     ids = recording.get("ids", ())
     readings = read_all(replay, programs, ids)
     site = replace(site, servers=servers(readings), rspamd=one(readings, "rspamd"), clamav=one(readings, "clamav"),
-                   policyd=one(readings, "policyd_rate_limit"))  # fmt: skip
+                   policyd=one(readings, "policyd_rate_limit"), resolver=one(readings, "resolver"))  # fmt: skip
     for reading in readings:
         own = reading.component.name
         wanted = [c for (i, component), c in sorted(REGISTRY.items()) if component == own and (own != "os" or i in ids)]

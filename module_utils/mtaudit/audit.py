@@ -145,6 +145,7 @@ def site_of(request: Request, looked: Looked) -> Site:
         rspamd=one(looked.readings, "rspamd"),
         clamav=one(looked.readings, "clamav"),
         policyd=one(looked.readings, "policyd_rate_limit"),
+        resolver=one(looked.readings, "resolver"),
     )
 
 

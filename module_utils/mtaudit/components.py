@@ -147,6 +147,17 @@ def _policyd_rate_limit() -> Component:
     return Component("policyd_rate_limit", "policyd-rate-limit", transfers=False, survey=survey)
 
 
+def _resolver() -> Component:
+    def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
+        from .readers import resolver
+
+        wanted = {"INB-01", "INB-02", "INB-03"}.intersection(ids)
+        asked = any(controls_for(reading.component.name, wanted) for reading in readings)
+        return [resolver.read(runner)] if asked else []
+
+    return Component("resolver", "the resolver", transfers=False, survey=survey)
+
+
 def _os() -> Component:
     def survey(runner: Runner, readings: Sequence[Reading], ids: Collection[str]) -> Sequence[Any]:
         from .readers import system
@@ -173,6 +184,7 @@ COMPONENTS: Mapping[str, Callable[[], Component]] = {
     "rspamd": _rspamd,
     "clamav": _clamav,
     "policyd_rate_limit": _policyd_rate_limit,
+    "resolver": _resolver,
     "icewarp": _icewarp,
     "os": _os,
 }

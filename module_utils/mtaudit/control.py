@@ -21,7 +21,8 @@ class Site:
     hops of the host's default routes. `servers` is what every program of the host tells of itself, by its name in the
     catalogue; under an empty name stand the SMTP ports that listen and that no program told of. `rspamd` is what
     readers/rspamd.py read, None where it is not installed or no selected control of the host's programs looks at it; `clamav`
-    what readers/clamav.py read, for AV-01; `policyd` what readers/policyd_rate_limit.py read, for RATE-01 of Postfix.
+    what readers/clamav.py read, for AV-01; `policyd` what readers/policyd_rate_limit.py read, for RATE-01 of Postfix; `resolver`
+    what readers/resolver.py read, for INB-01, INB-02 and INB-03.
     """
 
     kind: str = ""
@@ -34,6 +35,7 @@ class Site:
     rspamd: Any = None
     clamav: Any = None
     policyd: Any = None
+    resolver: Any = None
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ LEFT: dict[str, str] = {
     "abuse-has-an-alias-that-is-not-compiled": "what is compiled differs from its text in 'abuse'",
     "postscreen-weights-below-the-threshold": UNKNOWN,  # the site's own weights
     "postscreen-only-logs": UNKNOWN,
+    "lists-answer-errors-to-the-resolver": "it would not help",  # which resolver a host asks is somebody's to say
     "postscreen-without-a-reply-filter": UNKNOWN,
     "log-rsyslog-stopped": "rsyslogd does not run .*somebody has to say",
     "log-discard-before-mail": "this rule throws away",

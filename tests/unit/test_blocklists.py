@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible.module_utils.mtaudit.control import Site
 from ansible.module_utils.mtaudit.controls.blocklists import (
     ADDRESS_LISTS,
     CLOSED,
@@ -11,10 +12,14 @@ from ansible.module_utils.mtaudit.controls.blocklists import (
     exim_zone,
     matches,
     missing,
+    no_answer,
     postfix_zone,
 )
-from ansible.module_utils.mtaudit.controls.scanners import milter_place
-from ansible.module_utils.mtaudit.readers.rspamd import Socket
+from ansible.module_utils.mtaudit.controls.inbound import Use, of_addresses
+from ansible.module_utils.mtaudit.controls.scanners import Called, Kind, milter_place
+from ansible.module_utils.mtaudit.finding import HOST, Evidence, Method
+from ansible.module_utils.mtaudit.readers.resolver import Resolver, parse
+from ansible.module_utils.mtaudit.readers.rspamd import Rspamd, Socket
 
 PUBLIC_RESOLVER = "127.255.255.254"
 
@@ -78,3 +83,38 @@ def test_lists_that_are_closed_are_named_with_what_became_of_them() -> None:
 ])  # fmt: skip
 def test_where_a_milter_is(text: str, places: list[Socket]) -> None:
     assert milter_place(text, "/var/spool/postfix") == places
+
+UNANSWERED = "this host's resolver has no answer for 2.0.0.127.zen.spamhaus.org, which is always listed"
+
+
+@pytest.mark.parametrize(("answers", "own", "status", "why"), [
+    ({"zen.spamhaus.org": ("127.0.0.2", "127.0.0.4")}, False, "pass", ""),
+    ({"zen.spamhaus.org": (PUBLIC_RESOLVER,)}, False, "fail", ""),
+    ({}, False, "unknown", UNANSWERED),
+    (None, False, "pass", ""),  # nobody asked it
+    ({}, True, "pass", ""),  # rspamd asks another
+])  # fmt: skip
+def test_a_list_that_the_resolver_does_not_hear_refuses_nobody(
+    answers: dict[str, tuple[str, ...]] | None, own: bool, status: str, why: str
+) -> None:
+    lists = {"rbl": {"rbls": {"zen": {"rbl": "zen.spamhaus.org", "checks": ["from"]}}},
+             "options": {"dns": {"nameserver": ["127.0.0.1"]}} if own else {}}  # fmt: skip
+    site = Site(rspamd=Rspamd(lists), resolver=None if answers is None else Resolver(answers))
+    shown = Evidence(Method.CONFIG, "main.cf", "smtpd_milters")
+    scanner = [Called("inet:127.0.0.1:11332", shown, Kind.RSPAMD)]
+    (found,) = of_addresses(HOST, [] if own else [Use(Zone("zen.spamhaus.org", no_answer), shown)], scanner, site, [])
+    assert (found.status.value, found.reason) == (status, why)
+
+
+def test_a_list_of_ones_own_needs_no_resolver_of_theirs() -> None:
+    shown = Evidence(Method.CONFIG, "main.cf", "reject_rbl_client")
+    uses = [Use(Zone(name, no_answer), shown) for name in ("zen.spamhaus.org", "key.zen.dq.spamhaus.net")]
+    (found,) = of_addresses(HOST, uses, [], Site(resolver=Resolver()), [])
+    assert found.status.value == "pass"
+
+
+def test_what_getent_prints() -> None:
+    text = ("127.0.0.2       STREAM 2.0.0.127.zen.spamhaus.org\n127.0.0.2       DGRAM  \n127.0.0.4       STREAM \n"
+            "127.255.255.254 STREAM dbltest.com.dbl.spamhaus.org\n127.255.255.254 RAW    \n")  # fmt: skip
+    assert parse(text) == {"zen.spamhaus.org": ("127.0.0.2", "127.0.0.4"), "dbl.spamhaus.org": (PUBLIC_RESOLVER,)}
+    assert parse("") == {}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.mtaudit.control import Site
 from ansible.module_utils.mtaudit.controls.filtering import LOCAL, LOGINS, STRANGERS, Way, enforced, scanned
-from ansible.module_utils.mtaudit.controls.inbound_others import _lists
+from ansible.module_utils.mtaudit.controls.inbound_others import lists_of
 from ansible.module_utils.mtaudit.controls.scanners import Called, Kind
 from ansible.module_utils.mtaudit.finding import HOST, Evidence, Method
 from ansible.module_utils.mtaudit.readers.rspamd import Rspamd
@@ -80,7 +80,7 @@ def test_lists_of_sendmail() -> None:
         'R<?>127.0.0.$-.\t$#error $@ 5.7.1 $: "550 listed"\n'
         "R$-.$-.$-.$-\t\t$: <?> $(ednsbl $4.$3.$2.$1.other.test. $: OK $)\n"
     )
-    uses = list(_lists(Sendmail("/etc/mail/sendmail.cf", cf=cf)))
+    uses = list(lists_of(Sendmail("/etc/mail/sendmail.cf", cf=cf)))
     found = [(use.zone.name, *map(use.zone.counts, ("127.0.0.4", "127.255.255.254")), bool(use.idle)) for use in uses]
     assert found == [
         ("zen.spamhaus.org", True, True, False), ("bl.test", True, False, False), ("other.test", False, False, True),

@@ -143,3 +143,7 @@ def test_how_people_log_in(control: str, recorded: str, lines: Lines, status: st
 def test_what_some_versions_of_rspamd_forget_to_quarantine(control: str, subject: str, version: str, status: str) -> None:
     lines = [("Rspamadm 3.12.1\n", version and f"Rspamadm {version}\n")] if version != "3.12.1" else []
     assert said(control, "OUT-02/fail-quarantine-that-is-forgotten", lines, subject) == status
+
+
+def test_no_whole_address_is_listed() -> None:
+    assert said("INB-02", "INB-02/pass-exim-untouched", [("/$sender_address_domain", "/$sender_address")], "*:25") == "fail"

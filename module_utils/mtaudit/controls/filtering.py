@@ -75,8 +75,15 @@ def scanned(way: Way, site: Site) -> Iterator[Finding]:
         yield fail(way.subject, f"{way.what}: {wrong}", asked.shown, *way.shown)
     elif way.doubt:
         yield unknown(way.subject, f"what comes of a scan of {way.what} could not be told", way.doubt, asked.shown)
+    elif way.what == STRANGERS and _unanswered(site):
+        reason = "this host's resolver has no answer for entries of blocklists that are always listed"
+        yield unknown(way.subject, "whether rspamd hears of listings could not be told", reason, asked.shown)
     else:
         yield passed(way.subject, f"rspamd looks at {way.what} and {_does(rspamd)}")
+
+
+def _unanswered(site: Site) -> bool:
+    return site.resolver is not None and not site.resolver.answers and not site.rspamd.own_resolver
 
 
 def enforced(way: Way, site: Site) -> Iterator[Finding]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 from ..control import Site
-from ..finding import Evidence, Finding, Subject, fail, passed, unknown
+from ..finding import Evidence, Finding, Method, Subject, fail, passed, unknown
+from ..readers.resolver import COMMAND, ENTRIES
 from .blocklists import ADDRESS_LISTS, DOMAIN_LISTS, Zone, complaints, missing
 from .scanners import Called, Kind, address_lists, domain_lists
 
@@ -49,12 +51,14 @@ def of_addresses(
         return
     names = address_names(site)
     working = [use for use in uses if not use.idle and not use.doubt]
-    if not missing([use.zone for use in working], names):
-        yield passed(subject, f"listed clients are refused: {_zones(working)}")
+    asked = [use.zone for use in working]
+    if not missing(asked, names):
+        yield _unheard(subject, ADDRESS, asked, names, site) or passed(subject, f"listed clients are refused: {_zones(working)}")
         return
-    counted = [one for c in filters if c.kind is Kind.RSPAMD for one in address_lists(site.rspamd)]
-    if not missing([Zone(one.zone) for one in counted], names):
-        yield passed(subject, f"rspamd counts listings of {ADDRESS} into its score; no list refuses by itself")
+    counted = [Zone(one.zone) for c in filters if c.kind is Kind.RSPAMD for one in address_lists(site.rspamd)]
+    if not missing(counted, names):
+        counts = f"rspamd counts listings of {ADDRESS} into its score; no list refuses by itself"
+        yield _unheard(subject, ADDRESS, counted, names, site, by_rspamd=True) or passed(subject, counts)
         return
     yield from _without(subject, ADDRESS, uses, filters, names, places)
 
@@ -68,17 +72,38 @@ def of_names(
     yield from wrong
     if wrong:
         return
-    names, open_ = domain_names(site), []
-    for what in NAMES:
+    names, open_, unheard = domain_names(site), [], []
+    for what, about in NAMES.items():
         working = [use.zone for use in uses.get(what, ()) if not use.idle and not use.doubt]
         counted = [Zone(one.zone) for c in filters if c.kind is Kind.RSPAMD for one in domain_lists(site.rspamd, what)]
         if missing([*working, *counted], names):
             open_.append(what)
+        unheard += [_unheard(subject, about, [*working, *counted], names, site, by_rspamd=missing(working, names))]
     if not open_:
-        yield passed(subject, f"{_joined(NAMES.values())} are looked up")
+        yield next(filter(None, unheard), None) or passed(subject, f"{_joined(NAMES.values())} are looked up")
         return
     about = _joined(NAMES[what] for what in open_)
     yield from _without(subject, about, [use for what in open_ for use in uses.get(what, ())], filters, names, places)
+
+
+def _unheard(
+    subject: Subject, about: str, zones: Sequence[Zone], names: Sequence[str], site: Site, by_rspamd: bool = False
+) -> Optional[Finding]:
+    """Lists that are asked and refuse nobody: the host's resolver gets errors of them, or nothing. rspamd may have its own."""
+    if site.resolver is None or (by_rspamd and site.rspamd.own_resolver):
+        return None
+    answers: Mapping[str, tuple[str, ...]] = site.resolver.answers
+    silent = [z for z in zones if z.name in ENTRIES.values() and not any(a.startswith("127.0.") for a in answers.get(z.name, ()))]
+    if not silent or not missing([zone for zone in zones if zone not in silent], names):
+        return None
+    zone = silent[0]
+    shown = Evidence(Method.CONFIG, " ".join(COMMAND), ", ".join(answers.get(zone.name, ())))
+    if zone.name in answers:
+        text = f"{about}: {zone} answers this host's resolver with an error ({answers[zone.name][0]}), which refuses nobody"
+        return fail(subject, text, shown)
+    entry = next(entry for entry, name in ENTRIES.items() if name == zone.name)
+    reason = f"this host's resolver has no answer for {entry}, which is always listed"
+    return unknown(subject, f"{about}: whether {zone} refuses anybody could not be told", reason, shown)
 
 
 def _without(

@@ -22,7 +22,8 @@ from .scanners import Called, Kind, called
 
 _AFTER_RCPT = ("acl_smtp_predata", "acl_smtp_data")
 # What a list is asked for: the client's address where no key is given (specification, "DNS lists keyed on domain names").
-_KEYS = {"sender": "sender_address", "helo": "sender_helo_name", "rdns": "sender_host_name"}
+# Of a whole address there is no listing.
+KEYS = {"sender": "sender_address_domain", "helo": "sender_helo_name", "rdns": "sender_host_name"}
 
 
 @control("INB-01", "exim", scanner=True)
@@ -43,7 +44,7 @@ def names_are_looked_up(exim: Exim, port: Listener, site: Site) -> Iterator[Find
     if nothing:
         yield nothing
     else:
-        uses = {what: list(_uses(exim, port, site, key)) for what, key in _KEYS.items()}
+        uses = {what: list(_uses(exim, port, site, key)) for what, key in KEYS.items()}
         yield from of_names(subject(port), uses, scanners(exim, port, site), site, [option(exim, "acl_smtp_rcpt")])
 
 

@@ -31,7 +31,7 @@ _ASKED = re.compile(r"\$\(\s*\w+\s+\$4\.\$3\.\$2\.\$1\.(\S+?)\.?\s+\$:")
 @control("INB-01", "sendmail", scanner=True)
 @sendmail_ports.each_listener
 def addresses_of_sendmail(sendmail: Sendmail, port: Listener, site: Site) -> Iterator[Finding]:
-    uses = list(_lists(sendmail))
+    uses = list(lists_of(sendmail))
     yield from judged(strangers_of_sendmail(sendmail, port, site), site, partial(_addresses, uses))
 
 
@@ -61,7 +61,7 @@ def _names(way: Way, site: Site) -> Iterator[Finding]:
     yield from of_names(way.subject, {}, way.filters, site, way.shown)
 
 
-def _lists(sendmail: Sendmail) -> Iterator[Use]:
+def lists_of(sendmail: Sendmail) -> Iterator[Use]:
     """The lists that check_relay asks; the rules behind each say which answers refuse."""
     for rules in sendmail.cf.reached("check_relay", "check_rcpt").values():
         asking = [number for number, rule in enumerate(rules) if _ASKED.search(rule.right)]

@@ -182,6 +182,11 @@ class Rspamd:
             return ()
         return tuple(_rate(name, said) for name, said in named.items())
 
+    @property
+    def own_resolver(self) -> bool:
+        """Whether it asks other name servers than the host's resolv.conf names."""
+        return bool(_nested(self.section("options"), "dns").get("nameserver"))
+
     def enabled(self, module: str) -> bool:
         """Whether a module is on: not switched off, and with its Redis where it needs one."""
         return _on(self.section(module)) and not self._off(module) and not self.needs_redis(module)
