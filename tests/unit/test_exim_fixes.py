@@ -87,3 +87,13 @@ def test_a_limit_comes_first_where_messages_are_taken() -> None:
     assert wanted and wanted.options == {"acl_smtp_predata": "acl_mtaudit_limit"}
     text = wanted.acls["acl_mtaudit_limit"]
     assert "user-${lc:$authenticated_id}" in text and text.endswith("accept")
+
+
+def test_strangers_are_looked_up_before_their_mail_is_taken() -> None:
+    wanted = proposed(FIXTURES / "INB-02/fail-exim-names-only-warned-about")
+    assert wanted
+    _, new = wanted.statements
+    asked = "dbl.spamhaus.org=127.0.1.2,127.0.1.4,127.0.1.5,127.0.1.6"
+    keys = ("sender_address_domain", "sender_helo_name", "sender_host_name")
+    assert new.before == "accept" and f"dnslists = {' : '.join(f'{asked}/${key}' for key in keys)}\n" in new.new
+    assert new.new.startswith("deny\n  !authenticated = *\n  !hosts = +relay_from_hosts\n")

@@ -179,6 +179,7 @@ RATES = (
         ("", ["rates", "b"], "{}", "rates {\nb = {};\n}\n"),
         ('a = 1\n.include "x"\n', ["b"], "2", 'a = 1\n.include "x"\nb = 2;\n'),
         ("a: 1, /* b = 3 */ b: 2", ["b"], "4", "a: 1, /* b = 3 */ b: 4"),
+        ('rbls {\n  dbl { off = 1; }\n}\n', ["rbls", "dbl", "off"], None, "rbls {\n  dbl { }\n}\n"),
     ],
 )
 def test_a_statement_of_rspamds_is_put_in_place_of_another(before: str, path: list[str], value: str | None, after: str) -> None:

@@ -70,7 +70,8 @@ def _changed(text: str, begin: int, end: int, path: list[str], value: Optional[s
         return text[:one.value] + value + text[one.end:]
     after = re.compile(r"[ \t]*;?[ \t]*\n?").match(text, one.end)
     assert after is not None  # it may be empty
-    return text[:text.rfind("\n", 0, one.begin) + 1] + text[after.end():]
+    first = text.rfind("\n", 0, one.begin) + 1
+    return text[:one.begin if text[first:one.begin].strip() else first] + text[after.end():]
 
 
 def _inserted(text: str, begin: int, end: int, statement: str) -> str:

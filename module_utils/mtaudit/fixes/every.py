@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from . import dovecot_settings
+from . import exim_inbound
 from . import exim_login
 from . import exim_relay
 from . import exim_settings
@@ -17,6 +18,7 @@ from . import postfix_relay
 from . import postfix_settings
 from . import rates_mta
 from . import role_mail
+from . import scanned_inbound
 from . import sendmail_relay
 from . import sendmail_settings
 from . import web_mail

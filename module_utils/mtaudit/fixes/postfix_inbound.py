@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Optional
 
-from ..config.files import ConfigError
 from ..config.postfix import Wanted
 from ..control import Site
 from ..controls.blocklists import postfix_zone
@@ -17,15 +16,15 @@ from ..readers.postfix import Postfix, Service
 from ..readers.postfix_model import RESTRICTION_LISTS
 from ..readers.postfix_restrictions import statements
 from ..readers.postfix_syntax import unbraced, words
+from .listings import first_known, kind_of
 from .postfix_changes import as_written, failing, listed, services, set_here, together
 
 _ADDRESS = ("reject_rbl_client",)
 _NAMES = ("reject_rhsbl_sender", "reject_rhsbl_helo", "reject_rhsbl_reverse_client")
 _ASKING = re.compile(r"reject_(?:rbl|rhsbl)\w*")
 _PERMITS = ("permit_mynetworks", "permit_sasl_authenticated")
-# What a listing is answered with, and an error is not (docs.spamhaus.com, "DNSBL return codes").
+# The answers that are listings, as postconf(5) writes them.
 _ANSWERS = {"zen": "127.0.0.[2..11]", "dbl": "127.0.1.[2..99]"}
-_WITH_A_KEY = re.compile(r"(?:zen|dbl)\.dq\.spamhaus\.net")  # a name that nobody may ask as it is
 _PLACES = ("smtpd_recipient_restrictions", "smtpd_client_restrictions")
 Items = list[tuple[str, str]]
 
@@ -43,16 +42,13 @@ def look_names_up(postfix: Postfix, site: Site, findings: Sequence[Finding]) -> 
 def _asking(postfix: Postfix, findings: Sequence[Finding], asking: Sequence[str], names: Sequence[str]) -> Optional[Wanted]:
     """What is asked wrongly is put right, and the first list whose answers are known is asked behind those who log in. A
     postscreen that was set to ask has its own weights."""
-    zone = next((f"{name}={answers}" for name in names for answers in _known(name)), "")
-    if not zone:
-        raise ConfigError(f"Could not ask a blocklist: which answers of {', '.join(names)} are listings is not known")
+    zone = _asked(first_known(names))
     ports = [smtp for smtp in failing(postfix, findings) if not (smtp.postscreen and smtp.front.value("postscreen_dnsbl_sites"))]
     return together(wanted for service in services(ports) for wanted in _of_service(service, asking, zone))
 
 
-def _known(name: str) -> Iterator[str]:
-    if not _WITH_A_KEY.fullmatch(name):
-        yield from (answers for label, answers in _ANSWERS.items() if re.search(rf"(?:^|\.){label}\.", name))
+def _asked(name: str) -> str:
+    return f"{name}={_ANSWERS[kind_of(name)]}"
 
 
 def _of_service(service: Service, asking: Sequence[str], zone: str) -> Iterator[Wanted]:
@@ -93,7 +89,7 @@ def _right(word: str, argument: str) -> Iterator[tuple[str, str]]:
     if not _ASKING.fullmatch(word.lower()) or not (zone.closed or zone.errors):
         yield word, argument
     elif not zone.closed:
-        yield word, next((f"{zone}={answers}" for answers in _known(zone.name)), argument)
+        yield word, _asked(zone.name) if kind_of(zone.name) else argument
 
 
 def _with(items: Items, permits: set[str], new: Items) -> Items:
