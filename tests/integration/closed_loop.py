@@ -12,11 +12,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fault_runs import BIN, ROOT, Lab, Outcome, _ask_oracle, _plant
+from fault_runs import BIN, ROOT, Lab, Outcome, _ask_oracle, _ask_otherwise, _plant
 from mtalab.config import Host
-from mtalab.faults import Fault, copy_name, planted_inventory
+from mtalab.faults import Fault, copy_name, load, planted_inventory
 
 BATCH = 12
+# What is said once a fault is mended, and what is not any more; by the fault's own command, or by that of another one.
+AFTERWARDS = {
+    "INFO-03": (r"arrived Received", r"arrived Received.*198\.19\.0\.66"),
+    "LOG-05": ("", r"told [1-9L]"),
+    "guard-without-any-jail": (r"refused\nkept out: \[Errno 111\]", r"(refused\n){6}"),
+    "session-rate-is-not-limited": (r"(?s)535 .*535 .*450 4\.7\.1 .*too many AUTH commands", r"(<~\* 535 .*\n){3}"),
+}
+ASKED_AS = {"guard-without-any-jail": "guessing-source-is-banned"}
 PLUGINS = Path(__file__).parent / "callback_plugins"
 # Everything that configures a host: contents, owners, modes, times and link targets; but for what Debian's init script of
 # Sendmail makes anew at each start.
@@ -42,6 +50,7 @@ class Loop:
     told: str = ""
     sees: dict[str, str] = field(default_factory=dict)
     flows: str = ""
+    said: str = ""
     state: dict[str, str] = field(default_factory=dict)
 
 
@@ -87,12 +96,24 @@ class _Batch:
         _ask_oracle(self.lab, self.hosts, asked)
         for name, outcome in asked.items():
             self.loops[name].sees = dict(outcome.sees)
+        self._ask_afterwards()
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(self._flows, self.hosts))
         self._harden("after")
         self._playbook("rollback", "rollback.yml", "-e", "mta_rollback_serial=100%")
         self._state("back")
         self._harden("again", "--check")
+
+    def _ask_afterwards(self) -> None:
+        known, telling = {fault.name: fault for fault in load()}, {}
+        for name in self.hosts:
+            fault = self.loops[name].fault
+            asking = known.get(ASKED_AS.get(self.names[name], ""), fault)
+            if {self.names[name], fault.control} & set(AFTERWARDS):
+                telling[name] = Outcome(replace(fault, asks=asking.asks, where=asking.where))
+        _ask_otherwise(self.lab, self.hosts, telling)
+        for name, outcome in telling.items():
+            self.loops[name].said = outcome.shown
 
     def _playbook(self, phase: str, name: str, *more: str) -> list[dict[str, Any]]:
         """What each task answered: host, task, failed, answer."""

@@ -14,7 +14,7 @@ from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers e
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from closed_loop import Lab, Loop, run
+from closed_loop import AFTERWARDS, Lab, Loop, run
 from mtalab.faults import Fault, load
 
 pytestmark = pytest.mark.lab
@@ -158,6 +158,8 @@ def test_a_fault_is_found_mended_and_put_back(loops: dict[str, Loop], name: str)
         assert {*loop.sees.values()} <= {"open"}, f"mail for abuse is taken: {loop.sees}"
     else:
         assert not open_to or name in QUEUED, f"swaks gets through as {open_to}"
+    there, gone = AFTERWARDS.get(name) or AFTERWARDS.get(fault.control, ("", "(?!)"))
+    assert re.search(there, loop.said) and not re.search(gone, loop.said), loop.said
     assert re.search(r"^\s*-> RCPT TO:.*\n<-\s+25\d", loop.flows, re.M), loop.flows
     assert loop.state["before"] == loop.state["back"], "the way back is to the byte"
     assert own <= loop.fails["again"], "and the fault is back"

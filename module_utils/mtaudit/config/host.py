@@ -1,14 +1,15 @@
 """Change the host around the mail programs: owners and modes, the tables that tell where mail for its people goes, what journald,
-logrotate and PHP are told, and whole files."""
+logrotate, fail2ban and PHP are told, and whole files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ..readers import journald, logrotate, php, role_mail
+from ..readers import fail2ban, journald, logrotate, php, role_mail
+from ..readers.uses import Around
 from ..runner import ReadError, Runner
 from . import exim, host_files, opensmtpd, postfix, sendmail
 from .files import Candidate, ConfigError, NewFile
@@ -24,15 +25,16 @@ _ROTATES = ("logrotate", "-d", logrotate.FILE)
 class Wanted:
     """`files`: permission bits, and the number of the owner where that changes, by path. `programs`: what is wanted of the tables
     of a program, by its number among those that the host was read with. `journald`: settings of it. `rotations`: how many copies
-    logrotate keeps, by the place of the stanza. `php`: settings by file of conf.d. `texts`: whole files, by path. `told`: what
-    the units that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out` are
-    accounts whose mail Postfix does not take any more, which is a change of Postfix; `closed` the accounts and ports that the
-    packet filter stops with the texts."""
+    logrotate keeps, by the place of the stanza. `jails`: options of fail2ban's, by name. `php`: settings by file of conf.d.
+    `texts`: whole files, by path. `told`: what the units that read those do (reload, restart, start), by name; `checks` must
+    succeed with the texts in place. `kept_out` are accounts whose mail Postfix does not take any more, which is a change of
+    Postfix; `closed` the accounts and ports that the packet filter stops with the texts."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
     programs: Mapping[int, Any] = field(default_factory=dict)
     journald: Mapping[str, str] = field(default_factory=dict)
     rotations: Mapping[str, int] = field(default_factory=dict)
+    jails: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     php: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     texts: Mapping[str, NewFile] = field(default_factory=dict)
     told: Mapping[str, str] = field(default_factory=dict)
@@ -42,14 +44,16 @@ class Wanted:
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
-        programs, every = dict(self.programs), dict(self.php)
+        programs, every, jails = dict(self.programs), dict(self.php), dict(self.jails)
         for number, wanted in later.programs.items():
             programs[number] = programs[number].then(wanted) if number in programs else wanted
+        for name, options in later.jails.items():
+            jails[name] = {**jails.get(name, {}), **options}
         for path, settings in later.php.items():
             every[path] = {**every.get(path, {}), **settings}
         return Wanted({**self.files, **later.files}, programs, {**self.journald, **later.journald},
-                      {**self.rotations, **later.rotations}, every, {**self.texts, **later.texts}, {**self.told, **later.told},
-                      (*self.checks, *later.checks), (*self.kept_out, *later.kept_out),
+                      {**self.rotations, **later.rotations}, jails, every, {**self.texts, **later.texts},
+                      {**self.told, **later.told}, (*self.checks, *later.checks), (*self.kept_out, *later.kept_out),
                       self.closed | later.closed)  # fmt: skip
 
 
@@ -60,19 +64,23 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     rotated = host_files.rotations(runner, wanted.rotations)
     of_php = [file for path, values in wanted.php.items()
               for file in host_files.settings(runner, path, values, "; Written by mtaudit.\n")]  # fmt: skip
+    jails = host_files.jails(runner, wanted.jails) if wanted.jails else []
     whole = list(wanted.texts.values())
     of_programs = [file for each in made.values() for file in each.files]
-    files = (*_closed(wanted.files), *of_programs, *journal, *rotated, *of_php, *whole)
+    files = (*_closed(wanted.files), *of_programs, *journal, *rotated, *jails, *of_php, *whole)
     if not files and not wanted.kept_out:
         return Candidate()
     told = [(each.units, each.activate) for each in made.values() if each.activate != "none"]
     told += [(("systemd-journald",), "restart")] if journal else []
+    told += [(("fail2ban",), "start")] if jails else []
     told += [((unit,), activate) for unit, activate in wanted.told.items()] if of_php or whole else []
     (units, activate), *more = dict.fromkeys(told) or [((), "none")]
     checks = [check for each in made.values() for check in each.checks] + list(wanted.checks)
     if rotated and _is_content(runner):
         checks.append(_ROTATES)
-    texts = {file.path: (file.content or b"").decode("utf-8", "replace") for file in files}
+    if jails:
+        checks.append(("fail2ban-client", "-t"))
+    texts = {file.path: (file.content or b"").decode("utf-8", "replace") for file in files if not file.stays}
     reading = _read(Overlay(runner, texts, lambda argv: argv), live, wanted, made)
     return Candidate(files, activate, units, tuple(dict.fromkeys(checks)), reading, tuple(more))
 
@@ -123,10 +131,24 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
             web = replace(web, places=php.read(changed))
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
+    guard = _guarded(changed, wanted.jails) if wanted.jails else live.guard
     handed = [replace(each, allowed=False) if each.account in wanted.kept_out else each for each in web.handed]
     stopped = replace(web.filter, closed=web.filter.closed | wanted.closed)
     web = replace(web, handed=handed, filter=stopped)
-    return replace(live, files=files, log_files=log_files, roles=roles, logs=logs, web=web)
+    return replace(live, files=files, log_files=log_files, roles=roles, logs=logs, guard=guard, web=web)
+
+
+def _guarded(changed: Runner, jails: Collection[str]) -> fail2ban.Fail2ban:
+    """fail2ban once it has been started with its files. Raises ConfigError where a jail needs what is not installed."""
+    guard = fail2ban.read(Around(changed))
+    for jail in (jail for jail in guard.jails if jail.name in jails):
+        lacks = "python3-systemd" if jail.backend == "systemd" and not guard.journal_module else ""
+        banning = [tool for tool in map(fail2ban.tool_of, jail.actions) if tool]
+        if banning and not any(guard.tools[tool] for tool in banning) and not changed.which("nft"):
+            lacks = "nftables"
+        if lacks:
+            raise ConfigError(f"the jail {jail.name} needs {lacks}, which is not installed: name it in mta_harden_install")
+    return replace(guard, running=True)
 
 
 def _with(seen: Any, mode: int, owner: Optional[int]) -> Any:

@@ -1,18 +1,22 @@
-"""Change small files of the host: settings of `name = value`, and how many copies logrotate keeps."""
+"""Change small files of the host: settings of `name = value`, how many copies logrotate keeps, and jails of fail2ban."""
 
 from __future__ import annotations
 
+import configparser
 import hashlib
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..readers.fail2ban import DIRECTORY
 from ..runner import ReadError, Runner
 from .files import ConfigError, NewFile
 
 JOURNALD = "/etc/systemd/journald.conf"
 _DROP_INS = f"{JOURNALD}.d"
 _OURS = "zz-mtaudit"  # behind every other: the last one that sets something counts
+JAILS = f"{DIRECTORY}/jail.d/{_OURS}.local"
 
 
 def journald(runner: Runner, wanted: Mapping[str, str]) -> list[NewFile]:
@@ -34,6 +38,20 @@ def settings(runner: Runner, path: str, wanted: Mapping[str, str], head: str) ->
         else:
             text += ("" if text.endswith("\n") or not text else "\n") + f"{line}\n"
     return [] if text == before else [_new(path, before, text, existed)]
+
+
+def jails(runner: Runner, wanted: Mapping[str, Mapping[str, str]]) -> list[NewFile]:
+    """Options of fail2ban's jails, in a file of our own. Raises ConfigError."""
+    existed, before = _text(runner, JAILS)
+    parsed, text = configparser.RawConfigParser(), io.StringIO("# Written by mtaudit.\n")
+    text.seek(0, io.SEEK_END)
+    try:
+        parsed.read_string(before)
+        parsed.read_dict(wanted)
+    except configparser.Error as exc:
+        raise ConfigError(f"Could not change {JAILS}: {' '.join(str(exc).split())}") from exc
+    parsed.write(text)
+    return [] if text.getvalue() == before else [_new(JAILS, before, text.getvalue(), existed)]
 
 
 def rotations(runner: Runner, wanted: Mapping[str, int]) -> list[NewFile]:

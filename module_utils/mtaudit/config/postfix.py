@@ -24,7 +24,7 @@ from ..simulate.session import Session, SessionEnded
 from ..text import printable
 from .files import Candidate, ConfigError, NewFile
 from .overlay import Overlay
-from .postfix_tables import change, place_of
+from .postfix_tables import change, place_of, whole
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _SERVICE = re.compile(r"[^\s/]+/(?:inet|unix|fifo|pass|unix-dgram)")
@@ -44,13 +44,15 @@ class Wanted:
     """Parameters of main.cf by name, services of master.cf as `name/type`, and `-o` options of services. None takes a parameter
     or an option out, and comments a service out. A service is its entry without options, `submission inet n - y - - smtpd`; those
     that it has stay. `quiet` are services that shall run without `-v`. `tables` are entries of lookup tables, as
-    `hash:/etc/aliases` each key with its value; None takes one out."""
+    `hash:/etc/aliases` each key with its value; None takes one out. `texts` are tables of patterns, as `regexp:/x`, from
+    beginning to end."""
 
     parameters: Mapping[str, Optional[str]] = field(default_factory=dict)
     services: Mapping[str, Optional[str]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
     quiet: tuple[str, ...] = ()
     tables: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
@@ -60,7 +62,7 @@ class Wanted:
         for spec, entries in later.tables.items():
             tables[spec] = {**tables.get(spec, {}), **entries}
         return Wanted({**self.parameters, **later.parameters}, {**self.services, **later.services}, options,
-                      (*self.quiet, *later.quiet), tables)  # fmt: skip
+                      (*self.quiet, *later.quiet), tables, {**self.texts, **later.texts})  # fmt: skip
 
 
 def candidate(runner: Runner, live: Postfix, wanted: Wanted, scratch: Path) -> Candidate:
@@ -71,11 +73,13 @@ def candidate(runner: Runner, live: Postfix, wanted: Wanted, scratch: Path) -> C
         raise ConfigError(f"Could not change Postfix in {directory}: {live.problem}")
     _refuse(live, wanted)
     edits = list(_edits(live, wanted, runner))
-    if not edits and not wanted.tables:
+    if not edits and not wanted.tables and not wanted.texts:
         return Candidate()
     copied = _copy(directory, scratch)
     tables = {spec: change(runner, live, spec, entries, place_of(live, spec.partition(":")[2], number, scratch))
               for number, (spec, entries) in enumerate(wanted.tables.items())}
+    tables.update({spec: whole(runner, spec, text, place_of(live, spec.partition(":")[2], number, scratch))
+                   for number, (spec, text) in enumerate(wanted.texts.items(), len(tables))})  # fmt: skip
     for words in edits:
         postconf(runner, scratch, words)
     left_over = [name for name in _unused(read_instance(runner, str(scratch))) if name not in _unused(live)]

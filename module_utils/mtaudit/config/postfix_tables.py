@@ -67,6 +67,14 @@ def change(runner: Runner, live: Postfix, spec: str, wanted: Mapping[str, Option
     return Table(tuple(files), after, f"{kind}:{place}")
 
 
+def whole(runner: Runner, spec: str, text: str, place: Path) -> Table:
+    """A table of patterns that is ours alone, and nothing is compiled of. The copy is made at `place`. Raises ConfigError."""
+    kind, _, path = spec.partition(":")
+    real, before, there = _text(runner, path)
+    _write(place, text)
+    return Table((_new(real, before, text, there),) if text != before else (), text, f"{kind}:{place}")
+
+
 def _is_named(live: Postfix, spec: str) -> bool:
     values = [live.main.value(name) for name in live.parameters]
     values += [service.value(name) for service in live.services() for name in service.overrides]

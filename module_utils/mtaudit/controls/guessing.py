@@ -27,8 +27,7 @@ _WIDEST = {4: 16, 6: 32}
 
 @control("AUTH-06", "os")
 def who_guesses_passwords_is_kept_out(host: Host, site: Site) -> Iterator[Finding]:
-    ports = {name: {port for server in servers for port in server.logins} for name, servers in site.servers.items() if name}
-    asked = {name: found for name, found in ports.items() if found}
+    asked = login_ports(site)
     guard, limit = host.guard, int(site.tunables.get("max_guesses_per_day", 1000))
     if not asked:
         yield notapplicable(HOST, "nobody can log in here", "no mail program takes logins on a port that others reach")
@@ -44,14 +43,20 @@ def who_guesses_passwords_is_kept_out(host: Host, site: Site) -> Iterator[Findin
         yield _judged(guard, asked, limit, site)
 
 
+def login_ports(site: Site) -> dict[str, set[int]]:
+    """By program, where others can reach it."""
+    ports = {name: {port for server in servers for port in server.logins} for name, servers in site.servers.items() if name}
+    return {name: found for name, found in ports.items() if found}
+
+
 def _judged(guard: Fail2ban, asked: dict[str, set[int]], limit: int, site: Site) -> Finding:
     wrong: list[Evidence] = []
     doubts: list[str] = []
     for program, ports in asked.items():
-        jails = [jail for jail in guard.jails if _watches(jail, program)]
-        said = {jail.name: list(_weak(jail, program, guard, limit, site)) for jail in jails}
+        jails = [jail for jail in guard.jails if watches(jail, program)]
+        said = {jail.name: list(weak(jail, program, guard, limit, site)) for jail in jails}
         sound = [jail for jail in jails if not said[jail.name]]
-        open_ports = sorted(port for port in ports if not any(_covers(jail.ports, port) for jail in sound))
+        open_ports = sorted(port for port in ports if not any(covers(jail.ports, port) for jail in sound))
         if not jails:
             text = f"no jail that is enabled looks at failed logins of {_PROGRAMS[program]}"
             wrong.append(Evidence(Method.CONFIG, f"{DIRECTORY}/jail.local", text))
@@ -72,7 +77,7 @@ def _judged(guard: Fail2ban, asked: dict[str, set[int]], limit: int, site: Site)
     return passed(HOST, f"fail2ban keeps out who guesses passwords of {', '.join(_PROGRAMS[program] for program in asked)}")
 
 
-def _watches(jail: Jail, program: str) -> bool:
+def watches(jail: Jail, program: str) -> bool:
     """Whether a jail is about logins at this program."""
     name, modes = _FILTERS.get(program, ("", ()))
     if jail.filter in _SHIPPED:
@@ -80,7 +85,7 @@ def _watches(jail: Jail, program: str) -> bool:
     return program in f"{jail.filter} {jail.name}".lower() or program == "postfix" and "sasl" in jail.filter
 
 
-def _weak(jail: Jail, program: str, guard: Fail2ban, limit: int, site: Site) -> Iterator[str]:
+def weak(jail: Jail, program: str, guard: Fail2ban, limit: int, site: Site) -> Iterator[str]:
     """Why a jail keeps nobody out."""
     if not jail.filter_there:
         yield f"its filter {jail.filter} does not exist: fail2ban does not start the jail"
@@ -91,7 +96,7 @@ def _weak(jail: Jail, program: str, guard: Fail2ban, limit: int, site: Site) -> 
         yield f"its action {banning[0]} needs {missing[0]}, which is not installed: no ban takes effect"
     elif not banning:
         yield f"its action {', '.join(jail.actions) or '(none)'} bans nobody"
-    wide = [text for text in jail.ignored if _is_wide(text, site)]
+    wide = [text for text in jail.ignored if is_wide(text, site)]
     if wide:
         yield f"ignoreip holds {wide[0]}: none of its addresses is ever banned"
     guesses = allowed_per_day(jail)
@@ -142,7 +147,7 @@ def _doubts(jail: Jail, program: str, guard: Fail2ban) -> Iterator[str]:
         yield f"the jail {jail.name} reads the journal of {', '.join(jail.units)}; the unit of {_PROGRAMS[program]} is not known"
 
 
-def _covers(ports: str, port: int) -> bool:
+def covers(ports: str, port: int) -> bool:
     for word in re.split(r"[\s,]+", ports):
         low, _, high = word.replace("-", ":").partition(":")
         first = _number(low)
@@ -155,7 +160,7 @@ def _number(word: str) -> Optional[int]:
     return int(word) if word.isdigit() else _PORTS.get(word.lower())
 
 
-def _is_wide(text: str, site: Site) -> bool:
+def is_wide(text: str, site: Site) -> bool:
     """Whether an entry of ignoreip exempts strangers: a wide network that is neither private nor declared."""
     try:
         network = parse_network(text)

@@ -11,7 +11,7 @@ from ..listeners import Listener
 from ..readers.dovecot_model import Dovecot, Port
 from ..readers.exim import Exim
 from ..readers.exim_syntax import Condition
-from ..readers.postfix import SmtpService
+from ..readers.postfix import Service, SmtpService
 from . import dovecot_ports, exim_ports, postfix_login
 from .exim_paths import Finder
 from .exim_walk import Answer, Trail, Walk
@@ -20,6 +20,7 @@ from .postfix_ports import each_listener, listener, setting
 _UNITS = {"": 1.0, "s": 1.0, "secs": 1.0, "sec": 1.0, "msecs": 0.001, "ms": 0.001, "mins": 60.0, "min": 60.0, "m": 60.0}
 
 
+AUTH_RATE = "smtpd_client_auth_rate_limit"
 _NOT_KNOWN = "how many passwords one session may try is not known"
 
 
@@ -43,9 +44,19 @@ def postfix_cuts_off_who_guesses(smtp: SmtpService, site: Site) -> Iterator[Find
         text = f"one session may try {value} passwords before it is cut off; at most {_limit(site)} are allowed"
         yield fail(about, text, setting(service, name))
     else:
-        rate = service.value("smtpd_client_auth_rate_limit")
-        more = f", and {rate} AUTH commands in a unit of time are the most" if rate.isdigit() and int(rate) else ""
+        rate, most = auth_rate(service), int(site.tunables.get("max_auth_rate", 0))
+        if most and not 0 < rate <= most:
+            text = f"one address may send {rate or 'any number of'} AUTH commands in {service.value('anvil_rate_time_unit')}"
+            yield fail(about, f"{text}; at most {most} are allowed (max_auth_rate)", setting(service, AUTH_RATE))
+            return
+        more = f", and {rate} AUTH commands in a unit of time are the most" if rate else ""
         yield passed(about, f"a session is cut off after {value} errors{more}")
+
+
+def auth_rate(service: Service) -> int:
+    """How many AUTH commands an address may send in a unit of time; 0 for any number."""
+    value = service.value(AUTH_RATE)
+    return int(value) if value.isdigit() else 0
 
 
 class _Guessing(Walk):

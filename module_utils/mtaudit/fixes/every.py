@@ -8,10 +8,12 @@ from . import exim_inbound
 from . import exim_login
 from . import exim_relay
 from . import exim_settings
+from . import guessing
 from . import host_files
 from . import logs
 from . import opensmtpd_login
 from . import opensmtpd_relay
+from . import postfix_headers
 from . import postfix_inbound
 from . import postfix_login
 from . import postfix_relay

@@ -1,0 +1,105 @@
+"""Fixes of guessing passwords, asked about recordings of real hosts that fail; and what is written of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.mtaudit.config import host, host_files, postfix
+from ansible.module_utils.mtaudit.config.files import ConfigError
+from ansible.module_utils.mtaudit.config.host import Wanted
+from ansible.module_utils.mtaudit.control import Site
+from ansible.module_utils.mtaudit.fixes.guessing import _seldom, keep_out_who_guesses
+from ansible.module_utils.mtaudit.listeners import Server
+from ansible.module_utils.mtaudit.readers.fail2ban import Fail2ban, Jail, Log
+from ansible.module_utils.mtaudit.readers.system import Host
+from ansible.module_utils.mtaudit.runner import LocalRunner
+from test_host_fixes import proposed
+from test_postfix_inbound_fixes import proposed as of_postfix
+
+NFT = {"banaction": "nftables-multiport", "banaction_allports": "nftables-allports"}
+ON = {"enabled": "true"}
+
+
+@pytest.mark.parametrize(
+    ("name", "jails"),
+    [("stopped", {"postfix-sasl": ON, "dovecot": ON}), ("without-a-jail-for-dovecot", {"dovecot": ON}),
+     ("watches-refusals-not-logins", {"postfix-sasl": ON}),
+     ("watches-a-frozen-file", {"postfix-sasl": {"backend": "systemd"}, "dovecot": {"backend": "systemd"}}),
+     ("reads-another-units-journal", {"postfix-sasl": {"journalmatch": "_SYSTEMD_UNIT=postfix@-.service"}}),
+     ("bans-with-a-missing-program", {"postfix-sasl": NFT, "dovecot": NFT}),
+     ("bans-from-other-ports", {"postfix-sasl": {"port": "smtp,465,587"}}),
+     ("allows-a-thousand-guesses",
+      {name: {"maxretry": "5", "findtime": "3600", "bantime": "600"} for name in ("postfix-sasl", "dovecot")})],
+)  # fmt: skip
+def test_a_jail_gets_what_it_lacks(name: str, jails: dict[str, dict[str, str]]) -> None:
+    found = proposed("AUTH-06", f"guard-{name}")
+    assert found == Wanted(jails=jails)
+
+
+def test_strangers_are_not_let_alone_and_who_is_to_be_stays() -> None:
+    found = proposed("AUTH-06", "guard-ignores-a-wide-network", never_banned=("198.51.100.30",))
+    assert found and {options["ignoreip"] for options in found.jails.values()} == {"127.0.0.0/8 198.51.100.30"}
+
+
+LOGS = (Log("/var/log/mail.log", None),)
+JAIL = Jail("dovecot", "dovecot", True, "normal", "auto", LOGS, (), "imap,imaps", (), 5, 600.0, 600.0, ())
+
+
+@pytest.mark.parametrize(
+    ("jail", "most", "options"),
+    [(replace(JAIL, maxretry=100), 1000, {"maxretry": "5", "findtime": "600", "bantime": "600"}),
+     (replace(JAIL, maxretry=3), 100, {"maxretry": "3", "findtime": "2592", "bantime": "2592"}),
+     (replace(JAIL, findtime_s=1.0, bantime_s=-1.0), 1000, {"maxretry": "5", "findtime": "600"})],
+)  # fmt: skip
+def test_how_seldom_an_address_may_guess(jail: Jail, most: int, options: dict[str, str]) -> None:
+    assert _seldom(jail, most) == options
+
+
+@pytest.mark.parametrize(
+    ("program", "guard", "why"),
+    [("postfix", Fail2ban(), "fail2ban, nftables and python3-systemd in mta_harden_install"),
+     ("opensmtpd", Fail2ban(installed=True, running=True), "no filter for failed logins of opensmtpd")],
+)  # fmt: skip
+def test_what_is_not_here_is_said(program: str, guard: Fail2ban, why: str) -> None:
+    site = Site(servers={program: (Server("1", "/etc/x", logins=(587,)),)})
+    with pytest.raises(ConfigError, match=why):
+        keep_out_who_guesses(Host(guard=guard), site, [])
+
+
+def test_jails_are_written_beside_those_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "zz-mtaudit.local"
+    monkeypatch.setattr(host_files, "JAILS", str(path))
+    (file,) = host_files.jails(LocalRunner(), {"dovecot": ON})
+    assert (file.content, file.planned_on) == (b"# Written by mtaudit.\n[dovecot]\nenabled = true\n\n", "")
+    path.write_bytes(file.content or b"")
+    assert host_files.jails(LocalRunner(), {"dovecot": ON}) == []
+    (file,) = host_files.jails(LocalRunner(), {"exim": {"ignoreip": "%(known/ignoreip)s 198.51.100.30"}})
+    assert b"[dovecot]\nenabled = true\n\n[exim]\nignoreip = %(known/ignoreip)s 198.51.100.30\n" in (file.content or b"")
+    path.write_text("enabled = true\n")
+    with pytest.raises(ConfigError, match="no section headers"):
+        host_files.jails(LocalRunner(), {"dovecot": ON})
+
+
+@pytest.mark.parametrize(
+    ("guard", "why"),
+    [(Fail2ban(jails=[replace(JAIL, backend="systemd")]), "dovecot needs python3-systemd"),
+     (Fail2ban(jails=[replace(JAIL, actions=("iptables-multiport",))], tools={"iptables": False}), "dovecot needs nftables")],
+)  # fmt: skip
+def test_a_jail_that_could_not_work_is_not_begun(guard: Fail2ban, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host.fail2ban, "read", lambda around: guard)
+    runner: Any = LocalRunner()
+    monkeypatch.setattr(runner, "which", lambda name: None)
+    with pytest.raises(ConfigError, match=why):
+        host._guarded(runner, {"dovecot": ON})
+
+
+def test_postfix_hangs_up_after_its_own_number_of_errors() -> None:
+    name = "session-may-guess-on"
+    limit = "smtpd_hard_error_limit"
+    assert of_postfix("AUTH-06", name, max_guesses_per_session=25, max_auth_rate=0) == postfix.Wanted(
+        options={"submission/inet": {limit: None}})  # fmt: skip
+    found = of_postfix("AUTH-06", name, max_guesses_per_session=10, max_auth_rate=5)
+    assert found and found.options["submission/inet"] == {limit: "10", "smtpd_client_auth_rate_limit": "5"}
