@@ -25,10 +25,20 @@ _ACCOUNT = {
     "owner": {"type": "str", "required": True, "description": "Who answers for it."},
     "expires": {"type": "str", "required": True, "description": "The last day on which it counts, as 2027-01-31."},
 }
+_WEB_LOGIN = {
+    "pool": {"type": "str", "required": True, "description": "The pool of php-fpm, or C(apache2) or C(cgi) for those."},
+    "login": {"type": "str", "required": True, "description": "What it logs in as; it exists already."},
+    "sender": {"type": "str", "required": True, "description": "The address that its mail is from."},
+    "password_file": {
+        "type": "str", "required": True,
+        "description": "The file on the host that holds the password alone, readable for the pool's account and nobody else.",
+    },
+}
 _TYPES: Mapping[str, Mapping[str, Any]] = {
     "int": {"type": "int"}, "bool": {"type": "bool"}, "str": {"type": "str"},
     **dict.fromkeys(("list", "networks", "domains"), {"type": "list", "elements": "str"}),
     "accounts": {"type": "list", "elements": "dict", "options": _ACCOUNT},
+    "web_logins": {"type": "list", "elements": "dict", "options": _WEB_LOGIN},
 }  # fmt: skip
 
 

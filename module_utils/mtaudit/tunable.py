@@ -26,9 +26,21 @@ class Account:
 
 
 @dataclass(frozen=True)
+class WebLogin:
+    """What mail of a web application is sent with: the pool of php-fpm (or the interface of PHP) that it runs in, the login, the
+    address that it may send as, and the file on the host that holds its password."""
+
+    pool: str
+    login: str
+    sender: str
+    password_file: str
+
+
+@dataclass(frozen=True)
 class Tunable:
     """A tunable of the catalogue. `type` is bool, int, str, list (of text), networks, domains, or accounts: a list of
-    `{logins, max_per_hour, max_per_day, owner, expires}`, of which the two limits may be missing. A str may have `choices`."""
+    `{logins, max_per_hour, max_per_day, owner, expires}`, of which the two limits may be missing; or web_logins: a list of
+    `{pool, login, sender, password_file}`. A str may have `choices`."""
 
     name: str
     type: str
@@ -79,6 +91,8 @@ def typed(type_name: str, value: Any) -> Any:
         return tuple(value)
     if type_name == "accounts":
         return tuple(_account(entry) for entry in value)
+    if type_name == "web_logins":
+        return tuple(WebLogin(**entry) for entry in value)
     return value
 
 
@@ -154,7 +168,25 @@ def _entry(entry: Mapping[str, Any]) -> str:
     return "" if isinstance(entry["owner"], str) and entry["owner"] else "owner must be somebody's name"
 
 
+# Each part as it can stand in msmtp's file and in PHP's.
+_WEB_LOGIN = {
+    "pool": (re.compile(r"[\w.-]+\Z", re.ASCII), "www"), "login": (_LOGIN, "shop@example.org"),
+    "sender": (re.compile(r"[\w.+=-]+@[\w.-]+\Z", re.ASCII), "shop@example.org"),
+    "password_file": (re.compile(r"/[\w.+@/-]+\Z", re.ASCII), "/etc/shop/mail-password"),
+}  # fmt: skip
+
+
+def _web_logins(value: Any) -> str:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) and set(entry) == set(_WEB_LOGIN) for entry in value):
+        return f"must be a list of dictionaries with {', '.join(_WEB_LOGIN)}"
+    for entry in value:
+        for name, (form, example) in _WEB_LOGIN.items():
+            if not isinstance(entry[name], str) or not form.match(entry[name]):
+                return f"{name} must be such as {example}"
+    return ""
+
+
 _CHECKS: dict[str, Callable[[Any], str]] = {
     "bool": _bool, "int": _int, "str": _str, "list": _list, "networks": _networks, "domains": _domains,
-    "accounts": _accounts,
+    "accounts": _accounts, "web_logins": _web_logins,
 }

@@ -80,7 +80,8 @@ LEFT: dict[str, str] = {
     "log-copies-younger-than-told": UNKNOWN,  # what was deleted does not come back
     "web-sendmail-hands-in": "only Postfix has a list",
     "web-opensmtpd-hands-in": "only Postfix has a list",
-    "web-pool-turns-it-off": "take that out of the pool",
+    "web-msmtp-without-a-login": "only the site knows",  # which login
+    "web-one-login-for-two-sites": "only the site knows",
     "submission-missing": UNKNOWN,  # nobody can log in anywhere
     "secret-by-access-control-list": UNKNOWN,
     "log-readable-by-an-access-control-list": "somebody has to say",

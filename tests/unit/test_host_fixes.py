@@ -22,6 +22,7 @@ from ansible.module_utils.mtaudit.readers.accounts import parse
 from ansible.module_utils.mtaudit.readers.system import Host, Seen
 from ansible.module_utils.mtaudit.readers.uses import SECRET, UsedFile
 from ansible.module_utils.mtaudit.runner import FileStat, LocalRunner, Replay
+from ansible.module_utils.mtaudit.tunable import typed
 from capture_fixture import restore, site_from
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
@@ -131,9 +132,73 @@ def test_what_no_rule_can_say_is_told(account: str, nft: str, why: str) -> None:
         closing(frozenset({(account, 25)}), nft)
 
 
-def test_a_pool_that_sets_it_itself_is_not_overruled() -> None:
-    with pytest.raises(ConfigError, match="take that out of the pool"):
-        proposed("WEB-03", "web-pool-overrides")
+def test_a_pool_that_sets_it_itself_is_overruled_there() -> None:
+    found = proposed("WEB-03", "web-pool-overrides")
+    assert found and [*found.pools] == ["/etc/php/8.2/fpm/pool.d/www.conf [www]"] and not found.php
+
+
+LOGIN = {"pool": "www", "login": "shop", "sender": "shop@example.org", "password_file": "/etc/shop/password"}
+
+
+def logged_in(name: str, *entries: dict[str, str], **tunables: str) -> Any:
+    return proposed("WEB-02", name, sites=typed("web_logins", list(entries)), **tunables)
+
+
+def test_mail_of_a_pool_gets_the_login_that_the_site_names() -> None:
+    found = logged_in("web-msmtp-without-auth", LOGIN, submission="mail.example.org:587")
+    assert found.pools == {"/etc/php/8.2/fpm/pool.d/www.conf [www]":
+                           {"sendmail_path": '"/usr/bin/msmtp -C /etc/mtaudit/web-mail.msmtprc -a www -t"'}}  # fmt: skip
+    (file,) = found.texts.values()
+    text = file.content.decode()
+    assert all(f"\n{line}\n" in text for line in ("host mail.example.org", "tls_certcheck on", "account www", "user shop",
+               "from shop@example.org", 'passwordeval "cat /etc/shop/password"'))  # fmt: skip
+    assert (found.secrets, found.told) == (("/etc/shop/password",), {"php8.2-fpm": "restart"})
+    (check,) = found.checks
+    assert check[:3] == ("runuser", "-u", "www-data") and check[-2:] == ("shop", "/etc/shop/password")
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "submission", "why"),
+    [("web-msmtp-without-auth", (), "", r"mail of www a login.*mta_web_mail_sites"),
+     ("web-msmtp-without-auth", ({**LOGIN, "pool": "shop"},), "", "mail of www a login"),
+     ("web-msmtp-without-auth", (LOGIN,), "", "nothing here listens on port 587.*mta_web_mail_submission"),
+     ("web-msmtp-without-auth", (LOGIN,), "mail.example.org", "is a host and a port"),
+     ("web-mail-without-login", (LOGIN,), "", "msmtp is missing")],
+)  # fmt: skip
+def test_what_a_login_needs_is_told(name: str, entries: tuple[dict[str, str], ...], submission: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        logged_in(name, *entries, submission=submission)
+
+
+POOL = "[one]\nuser = one\n; php_admin_value[mail.log] = x\n[www]\nuser = www\nphp_admin_flag[mail.log] = off\n"
+
+
+@pytest.mark.parametrize(
+    ("pool", "after"),
+    [("www", POOL.replace("php_admin_flag[mail.log] = off", "php_admin_value[mail.log] = syslog")),
+     ("one", POOL.replace("[one]\n", "[one]\nphp_admin_value[mail.log] = syslog\n"))],
+)  # fmt: skip
+def test_a_setting_of_one_pool(tmp_path: Path, pool: str, after: str) -> None:
+    path = tmp_path / "www.conf"
+    path.write_text(POOL)
+    (file,) = host_files.pools(LocalRunner(), {f"{path} [{pool}]": {"mail.log": "syslog"}})
+    assert file.content == after.encode()
+    path.write_text(after)
+    assert host_files.pools(LocalRunner(), {f"{path} [{pool}]": {"mail.log": "syslog"}}) == []
+    with pytest.raises(ConfigError, match=r"it has no line \[shop\]"):
+        host_files.pools(LocalRunner(), {f"{path} [shop]": {"mail.log": "syslog"}})
+
+
+def test_a_password_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    with pytest.raises(ConfigError, match="is no file"):
+        host_files.refuse_open_secrets(LocalRunner(), [str(path)])
+    path.write_text("x")
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod o= "):
+        host_files.refuse_open_secrets(LocalRunner(), [str(path)])
+    path.chmod(0o640)
+    host_files.refuse_open_secrets(LocalRunner(), [str(path)])
 
 
 TEXT = "# ours\npostmaster:   root\nlist: alice,\n\t# not now: bob\n  carol\n\nABUSE : /dev/null\nabuse: bob"

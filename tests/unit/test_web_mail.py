@@ -13,12 +13,13 @@ from ansible.module_utils.mtaudit.control import REGISTRY, Site
 from ansible.module_utils.mtaudit.controls import every  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.finding import Finding
 from ansible.module_utils.mtaudit.listeners import Listener, Server
-from ansible.module_utils.mtaudit.readers import packet_filter, web
+from ansible.module_utils.mtaudit.readers import packet_filter, php, web
 from ansible.module_utils.mtaudit.readers.accounts import Accounts
 from ansible.module_utils.mtaudit.readers.packet_filter import Packet, PacketFilter
 from ansible.module_utils.mtaudit.readers.php import Place, Value
 from ansible.module_utils.mtaudit.readers.system import Host
 from ansible.module_utils.mtaudit.readers.web import Handed, Web
+from ansible.module_utils.mtaudit.tunable import Tunable
 
 
 @pytest.mark.parametrize("password", ["-apWren-Copper", "-ap Wren-Copper", "--pass=Wren-Copper", "Wren-Copper"])
@@ -134,3 +135,25 @@ def test_what_is_open_to_ipv6_alone_is_open() -> None:
     listed = [{"chain": {"family": "ip", "table": "t", "name": "out", "hook": "output", "policy": "drop"}}]
     finding = said(packet_filter.parse(json.dumps({"nftables": listed})))
     assert finding.status.value == "fail"
+
+
+def test_of_two_lines_of_a_pool_the_first_counts() -> None:
+    """As php-fpm 8.2 has it: an administrator's before others."""
+    lines = ["php_value[sendmail_path] = /v1", "php_admin_value[sendmail_path] = /a1", "php_admin_value[sendmail_path] = /a2",
+             "php_value[mail.log] = /v1", "php_value[mail.log] = /v2"]  # fmt: skip
+    found = php._own("\n".join(lines), "www.conf [www]", "www")
+    assert {name: value.text for name, value in found.items()} == {"sendmail_path": "/a1", "mail.log": "/v1"}
+
+
+LOGIN = {"pool": "www", "login": "shop", "sender": "shop@example.org", "password_file": "/etc/shop/password"}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({}, ""), ({"pool": "a b"}, "pool must be such as www"), ({"login": "a b"}, "login must be"),
+     ({"sender": "shop"}, "sender must be"), ({"password_file": 'x" -a'}, "password_file must be"),
+     ({"password": "x"}, "dictionaries")],
+)  # fmt: skip
+def test_logins_of_web_applications(change: dict[str, str], problem: str) -> None:
+    said = Tunable("sites", "web_logins", [], "").problem([{**LOGIN, **change}])
+    assert problem in said and bool(said) == bool(problem)

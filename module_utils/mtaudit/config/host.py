@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 
 from ..readers import fail2ban, journald, logrotate, php, role_mail
 from ..readers.uses import Around
+from ..readers.web import msmtp_files
 from ..runner import ReadError, Runner
 from . import exim, host_files, opensmtpd, postfix, sendmail
 from .files import Candidate, ConfigError, NewFile
@@ -25,10 +26,11 @@ _ROTATES = ("logrotate", "-d", logrotate.FILE)
 class Wanted:
     """`files`: permission bits, and the number of the owner where that changes, by path. `programs`: what is wanted of the tables
     of a program, by its number among those that the host was read with. `journald`: settings of it. `rotations`: how many copies
-    logrotate keeps, by the place of the stanza. `jails`: options of fail2ban's, by name. `php`: settings by file of conf.d.
-    `texts`: whole files, by path. `told`: what the units that read those do (reload, restart, start), by name; `checks` must
-    succeed with the texts in place. `kept_out` are accounts whose mail Postfix does not take any more, which is a change of
-    Postfix; `closed` the accounts and ports that the packet filter stops with the texts."""
+    logrotate keeps, by the place of the stanza. `jails`: options of fail2ban's, by name. `php`: settings by file of conf.d;
+    `pools`: by file and pool. `secrets` must be there, and not for everybody. `texts`: whole files, by path. `told`: what the units
+    that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out` are accounts
+    whose mail Postfix does not take any more, which is a change of Postfix; `closed` the accounts and ports that the packet filter
+    stops with the texts."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
     programs: Mapping[int, Any] = field(default_factory=dict)
@@ -36,6 +38,8 @@ class Wanted:
     rotations: Mapping[str, int] = field(default_factory=dict)
     jails: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     php: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pools: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     texts: Mapping[str, NewFile] = field(default_factory=dict)
     told: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[tuple[str, ...], ...] = ()
@@ -44,17 +48,18 @@ class Wanted:
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
-        programs, every, jails = dict(self.programs), dict(self.php), dict(self.jails)
+        programs = dict(self.programs)
         for number, wanted in later.programs.items():
             programs[number] = programs[number].then(wanted) if number in programs else wanted
-        for name, options in later.jails.items():
-            jails[name] = {**jails.get(name, {}), **options}
-        for path, settings in later.php.items():
-            every[path] = {**every.get(path, {}), **settings}
         return Wanted({**self.files, **later.files}, programs, {**self.journald, **later.journald},
-                      {**self.rotations, **later.rotations}, jails, every, {**self.texts, **later.texts},
+                      {**self.rotations, **later.rotations}, _each(self.jails, later.jails), _each(self.php, later.php),
+                      _each(self.pools, later.pools), (*self.secrets, *later.secrets), {**self.texts, **later.texts},
                       {**self.told, **later.told}, (*self.checks, *later.checks), (*self.kept_out, *later.kept_out),
                       self.closed | later.closed)  # fmt: skip
+
+
+def _each(settings: Mapping[str, Mapping[str, str]], later: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+    return {**settings, **{place: {**settings.get(place, {}), **values} for place, values in later.items()}}
 
 
 def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candidate:
@@ -64,6 +69,8 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     rotated = host_files.rotations(runner, wanted.rotations)
     of_php = [file for path, values in wanted.php.items()
               for file in host_files.settings(runner, path, values, "; Written by mtaudit.\n")]  # fmt: skip
+    of_php += host_files.pools(runner, wanted.pools)
+    host_files.refuse_open_secrets(runner, wanted.secrets)
     jails = host_files.jails(runner, wanted.jails) if wanted.jails else []
     whole = list(wanted.texts.values())
     of_programs = [file for each in made.values() for file in each.files]
@@ -127,8 +134,9 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
         if wanted.rotations:
             rotation = logrotate.read(changed, systemd=False, cron=False)
             logs = replace(logs, rotation=replace(logs.rotation, stanzas=rotation.stanzas, problem=rotation.problem))
-        if wanted.php:
-            web = replace(web, places=php.read(changed))
+        if wanted.php or wanted.pools:
+            places = php.read(changed)
+            web = replace(web, places=places, msmtp=msmtp_files(changed, places))
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
     guard = _guarded(changed, wanted.jails) if wanted.jails else live.guard

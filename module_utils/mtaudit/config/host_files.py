@@ -1,4 +1,4 @@
-"""Change small files of the host: settings of `name = value`, how many copies logrotate keeps, and jails of fail2ban."""
+"""Change small files of the host: settings of `name = value`, pools of php-fpm, copies that logrotate keeps, jails of fail2ban."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import configparser
 import hashlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..readers.fail2ban import DIRECTORY
@@ -52,6 +52,46 @@ def jails(runner: Runner, wanted: Mapping[str, Mapping[str, str]]) -> list[NewFi
         raise ConfigError(f"Could not change {JAILS}: {' '.join(str(exc).split())}") from exc
     parsed.write(text)
     return [] if text.getvalue() == before else [_new(JAILS, before, text.getvalue(), existed)]
+
+
+def pools(runner: Runner, wanted: Mapping[str, Mapping[str, str]]) -> list[NewFile]:
+    """Settings of pools of php-fpm, each named `FILE [POOL]`, as an administrator's: the first of them counts."""
+    files: dict[str, str] = {}
+    for where, values in wanted.items():
+        path, _, head = where.rpartition(" ")
+        if path not in files:
+            files[path] = _text(runner, path)[1]
+        for name, value in values.items():
+            files[path] = _of_pool(path, files[path], head, name, f"php_admin_value[{name}] = {value}")
+    return [_new(path, _text(runner, path)[1], text, True) for path, text in files.items() if text != _text(runner, path)[1]]
+
+
+def _of_pool(path: str, text: str, head: str, name: str, line: str) -> str:
+    lines = text.split("\n")
+    start = next((n for n, each in enumerate(lines) if each.strip() == head), -1)
+    if start < 0:
+        raise ConfigError(f"Could not set {name} in {path}: it has no line {head}")
+    known = re.compile(rf"\s*php_admin_(?:value|flag)\[\s*{re.escape(name)}\s*\]\s*=")
+    for n in range(start + 1, len(lines)):
+        if known.match(lines[n]):
+            lines[n] = line
+            return "\n".join(lines)
+        if lines[n].lstrip().startswith("["):
+            break
+    return "\n".join([*lines[:start + 1], line, *lines[start + 1:]])
+
+
+def refuse_open_secrets(runner: Runner, paths: Iterable[str]) -> None:
+    """Raises ConfigError for a file that is not there, or that everybody may read."""
+    for path in paths:
+        try:
+            stat = runner.stat(path)
+        except ReadError as exc:
+            raise ConfigError(str(exc)) from exc
+        if stat is None or stat.kind != "file":
+            raise ConfigError(f"{path} is to hold a password and is no file: put it there, for the account that needs it alone")
+        if stat.mode & 0o007:
+            raise ConfigError(f"{path} holds a password, and everybody may use it (mode {stat.mode:04o}): chmod o= {path}")
 
 
 def rotations(runner: Runner, wanted: Mapping[str, int]) -> list[NewFile]:

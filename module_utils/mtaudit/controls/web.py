@@ -62,6 +62,15 @@ def mail_of_php_names_its_script(host: Host, site: Site) -> Iterator[Finding]:
         yield passed(HOST, "mail of PHP names its script, in a header and in a log")
 
 
+def own_login(web: Web, place: Place) -> Optional[str]:
+    """What msmtp logs in as for a place; empty for nothing and for other programs, None when its file cannot be read."""
+    command = place.value("sendmail_path").text.split()
+    file = msmtp_file(command)
+    text = web.msmtp.get(file) if file else ""
+    names = [command[n + 1] for n, word in enumerate(command[:-1]) if word in ("-a", "--account")]
+    return None if text is None else logins(text).get(names[0] if names else "default", "")
+
+
 @control("WEB-02", "os")
 @_with_php
 def web_mail_has_a_login_of_its_own(host: Host, site: Site) -> Iterator[Finding]:
@@ -70,14 +79,10 @@ def web_mail_has_a_login_of_its_own(host: Host, site: Site) -> Iterator[Finding]
     users: dict[tuple[str, str], str] = {}
     for place in (place for place in host.web.sites if place.mails):
         command = place.value("sendmail_path").text.split()
-        file = msmtp_file(command)
+        file, login = msmtp_file(command), own_login(host.web, place)
         if not file:
             wrong.append(_seen(place, "sendmail_path", f"{place}: sendmail_path = {_without_values(command)}"))
-            continue
-        text = host.web.msmtp.get(file)
-        names = [command[n + 1] for n, word in enumerate(command[:-1]) if word in ("-a", "--account")]
-        login = logins(text or "").get(names[0] if names else "default", "")
-        if text is None:
+        elif login is None:
             doubts.append(f"{file}, where msmtp has its logins, could not be read")
         elif not login:
             wrong.append(_seen(place, "sendmail_path", f"{place}: msmtp logs in nowhere, by {file}"))

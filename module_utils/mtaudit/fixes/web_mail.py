@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from ..config import postfix
-from ..config.files import ConfigError
+from ..config.files import ConfigError, NewFile
 from ..config.host import Wanted
 from ..control import Site
-from ..controls.web import ways
+from ..controls.web import own_login, ways
 from ..finding import Finding
 from ..fix import fix
 from ..readers.php import Place
 from ..readers.system import Host
+from ..text import printable
 from .port_wall import closing
 
 _TRACED = {"mail.add_x_header": "On", "mail.log": "syslog"}
 _OURS = "zz-mtaudit.ini"  # files of conf.d are read by name: the last one counts
-
-
 _SUBMITTERS = "authorized_submit_users"
+_LOGINS, _HERE = "/etc/mtaudit/web-mail.msmtprc", "127.0.0.1"
+# On loopback nobody is between, and no certificate has that address.
+_MSMTPRC = """\
+# Written by mtaudit.
+defaults
+host {server}
+port {port}
+tls on
+tls_certcheck {check}
+auth on
+allow_from_override off
+set_from_header on
+syslog LOG_MAIL
+"""
+_MSMTP_ACCOUNT = """
+account {entry.pool}
+from {entry.sender}
+user {entry.login}
+passwordeval "cat {entry.password_file}"
+"""
+_LOG_IN = """\
+import smtplib, ssl, sys
+try:
+    session = smtplib.SMTP(sys.argv[1], int(sys.argv[2]), timeout=30)
+    session.starttls(context=ssl.create_default_context() if sys.argv[1] != "127.0.0.1" else None)
+    session.login(sys.argv[3], open(sys.argv[4]).read().strip())
+except Exception as problem:
+    sys.exit(f"{sys.argv[3]} cannot log in: {problem}")"""
 
 
 @fix("WEB-01", "os")
@@ -48,22 +77,77 @@ def _closed_ports(host: Host, site: Site) -> Wanted:
     return closing(frozenset((way.account, way.port) for way in known), host.web.filter.nft)
 
 
+@fix("WEB-02", "os")
+def give_each_site_a_login(host: Host, site: Site, findings: Sequence[Finding]) -> Wanted:
+    """msmtp with a login of `sites`, as what no script changes. Its password stays in the file that the site keeps it in."""
+    known = {entry.pool: entry for entry in site.tunables.get("sites", ())}
+    places = list(_without_own_login(host))
+    missing = sorted({place.site for place in places} - set(known))
+    if missing:
+        raise ConfigError(f"Could not give mail of {', '.join(missing)} a login: which one, only the site knows; name its pool, "
+                          "login, sender and password_file in sites of WEB-02 (mta_web_mail_sites)")  # fmt: skip
+    if not host.web.wrapper:
+        raise ConfigError("Could not give web applications a login: msmtp is missing; install it (mta_harden_install)")
+    server, port = _submission(site)
+    text = _MSMTPRC.format(server=server, port=port, check="off" if server == _HERE else "on")
+    text += "".join(_MSMTP_ACCOUNT.format(entry=entry) for entry in known.values())
+    wanted = Wanted(texts={_LOGINS: NewFile(_LOGINS, text.encode(), 0o644)})
+    for place in places:
+        entry = known[place.site]
+        values = {"sendmail_path": f'"{host.web.wrapper} -C {_LOGINS} -a {entry.pool} -t"'}
+        check = ("runuser", "-u", place.user, "--", sys.executable, "-I", "-c", _LOG_IN,
+                 server, port, entry.login, entry.password_file)  # fmt: skip
+        wanted = wanted.then((_in_pool if place.pool else _in_conf_d)(place, values))
+        wanted = wanted.then(Wanted(secrets=(entry.password_file,), checks=(check,)))
+    return wanted
+
+
+def _without_own_login(host: Host) -> Iterator[Place]:
+    places = [place for place in host.web.sites if place.mails]
+    users: dict[str, set[str]] = {}
+    for place in places:
+        users.setdefault(own_login(host.web, place) or "", set()).add(place.user)
+    for place in places:
+        login = own_login(host.web, place)
+        if login == "" or (login and len(users[login]) > 1):
+            yield place
+
+
+def _submission(site: Site) -> tuple[str, str]:
+    """The server and port that take mail after a login."""
+    given = str(site.tunables.get("submission", ""))
+    if given and not re.fullmatch(r"[\w.-]+:\d{1,5}", given, re.ASCII):
+        raise ConfigError(f"submission of WEB-02 is a host and a port, as mail.example.org:587, not {printable(given)!r}")
+    here = any(port.port == 587 for servers in site.servers.values() for server in servers for port in server.smtp)
+    if not given and not here:
+        raise ConfigError("Could not give web applications a login: nothing here listens on port 587; name what takes "
+                          "their mail in submission of WEB-02 (mta_web_mail_submission)")  # fmt: skip
+    server, _, port = (given or f"{_HERE}:587").partition(":")
+    return server, port
+
+
 @fix("WEB-03", "os")
 def name_the_script(host: Host, site: Site, findings: Sequence[Finding]) -> Optional[Wanted]:
-    """In conf.d of every interface."""
+    """In conf.d of every interface; in a pool that says otherwise, there."""
     wanted = Wanted()
     for place in (place for place in host.web.places if place.mails):
         values = {name: value for name, value in _TRACED.items() if place.value(name).text in ("", "0")}
-        pools = [name for name in values if "value[" in place.value(name).where]
-        if pools:
-            raise ConfigError(f"{place} sets {pools[0]} itself ({place.value(pools[0]).where}): take that out of the pool")
-        unit = _unit(place)
-        if values:
-            path = posixpath.join("/etc/php", place.version, place.interface, "conf.d", _OURS)
-            wanted = wanted.then(Wanted(php={path: values}, told={unit: "restart"} if unit else {}))
-    return wanted if wanted.php else None
+        of_pool = {name: value for name, value in values.items() if "value[" in place.value(name).where}
+        others = {name: value for name, value in values.items() if name not in of_pool}
+        wanted = wanted.then(_in_pool(place, of_pool)).then(_in_conf_d(place, others))
+    return wanted if wanted.php or wanted.pools else None
 
 
-def _unit(place: Place) -> str:
+def _in_pool(place: Place, values: Mapping[str, str]) -> Wanted:
+    return Wanted(pools={f"{place.file} [{place.pool}]": values}, told=_told(place)) if values else Wanted()
+
+
+def _in_conf_d(place: Place, values: Mapping[str, str]) -> Wanted:
+    path = posixpath.join("/etc/php", place.version, place.interface, "conf.d", _OURS)
+    return Wanted(php={path: values}, told=_told(place)) if values else Wanted()
+
+
+def _told(place: Place) -> dict[str, str]:
     """Who has read the files at its start; programs that are started for each request have none."""
-    return {"fpm": f"php{place.version}-fpm", "apache2": "apache2"}.get(place.interface, "")
+    unit = {"fpm": f"php{place.version}-fpm", "apache2": "apache2"}.get(place.interface, "")
+    return {unit: "restart"} if unit else {}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from ..runner import ReadError
+from ..runner import ReadError, Runner
 from ..text import printable
 from . import accounts, packet_filter, php
 from .accounts import Accounts
@@ -36,12 +36,14 @@ class Handed:
 @dataclass
 class Web:
     """Where PHP runs; what becomes of mail that each of its accounts hands in; msmtp's files without passwords, None where one
-    cannot be read; what is stopped on its way out, where a control asks. `problem` says why nothing is known."""
+    cannot be read; what is stopped on its way out, where a control asks; `wrapper`: where msmtp is. `problem` says why nothing is
+    known."""
 
     places: list[Place] = field(default_factory=list)
     handed: list[Handed] = field(default_factory=list)
     msmtp: dict[str, Optional[str]] = field(default_factory=dict)
     filter: PacketFilter = field(default_factory=PacketFilter)
+    wrapper: str = ""
     problem: str = ""
 
     @property
@@ -55,9 +57,8 @@ def read(around: Around, programs: Sequence[tuple[str, Any, Sequence[Any]]], fil
     found = Web()
     try:
         found.places = php.read(around.runner)
-        for path in {msmtp_file(place.value("sendmail_path").text.split()) for place in found.sites} - {""}:
-            text = around.text(path)
-            found.msmtp[path] = _SECRET.sub(r"\1***", text) if text else None
+        found.wrapper = around.runner.which("msmtp") or "" if found.sites else ""
+        found.msmtp = msmtp_files(around.runner, found.sites)
         first = {title: instances[0] for title, _, instances in programs if instances}
         known = accounts.read(around.runner) if found.sites else Accounts()
         if found.sites and filtered:
@@ -65,6 +66,17 @@ def read(around: Around, programs: Sequence[tuple[str, Any, Sequence[Any]]], fil
         found.handed = [_handed(around, first, known, account) for account in sorted({p.user for p in found.sites if p.user})]
     except ReadError as exc:
         found.problem = printable(str(exc))
+    return found
+
+
+def msmtp_files(runner: Runner, sites: Sequence[Place]) -> dict[str, Optional[str]]:
+    """What the files that sendmail_path names say of msmtp's accounts, without passwords; None for one that cannot be read."""
+    found: dict[str, Optional[str]] = {}
+    for path in {msmtp_file(place.value("sendmail_path").text.split()) for place in sites if place.interface != "cli"} - {""}:
+        try:
+            found[path] = _SECRET.sub(r"\1***", runner.read(path)) or None
+        except ReadError:
+            found[path] = None
     return found
 
 
