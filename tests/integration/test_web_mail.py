@@ -137,6 +137,9 @@ def test_without_a_login_no_page_sends(sites: Sites, tmp_path: Path) -> None:
     assert re.search(r"mail of shop, www a login.*mta_web_mail_sites", " ".join(printed.split())), printed
     sites.refuse(*WAYS)
     assert sites.findings() == {"WEB-01": "pass", "WEB-02": "fail", "WEB-03": "pass"}
+    for verb in ("start", "reload", "restart", "stop"):  # each flushes every rule
+        sites.copy.shell(f"systemctl {verb} nftables")
+        assert sites.findings()["WEB-01"] == "pass", verb
     sites.back_to(before)
 
 

@@ -121,9 +121,9 @@ def test_postfix_takes_no_mail_of_web_accounts() -> None:
 def test_port_25_is_closed_to_web_accounts() -> None:
     found: Any = proposed("WEB-01", "web-port-25-open")
     assert (list(found), found["os"].kept_out, found["os"].closed) == (["os"], (), CLOSED)
-    rules, unit = (file.content.decode() for file in found["os"].texts.values())
+    rules, unit, follows = (file.content.decode() for file in found["os"].texts.values())
     assert "    meta skuid www-data tcp dport 25 counter reject with tcp reset\n" in rules
-    assert "ExecStart=/usr/sbin/nft -f /etc/mtaudit/web-mail.nft" in unit and "{" not in unit
+    assert "\nExecStart=/usr/sbin/nft -f /etc/mtaudit/web-mail.nft\n" in unit and "{" not in unit + follows
 
 
 @pytest.mark.parametrize(("account", "nft", "why"), [("www-data", "", "install nftables"), ("a b", "/sbin/nft", "no such name")])

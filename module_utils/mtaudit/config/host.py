@@ -27,10 +27,10 @@ class Wanted:
     """`files`: permission bits, and the number of the owner where that changes, by path. `programs`: what is wanted of the tables
     of a program, by its number among those that the host was read with. `journald`: settings of it. `rotations`: how many copies
     logrotate keeps, by the place of the stanza. `jails`: options of fail2ban's, by name. `php`: settings by file of conf.d;
-    `pools`: by file and pool. `secrets` must be there, and not for everybody. `texts`: whole files, by path. `told`: what the units
-    that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out` are accounts
-    whose mail Postfix does not take any more, which is a change of Postfix; `closed` the accounts and ports that the packet filter
-    stops with the texts."""
+    `pools`: by file and pool. `secrets` must be there, and not for everybody. `texts`: whole files, by path. `told`: what the
+    units that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out` are
+    accounts whose mail Postfix does not take any more, which is a change of Postfix; `closed` the accounts and ports that the
+    packet filter stops with the texts."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
     programs: Mapping[int, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Change small files of the host: settings of `name = value`, pools of php-fpm, copies that logrotate keeps, jails of fail2ban."""
+"""Change small files of the host: settings of `name = value`, pools of php-fpm, copies that logrotate keeps, fail2ban's jails."""
 
 from __future__ import annotations
 

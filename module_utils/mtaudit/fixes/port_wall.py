@@ -23,7 +23,6 @@ table {_TABLE} {{{{
 }}}}
 """
 
-# What flushes every rule, as nftables.service of Debian does, is followed.
 _SERVICE = f"""\
 # Written by mtaudit.
 [Unit]
@@ -31,19 +30,25 @@ Description=Keep web applications from ports that take mail without a login
 After=nftables.service firewalld.service
 Before=network-pre.target
 Wants=network-pre.target
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 ExecStart={{nft}} -f {_RULES}
-ExecReload={{nft}} -f {_RULES}
 ExecStop={{nft}} delete table {_TABLE}
 
 [Install]
-WantedBy=multi-user.target nftables.service
+WantedBy=multi-user.target
 """
+# Debian's flushes every rule, ours as well, whenever it starts, reloads or stops.
+_FOLLOWS = f"""\
+# Written by mtaudit.
+[Service]
+ExecStartPost=-{{nft}} -f {_RULES}
+ExecReload=-{{nft}} -f {_RULES}
+ExecStopPost=-{{nft}} -f {_RULES}
+"""
+_UNITS = {f"/etc/systemd/system/{_UNIT}": _SERVICE, "/etc/systemd/system/nftables.service.d/mtaudit-web-mail.conf": _FOLLOWS}
 
 
 def closing(closed: frozenset[tuple[str, int]], nft: str) -> Wanted:
@@ -54,6 +59,6 @@ def closing(closed: frozenset[tuple[str, int]], nft: str) -> Wanted:
     if strange:
         raise ConfigError(f"Could not close ports to the account {strange[0]!r}: nft takes no such name")
     rules = [f"    meta skuid {account} tcp dport {port} counter reject with tcp reset\n" for account, port in sorted(closed)]
-    texts = {_RULES: _FILE.format(rules="".join(rules)), f"/etc/systemd/system/{_UNIT}": _SERVICE.format(nft=nft)}
+    texts = {_RULES: _FILE.format(rules="".join(rules)), **{path: text.format(nft=nft) for path, text in _UNITS.items()}}
     files = {path: NewFile(path, text.encode(), 0o644) for path, text in texts.items()}
     return Wanted(texts=files, told={_UNIT: "start"}, checks=((nft, "--check", "--file", _RULES),), closed=closed)
