@@ -53,8 +53,15 @@ SAMPLE = (
 # What no fix of ours mends, and what the plan says of it.
 UNKNOWN = "no change that mtaudit knows"
 LEFT: dict[str, str] = {
-    "accounts-mail-unfiltered-on-one-port": "it is so already",  # one port's own list of milters
-    "accounts-mail-let-pass": "it is so already",  # what the scanner does, not whether it is asked
+    "accounts-mail-let-pass": UNKNOWN,  # what the site told its scanner
+    "programs-mail-let-pass": UNKNOWN,
+    "quarantine-that-is-forgotten": UNKNOWN,  # what is quarantined, and by which version, is the site's choice
+    "quarantined-by-an-action-that-is-not-told": "it would not help",
+    "suspect-mail-gets-an-action-that-rspamd-does-not-know": UNKNOWN,
+    "suspect-mail-thrown-away": UNKNOWN,
+    "exim-quarantine-that-no-acl-knows": UNKNOWN,
+    "exim-frozen-mail-thaws": UNKNOWN,
+    "opensmtpd-quarantine-that-the-filter-does-not-know": UNKNOWN,
     "milter-fails-open-by-itself": "it is so already",  # the milter's own default_action
     "limits-are-not-counted": UNKNOWN,  # somebody switched anvil off
     "rates-without-redis": "it would not help",  # somebody stopped it

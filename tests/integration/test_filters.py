@@ -5,6 +5,7 @@ One hit decides here: what rspamd counts for a listing is raised above its limit
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from audited_copy import Copy, throw_away_copy
+from audited_copy import ROOT, Copy, throw_away_copy
 from lab_dialogue import eventually
 
 pytestmark = pytest.mark.lab
@@ -155,3 +156,20 @@ def test_what_passes_while_something_is_stopped_is_told(paths: Paths, what: str)
         assert {seen["25 gtube"], seen["587 gtube"]} <= {REFUSED, PUT_OFF} and seen["program gtube"] == GONE
         for control in ("INB-01", "INB-02", "INB-03"):
             assert "unknown" in says[control], "no listing is heard of"
+
+
+@pytest.mark.full
+def test_links_in_mail_of_accounts_are_refused_by_the_files_of_the_page(paths: Paths) -> None:
+    """docs/outgoing-filter.md: a whole domain, one link of a host for storage, and nothing else of that host."""
+    page = (ROOT / "docs/outgoing-filter.md").read_text(encoding="utf-8")
+    files = re.findall(r"^```\w+ file=(\S+)\n(.*?)^```$", page, re.S | re.M)
+    assert len(files) == 5
+    paths.copy.shell("mkdir -p /etc/rspamd/local.d/maps.d")
+    for name, text in files:
+        paths.copy.shell(f"cat > /etc/rspamd/local.d/{name}", stdin=text)
+    paths.copy.shell("systemctl restart rspamd")
+    eventually(lambda: paths.account("see http://www.example.net/") == REFUSED, 90)
+    host = "see https://drive.example.org"
+    seen = {body: paths.account(body) for body in (f"{host}/d/1", f"{host}/d/12", f"{host}/", "see http://example.com/")}
+    assert list(seen.values()) == [REFUSED, TAKEN, TAKEN, TAKEN], seen
+    assert paths.stranger("see http://www.example.net/") == paths.account() == TAKEN, "it is about mail of accounts"

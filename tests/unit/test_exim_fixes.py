@@ -20,7 +20,7 @@ OWN = sorted(control for control, component in FIXES if component == "exim")
 RECORDED = sorted(path.parent for control in OWN for path in FIXTURES.glob(f"{control}/fail-exim-*/recording.json"))
 # Somebody else's to say: whose address is whose, which mailboxes exist, who gave the certificate, what another daemon is told.
 LEFT = {"exim-router-takes-everybody", "exim-aliases-for-everybody", "exim-certificate-of-its-own", "exim-second-daemon-open",
-        "exim-login-held-to-the-domain-only"}  # fmt: skip
+        "exim-login-held-to-the-domain-only", "exim-frozen-mail-thaws"}  # fmt: skip
 
 
 def proposed(directory: Path) -> Wanted | None:

@@ -13,6 +13,7 @@ from . import host_files
 from . import logs
 from . import opensmtpd_login
 from . import opensmtpd_relay
+from . import outbound
 from . import postfix_headers
 from . import postfix_inbound
 from . import postfix_login
@@ -20,6 +21,7 @@ from . import postfix_relay
 from . import postfix_settings
 from . import rates_mta
 from . import role_mail
+from . import scanned
 from . import scanned_inbound
 from . import sendmail_relay
 from . import sendmail_settings

@@ -19,7 +19,6 @@ _OLD_TLS = "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1"  # before 3.6
 fix("INFO-01", "postfix")(everywhere("disable_vrfy_command", "yes"))
 fix("INFO-02", "postfix")(everywhere("smtpd_banner", "$myhostname ESMTP"))
 fix("MILTER-01", "postfix")(everywhere("milter_default_action", "tempfail"))
-fix("OUT-01", "postfix")(everywhere("non_smtpd_milters", "$smtpd_milters"))
 
 
 @fix("PATCH-02", "postfix")
