@@ -85,8 +85,8 @@ def example(role: str) -> str:
             - {role}
         ```
 
-        `--check --diff` shows what it would change, with `-e mta_harden_confirmed=true` also what may cut mail off. Without a play
-        of your own:
+        `--check --diff` shows what it would change, with `-e mta_harden_confirmed=true` also what may cut mail off. Without a
+        play of your own:
 
         ```console
         $ ansible-playbook -i inventories/mine playbooks/harden.yml --check --diff -e '{{"mta_harden_only": ["{role}"]}}'
