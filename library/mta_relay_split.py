@@ -7,15 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mta_relay_split
-short_description: Part the queue of a Postfix into one for what comes in and one for what leaves
+short_description: Part the queue of Postfix or Exim into one for what comes in and one for what leaves
 version_added: 0.1.0
 description:
   - V(split) makes a second instance on the host, which sends for logins and networks. The first one keeps its queue, takes what
     strangers send for the site, and gives everything else to the second. V(join) makes one of both again, with the mail of both.
   - V(inbound) and V(outbound) leave one of the two sides on a host, and give the rest to the hosts O(other).
-  - Both configurations are made on copies, read by C(postconf), and every C(smtpd) of them is started once. Then the change
-    is made as M(mta_transaction) does. What does not hold is put back, and mail in a queue that goes is given to the one that
-    stays.
+  - Both configurations are made on copies and read by the program itself. Every C(smtpd) of Postfix is started once, and Exim
+    holds a session with each. Then the change is made as M(mta_transaction) does. What does not hold is put back, and mail in a
+    queue that goes is given to the one that stays.
 author: mtaudit contributors (@mtaudit)
 extends_documentation_fragment: [action_common_attributes]
 attributes:
@@ -29,9 +29,10 @@ options:
     choices: [split, join, inbound, outbound]
     required: true
   instance:
-    description: Name of the second instance.
+    description: Name of the second instance, C(postfix-) or C(exim-) and letters or digits. Empty means V(postfix-out) or
+      V(exim-out).
     type: str
-    default: postfix-out
+    default: ""
   outbound_port:
     description: Port where the outbound side takes mail of the inbound one, on the loopback or from O(other).
     type: int
@@ -103,7 +104,7 @@ transaction:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.mtaudit.config.postfix_split import Split
+from ansible.module_utils.mtaudit.config.split import Split
 from ansible.module_utils.mtaudit.runner import LocalRunner
 from ansible.module_utils.mtaudit.transaction.module import ARGUMENTS
 from ansible.module_utils.mtaudit.transaction.module import end
@@ -116,7 +117,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "action": {"type": "str", "choices": ["split", "join", "inbound", "outbound"], "required": True},
-            "instance": {"type": "str", "default": "postfix-out"},
+            "instance": {"type": "str", "default": ""},
             "outbound_port": {"type": "int", "default": 10587},
             "inbound_port": {"type": "int", "default": 10588},
             "listen": several,

@@ -203,7 +203,7 @@ def test_macros_and_settings_come_and_go() -> None:
 )  # fmt: skip
 def test_options_of_a_driver(key: str, wanted: dict[str, str | None] | None, lines: list[str]) -> None:
     edited = files()
-    set_driver(edited, key, wanted)
+    set_driver(edited, Places(), key, wanted)
     assert difference(edited) == lines
     with pytest.raises(ConfigError, match="there is no nobody among its authenticators"):
         set_driver(files(), "authenticators/nobody", {})

@@ -9,7 +9,7 @@ import pytest
 from ansible.module_utils.mtaudit.config import postfix_split
 from ansible.module_utils.mtaudit.config.files import ConfigError, NewFile
 from ansible.module_utils.mtaudit.config.postfix import Entry
-from ansible.module_utils.mtaudit.config.postfix_split import Split
+from ansible.module_utils.mtaudit.config.split import Split
 from ansible.module_utils.mtaudit.transaction import journal, services, spools
 from ansible.module_utils.mtaudit.transaction.places import SnapshotError
 from ansible.module_utils.mtaudit.transaction.store import Store

@@ -19,7 +19,7 @@ from ..readers.exim_tables import Table
 from ..runner import Runner
 from ..text import printable
 from .entries import changed, refuse
-from .exim_edit import AclChange, add_acl, change_acl, same, set_driver, set_macro, set_option, set_setting
+from .exim_edit import AclChange, add_acl, change_acl, same, set_driver, set_macro, set_option, set_retry, set_setting
 from .exim_source import Line, option_of
 from .exim_trial import Trial, answers, defined, shown
 from .files import Candidate, ConfigError, NewFile
@@ -30,8 +30,9 @@ __all__ = ["AclChange", "Wanted", "candidate"]
 @dataclass(frozen=True)
 class Wanted:
     """`options` of the main part; `lists` as `hostlist relay_from_hosts`; `drivers` as `authenticators/plain`, each with options;
-    changes of ACLs in their order; whole new ACLs by name; on Debian `settings` of update-exim4.conf.conf, and `macros`; and
-    entries of the `tables` that routers look into, by path. None takes out an option, a macro, a driver or an entry."""
+    changes of ACLs in their order; whole new ACLs by name; on Debian `settings` of update-exim4.conf.conf, and `macros`;
+    entries of the `tables` that routers look into, by path; and `retries`, rules by what they are for. None takes out an option,
+    a macro, a driver, an entry or a rule."""
 
     options: Mapping[str, Optional[str]] = field(default_factory=dict)
     lists: Mapping[str, str] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Wanted:
     macros: Mapping[str, Optional[str]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, Optional[str]]] = field(default_factory=dict)
+    retries: Mapping[str, Optional[str]] = field(default_factory=dict)
 
     @property
     def of_tables_alone(self) -> bool:
@@ -56,13 +58,14 @@ class Wanted:
         return Wanted(
             {**self.options, **later.options}, {**self.lists, **later.lists}, drivers, {**self.acls, **later.acls},
             (*self.statements, *later.statements), {**self.macros, **later.macros}, {**self.settings, **later.settings},
-            tables,
+            tables, {**self.retries, **later.retries},
         )  # fmt: skip
 
 
-def candidate(runner: Runner, live: Exim, wanted: Wanted, scratch: Path) -> Candidate:
+def candidate(runner: Runner, live: Exim, wanted: Wanted, scratch: Path, for_strangers: bool = True) -> Candidate:
     """What changes in a configuration. `scratch` is an empty directory that only root may enter; the copy that is tried stands
-    there afterwards. Raises ConfigError when it cannot be done, or Exim would not run with it."""
+    there afterwards. With `for_strangers` it must take mail for the site as it does now. Raises ConfigError when it cannot be
+    done, or Exim would not run with it."""
     if live.problem:
         raise ConfigError(f"Could not change Exim's {live.file}: {live.problem}")
     _refuse(live, wanted)
@@ -81,7 +84,9 @@ def candidate(runner: Runner, live: Exim, wanted: Wanted, scratch: Path) -> Cand
         if text is None or not _is_so(live, files.lines(), key, text):
             set_option(files, places, key, text)
     for driver, options in wanted.drivers.items():
-        set_driver(files, driver, None if options is None else dict(options))
+        set_driver(files, places, driver, None if options is None else dict(options))
+    for pattern, rule in wanted.retries.items():
+        set_retry(files, places, pattern, rule)
     for name, text in wanted.acls.items():
         add_acl(files, places, name, text)
     for change in wanted.statements:
@@ -94,7 +99,7 @@ def candidate(runner: Runner, live: Exim, wanted: Wanted, scratch: Path) -> Cand
     reading = read_candidate(runner, live, tried)
     if reading.problem:
         raise ConfigError(f"Exim cannot read the new configuration: {reading.problem}")
-    answers(program, live, reading, tried)
+    answers(program, live, reading, tried, for_strangers)
     units = () if live.primary is not None else NAMES  # another daemon than the package's: nobody knows who started it
     checks = ((program, *other_options(live.command), "-bV"),)
     return Candidate((*trial.new_files(), *tables), "reload", units, checks, _with_tables(reading, tables))

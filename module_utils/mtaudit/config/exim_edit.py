@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Optional
 
 from ..readers.exim_syntax import VERBS, Condition, Statement, items, parse_acls
@@ -33,6 +33,7 @@ class Places:
     acls: str = ""
     settings: str = ""
     main: str = ""  # the one file
+    sections: Mapping[str, str] = field(default_factory=dict)  # where drivers and retry rules come before all others
 
 
 def set_option(files: Files, places: Places, key: str, value: Optional[str]) -> None:
@@ -92,14 +93,18 @@ def set_setting(files: Files, places: Places, name: str, value: str) -> None:
         files.edit(places.settings, found[0], 1, [f"{name}='{value}'"])
 
 
-def set_driver(files: Files, key: str, wanted: Optional[dict[str, Optional[str]]]) -> None:
-    """Options of a driver, as `authenticators/plain`; None takes the driver out."""
+def set_driver(files: Files, places: Places, key: str, wanted: Optional[dict[str, Optional[str]]]) -> None:
+    """Options of a driver, as `authenticators/plain`; None takes the driver out. One that says what it is driven by (`driver`)
+    comes to stand before all others where it is new."""
     section, _, name = key.partition("/")
     if wanted is None:
         block = _driver(files, section, name)
         if block:
             _remove_range(files, block[0], block[-1])
         return
+    if not _driver(files, section, name) and wanted.get("driver"):
+        options = [f"  {_written(option, value)}" for option, value in wanted.items() if value is not None]
+        _add_first(files, places, section, [f"{name}:", *options])
     if not _driver(files, section, name):
         raise ConfigError(f"Could not change Exim: there is no {name} among its {section}")
     for option, value in wanted.items():
@@ -111,6 +116,19 @@ def set_driver(files: Files, key: str, wanted: Optional[dict[str, Optional[str]]
             _remove(files, there)
         elif there is not None and value is not None and not same(option, option_of(there.text)[1], value):
             _rewrite(files, there, f"{_indent(there)}{_left(there)}{_written(option, value)}")
+
+
+def set_retry(files: Files, places: Places, pattern: str, rule: Optional[str]) -> None:
+    """When to try again what failed, before all other rules; None takes that out."""
+    text = f"{pattern} {rule}"
+    found = [line for line in files.lines() if line.active and line.section == "retry" and line.kind == "other"]
+    there = next((line for line in found if line.text.startswith(f"{pattern} ")), None)
+    if there is None and rule is not None:
+        _add_first(files, places, "retry", [text])
+    elif there is not None and rule is None:
+        _remove(files, there)
+    elif there is not None and there.text != text:
+        _rewrite(files, there, text)
 
 
 def _driver(files: Files, section: str, name: str) -> list[Line]:
@@ -370,6 +388,16 @@ def _remove_range(files: Files, first: Line, last: Line) -> None:
         lines = f"lines {first.start + 1} to {last.start + 1} of {first.file}"
         raise ConfigError(f"Could not change Exim: {lines} are cut by an .ifdef; edit them by hand")
     files.edit(first.file, first.start, last.start + last.count - first.start, [])
+
+
+def _add_first(files: Files, places: Places, section: str, lines: Sequence[str]) -> None:
+    begin = next((x for x in files.lines() if x.active and x.kind == "begin" and x.name == section), None)
+    if section in places.sections:
+        _append(files, places.sections[section], lines)
+    elif begin is not None:
+        files.edit(begin.file, begin.start + begin.count, 0, ["", *lines])
+    else:
+        _append(files, places.main, ["", f"begin {section}", *lines])
 
 
 def _append(files: Files, path: str, lines: Sequence[str]) -> None:

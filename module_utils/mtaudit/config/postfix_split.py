@@ -10,17 +10,17 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from ..address import LOOPBACK, is_address, subtract
+from ..address import LOOPBACK, subtract
 from ..readers.postfix import read_instance
 from ..readers.postfix_model import RESTRICTION_LISTS, Postfix, SmtpService
 from ..readers.postfix_syntax import words
 from ..runner import ReadError, Runner
 from .files import Candidate, ConfigError, NewFile
 from .postfix import Entry, Wanted, candidate, entries, postconf
+from .split import Instances, Split, refuse_clients, refuse_loss
 
 _NAME = re.compile(r"postfix-[A-Za-z0-9_]+")  # Debian 13 has its unit for /etc/postfix-NAME alone
 _OWN = "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128"
@@ -44,47 +44,21 @@ _TAKEN_OVER = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Split:
-    """How to part it. `outbound_port` and `inbound_port` are where the sides take each other's mail, on the loopback, or from the
-    addresses `other` of the hosts of the other side. `listen` is where clients may send without a login, as `address:port`;
-    `networks` who, None for those that may now. `inbound_addresses` are those that strangers' mail comes to; empty: as now.
-    `acknowledged`: whoever comes to a host for the side that it loses has somewhere else to go."""
-
-    instance: str = "postfix-out"
-    outbound_port: int = 10587
-    inbound_port: int = 10588
-    listen: tuple[str, ...] = ()
-    networks: Optional[tuple[str, ...]] = None
-    inbound_addresses: tuple[str, ...] = ()
-    other: tuple[str, ...] = ()
-    acknowledged: bool = False
-
-    def way(self, port: int) -> str:
-        """To that port of the other side, as transport(5) has it."""
-        return "handover:" + ", ".join(f"[{address}]:{port}" for address in self.other or ("127.0.0.1",))
-
-    def ends(self, port: int, relaying: str) -> Wanted:
-        """Of this side: a client for the other, and where that is taken from. What comes that way has been filtered and
-        rewritten, and is so no second time."""
-        service = f"{port}/inet" if self.other else f"127.0.0.1:{port}/inet"
-        services = {"handover/unix": "handover unix - - y - - smtp", service: f"{service.partition('/')[0]} inet n - y - - smtpd"}
-        taken = {**_TAKEN_OVER, "smtpd_relay_restrictions": relaying}
-        if self.other:
-            taken.update(mynetworks=",".join(map(_in_list, self.other)), smtpd_tls_security_level="may")
-            return Wanted({}, services, {"handover/unix": {**_HANDOVER, "smtp_tls_security_level": "may"}, service: taken})
-        return Wanted({}, services, {"handover/unix": {**_HANDOVER, **_ON_THE_LOOPBACK}, service: taken})
+def _way(wanted: Split, port: int) -> str:
+    """To that port of the other side, as transport(5) has it."""
+    return "handover:" + ", ".join(f"[{address}]:{port}" for address in wanted.other or ("127.0.0.1",))
 
 
-@dataclass(frozen=True)
-class Instances:
-    """Both candidates; the directories of the configuration and of the queue of the outbound one."""
-
-    inbound: Candidate
-    outbound: Candidate
-    directory: str
-    queue: str
-    warnings: tuple[str, ...] = ()
+def _ends(wanted: Split, port: int, relaying: str) -> Wanted:
+    """Of this side: a client for the other, and where that is taken from. What comes that way has been filtered and
+    rewritten, and is so no second time."""
+    service = f"{port}/inet" if wanted.other else f"127.0.0.1:{port}/inet"
+    services = {"handover/unix": "handover unix - - y - - smtp", service: f"{service.partition('/')[0]} inet n - y - - smtpd"}
+    taken = {**_TAKEN_OVER, "smtpd_relay_restrictions": relaying}
+    if wanted.other:
+        taken.update(mynetworks=",".join(map(_in_list, wanted.other)), smtpd_tls_security_level="may")
+        return Wanted({}, services, {"handover/unix": {**_HANDOVER, "smtp_tls_security_level": "may"}, service: taken})
+    return Wanted({}, services, {"handover/unix": {**_HANDOVER, **_ON_THE_LOOPBACK}, service: taken})
 
 
 def place(primary: Postfix, instance: str) -> tuple[str, str, str]:
@@ -138,17 +112,11 @@ def _ours(runner: Runner, primary: Postfix, directory: str) -> Postfix:
 def one_side(primary: Postfix, inbound: bool, wanted: Split) -> Wanted:
     """A host that takes strangers' mail alone and gives what leaves to others, or one that sends for logins and networks alone
     and gives mail for the site's domains to others. Raises ConfigError."""
-    wrong = [address for address in wanted.other if not is_address(address)]
-    if wrong or not wanted.other:
-        raise ConfigError(f"Could not leave one side alone: give the addresses of the hosts of the other, not {wrong or 'none'}")
-    lost = ", ".join(_comes_in_vain(primary, inbound, wanted))
-    if lost and not wanted.acknowledged:
-        raise ConfigError(f"Could not leave one side alone: this host would take no more of {lost}. See that it goes to the "
-                          "other hosts, then set mta_relay_split_acknowledged")
+    refuse_loss(list(_comes_in_vain(primary, inbound, wanted)), wanted)
     if inbound:
-        return _loses_clients(primary, wanted).then(wanted.ends(wanted.inbound_port, _FOR_THE_SITE))
+        return _loses_clients(primary, wanted).then(_ends(wanted, wanted.inbound_port, _FOR_THE_SITE))
     parameters = {**_no_domains(primary, wanted), **_networks(wanted)}
-    return Wanted(parameters).then(wanted.ends(wanted.outbound_port, _FOR_ALL))
+    return Wanted(parameters).then(_ends(wanted, wanted.outbound_port, _FOR_ALL))
 
 
 def _comes_in_vain(primary: Postfix, inbound: bool, wanted: Split) -> Iterator[str]:
@@ -174,11 +142,11 @@ def _inbound(primary: Postfix, wanted: Split, directory: str) -> Wanted:
     parameters = {**_MANAGER, "multi_instance_directories": " ".join([*managed, directory])}
     if wanted.inbound_addresses:
         parameters["inet_interfaces"] = ", ".join(["localhost", *wanted.inbound_addresses])
-    return _loses_clients(primary, wanted).then(Wanted(parameters)).then(wanted.ends(wanted.inbound_port, _FOR_THE_SITE))
+    return _loses_clients(primary, wanted).then(Wanted(parameters)).then(_ends(wanted, wanted.inbound_port, _FOR_THE_SITE))
 
 
 def _loses_clients(primary: Postfix, wanted: Split) -> Wanted:
-    parameters: dict[str, Optional[str]] = {"default_transport": wanted.way(wanted.outbound_port)}
+    parameters: dict[str, Optional[str]] = {"default_transport": _way(wanted, wanted.outbound_port)}
     if primary.main.value("sender_dependent_default_transport_maps"):
         parameters["sender_dependent_default_transport_maps"] = None
     if _foreign(primary):
@@ -237,7 +205,7 @@ def _outbound(primary: Postfix, wanted: Split, known: Optional[Postfix], written
         services[f"{where}/inet"] = f"{where} inet n - y - - smtpd"
         who = dict.fromkeys(("smtpd_client_restrictions", "smtpd_relay_restrictions"), _FOR_ALL)
         options[f"{where}/inet"] = {**who, "smtpd_sasl_auth_enable": "no"}
-    return Wanted(parameters, services, options).then(wanted.ends(wanted.outbound_port, _FOR_ALL))
+    return Wanted(parameters, services, options).then(_ends(wanted, wanted.outbound_port, _FOR_ALL))
 
 
 def _networks(wanted: Split) -> dict[str, Optional[str]]:
@@ -246,7 +214,7 @@ def _networks(wanted: Split) -> dict[str, Optional[str]]:
 
 def _no_domains(primary: Postfix, wanted: Split) -> dict[str, Optional[str]]:
     """No mail ends here: that for the site's domains goes to the other side, and only those who may send at all send there."""
-    value, inward = primary.main.value, wanted.way(wanted.inbound_port)
+    value, inward = primary.main.value, _way(wanted, wanted.inbound_port)
     domains = list(dict.fromkeys(word for name in _DOMAINS for word in words(value(name))))
     parameters: dict[str, Optional[str]] = dict.fromkeys((*_DOMAINS[:3], "local_recipient_maps", "relay_recipient_maps"), "")
     parameters["relay_domains"] = " ".join(domains)
@@ -325,19 +293,8 @@ def _refuse(primary: Postfix, wanted: Split) -> None:
         raise ConfigError("Could not part Postfix: logins are taken on port 25 alone, which will be for strangers; make a "
                           "service submission (port 587) first")
     clients = _foreign(primary) if wanted.networks is None else list(wanted.networks)
-    if clients and not wanted.listen:
-        raise ConfigError(f"Could not part Postfix: {', '.join(clients[:3])} may send without a login, and port 25 will not take "
-                          "that; say in `listen` where the outbound instance shall, or in `networks` that nobody may")
-    inbound = [address.strip("[]") for address in wanted.inbound_addresses]
-    for where in wanted.listen:
-        bind, _, number = where.rpartition(":")
-        bind = bind.strip("[]")
-        if not number.isdigit() or not bind:
-            raise ConfigError(f"Could not part Postfix: {where!r} is no address:port")
-        taken = [p.listener for p in ports if str(p.port) == number and p not in logins and p.bind in (bind, "*")]
-        if taken and (not inbound or bind in inbound):
-            raise ConfigError(f"Could not part Postfix: the inbound instance listens on {taken[0]}, so the outbound one cannot "
-                              f"on {where}; give each addresses of its own (`inbound_addresses`)")
+    kept = [(port.listener, port.bind, port.port) for port in ports if port not in logins]
+    refuse_clients("Postfix", clients, kept, wanted)
     _refuse_sockets(primary, logins)
 
 

@@ -39,13 +39,19 @@ def unknown_recipients_are_refused(exim: Exim, port: Listener, site: Site) -> It
             text = f"whether mailboxes that do not exist at {domain} are refused could not be evaluated"
             yield unknown(subject(port), text, outcome.doubt, *decided(exim, outcome))
             return
-    for domain in [domain for where, domain in asked if where == "here"]:
+    taken = [domain for where, domain in asked if where == "here" and not _refused(finder, domain)]
+    for domain in taken:
         for finding in _routed(exim, port, domain):
             found = True
             yield finding
     if not found:
         text = "mailboxes that do not exist are refused" if asked else "no domain's mail ends or passes here"
         yield passed(subject(port), text)
+
+
+def _refused(finder: Finder, domain: str) -> bool:
+    """Whether strangers' mail for the domain is, whoever it is for: then no router decides."""
+    return finder.outcome(finder.session(recipient=f"{NOBODY}@{domain}")).answer is Answer.REJECT
 
 
 def _routed(exim: Exim, port: Listener, domain: str) -> Iterator[Finding]:

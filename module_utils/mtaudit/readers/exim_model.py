@@ -168,12 +168,12 @@ def _listeners(exim: Exim) -> Any:
             interfaces = [item]
         else:
             ports = [item]
-    wrapped = {_port(port) for port in items(exim.options.get("tls_on_connect_ports", ""))}
+    wrapped = {port_of(port) for port in items(exim.options.get("tls_on_connect_ports", ""))}
     version_6 = exim.options.get("disable_ipv6") != "true"
     binds: dict[int, list[str]] = {}
     for interface in interfaces:
-        address, port = _interface(interface)
-        for number in [port] if port else [_port(p) for p in ports]:
+        address, port = interface_of(interface)
+        for number in [port] if port else [port_of(p) for p in ports]:
             if number and (version_6 or ":" not in address):
                 binds.setdefault(number, []).append(address)
     for port, addresses in sorted(binds.items()):
@@ -197,12 +197,12 @@ def _merged(port: int, addresses: list[str], wrapped: bool, service: str) -> Any
             yield Listener(port, address, family, service, wrapped, contains(LOOPBACK, parse_address(address)))
 
 
-def _port(text: str) -> int:
+def port_of(text: str) -> int:
     text = text.strip()
     return int(text) if text.isdigit() else PORTS.get(text, 0)
 
 
-def _interface(item: str) -> tuple[str, int]:
+def interface_of(item: str) -> tuple[str, int]:
     """`127.0.0.1`, `127.0.0.1.1025`, `[::1]:1025`, `[127.0.0.1].1025`, `::0.25` (specification, "Listening")."""
     bracketed = re.fullmatch(r"\[([^\]]+)\](?:[.:](\d+))?", item)
     if bracketed:

@@ -56,7 +56,7 @@ def compared(runner: Runner, services: Sequence[Service]) -> list[tuple[Service,
 
 def seen(runner: Runner, wanted: Sequence[tuple[str, ...]]) -> list[Service]:
     """How the units (name, on_change, and perhaps spool and spool_to) are now. Raises SnapshotError for one that does not exist
-    and that the change does not start, or without systemd."""
+    and that the change neither starts nor ends, or without systemd."""
     if not wanted:
         return []
     for name, *_ in wanted:
@@ -73,11 +73,12 @@ def seen(runner: Runner, wanted: Sequence[tuple[str, ...]]) -> list[Service]:
         raise SnapshotError(f"Could not look at the services: systemctl said {printable(done.stderr.strip() or done.stdout)}")
     found = []
     for (name, on_change, *spools), block in zip(wanted, blocks):
-        # One that the change brings may come with its unit file, and go with it.
-        if block.get("LoadState") == "not-found" and on_change != "start":
+        # One that the change brings or ends may come with its unit file, and go with it.
+        own = on_change in ("start", "stop")
+        if block.get("LoadState") == "not-found" and not own:
             raise SnapshotError(f"Could not look at the service {name}: this host has none of that name")
         active = block.get("ActiveState") in ("active", "reloading", "activating")
-        enabled = block.get("UnitFileState") or ("disabled" if on_change == "start" else "")
+        enabled = block.get("UnitFileState") or ("disabled" if own else "")
         found.append(Service(name, active, enabled, on_change, *spools))
     return found
 

@@ -1,27 +1,38 @@
-"""Give the mail that waits in one Postfix queue to another: none is lost, and none goes twice (but for the message that is being
-copied to another file system when this is killed).
+"""Give the mail that waits in one queue to another of the same program: none is lost, and none goes twice (but for the message
+that is being copied to another file system when this is killed).
 
-As postsuper(1) -r does it: a queue file in the directory `maildrop` becomes a new message, whatever queue it came from. Mail on
-hold stays on hold. What a client was still sending when its server was stopped was never accepted, and is left.
+Postfix's as postsuper(1) -r does it: a queue file in the directory `maildrop` becomes a new message, whatever queue it came from.
+Mail on hold stays on hold. What a client was still sending when its server was stopped was never accepted, and is left.
+
+Exim's message stays what it is, with its id, its age and the log of its tries: its header file (-H) comes last, since a message
+is there when that is.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from .places import SnapshotError, why
 
 _WAITING = {"maildrop": "maildrop", "incoming": "maildrop", "active": "maildrop", "deferred": "maildrop", "hold": "hold"}
+_DATA, _HEADER = "-D", "-H"  # of Exim's names: both there, it was accepted
 _READY = 0o700  # of a queue file that is whole: MAIL_QUEUE_STAT_READY of mail_queue.h
 
 
 def hand_over(spool: str, spool_to: str) -> None:
     """Move what waits in the queue directory `spool`, which nothing may be using. Raises SnapshotError; what was moved by then
     is in the other queue, what was not is where it was."""
+    for header in sorted(Path(spool, "input").rglob(f"*{_HEADER}")):
+        try:
+            _move_message(header, Path(spool), Path(spool_to))
+        except OSError as exc:
+            raise SnapshotError(f"Could not give {header} to the queue {spool_to}: {why(exc)}") from exc
     for queue, queue_to in _WAITING.items():
         for file in _whole(Path(spool, queue)):
             try:
@@ -47,6 +58,33 @@ def _move(file: Path, queue: Path) -> None:
         os.rename(file, to)
     except OSError:
         _copy(file, to)  # it is on another file system
+        file.unlink()
+
+
+def _move_message(header: Path, spool: Path, spool_to: Path) -> None:
+    """A message of Exim's: text, deliveries that were done meanwhile (-J), log of its tries, and then the header."""
+    name = header.name[: -len(_HEADER)]
+    data = header.with_name(f"{name}{_DATA}")
+    texts = [file for file in (data, header.with_name(f"{name}-J")) if file.exists()]
+    logs = spool / "msglog" / header.parent.relative_to(spool / "input") / name
+    with ExitStack() as held:
+        if data.exists():  # as Exim does it: a delivery has its message's text locked
+            fcntl.lockf(held.enter_context(open(data, "r+b")), fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+        for file in (*texts, *([logs] if logs.exists() else []), header):
+            _move_whole(file, spool_to / file.relative_to(spool))
+
+
+def _move_whole(file: Path, to: Path) -> None:
+    for parent in reversed([parent for parent in to.parents if not parent.exists()]):  # with split_spool_directory
+        parent.mkdir(mode=0o750)
+        shutil.chown(parent, file.stat().st_uid, file.stat().st_gid)
+    try:
+        os.rename(file, to)
+    except OSError:
+        part = to.with_name(f".{to.name}")
+        part.unlink(missing_ok=True)
+        _copy(file, part)
+        os.rename(part, to)
         file.unlink()
 
 
