@@ -33,7 +33,7 @@ _LOGINS = (465, 587)
 _EVERYWHERE = ["::0", "0.0.0.0"]
 _OWN = ["127.0.0.1", "::1"]
 _ROUTER, _TRANSPORT = "routers/handover", "transports/handover"
-_RETRY = "F,5d,1m"  # the other side is down for a moment; by the usual rule nothing would go there for 15 minutes
+_RETRY = "F,5d,1s"  # by the usual rule nothing goes to the other side for 15 minutes after it was down for a moment
 _SITE = ("local_domains", "relay_to_domains")
 # What may refuse, change or count a message. What the other side has looked at is not looked at again.
 _STEPS = ("connect", "helo", "mail", "predata", "mime", "data", "data_prdr")
