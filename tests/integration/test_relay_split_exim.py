@@ -152,7 +152,7 @@ def test_the_way_back_leaves_no_mail_behind(copy: Copy) -> None:
 @pytest.mark.full
 def test_clients_without_a_login_go_to_the_outbound_one(copy: Copy) -> None:
     """The stranger as an internal sender: on a port of the outbound instance alone."""
-    network, domain = "198.19.0.0/24", copy.lab.host(copy.name).mail_domain
+    network = "198.19.0.0/24"
     said = refused(copy, action="split", networks=[network])
     assert f"{network} may send without a login, and port 25 will not take that" in said
     assert "the inbound instance listens on *:25" in refused(copy, action="split", networks=[network], listen=["127.0.0.3:25"])
@@ -162,7 +162,7 @@ def test_clients_without_a_login_go_to_the_outbound_one(copy: Copy) -> None:
     address, mark = str(copy.lab.host(copy.name).ipv4), uuid.uuid4().hex
     assert part(copy, action="split", networks=[network], listen=[f"{address}:2525"])["changed"]
     assert "relay not permitted" in send(copy, "probe@stranger.test", CANARY)
-    assert "OK id=" in send(copy, f"alice@{domain}", CANARY, "--port", "2525", "--h-X-Mtaudit-Token", mark)
+    assert "OK id=" in send(copy, "probe@stranger.test", CANARY, "--port", "2525", "--h-X-Mtaudit-Token", mark)
     assert until(lambda: copy.lab.execute("sink", "ls", f"/var/lib/sink/{mark}").returncode == 0)
     assert not part(copy, action="split", networks=[network], listen=[f"{address}:2525"])["changed"]
     assert part(copy, action="join")["changed"]
@@ -178,7 +178,7 @@ def test_by_the_playbook(copy: Copy) -> None:
         return copy.ansible("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / "playbooks/relay_split.yml",
                             "-e", json.dumps({**given, **more}), *words, timeout_s=900)  # fmt: skip
 
-    assert "+spool_directory = /var/spool/exim-out" in play("--check", "--diff").replace("SPOOLDIR", "spool_directory")
+    assert "+SPOOLDIR = /var/spool/exim-out" in play("--check", "--diff")
     assert "Confirm the change" in play() and "changed=0" in play()
     assert "Confirm the change" in play(mta_relay_split_action="join")
 

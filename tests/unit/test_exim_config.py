@@ -14,6 +14,7 @@ from ansible.module_utils.mtaudit.config.exim_edit import (
     set_driver,
     set_macro,
     set_option,
+    set_retry,
     set_setting,
 )
 from ansible.module_utils.mtaudit.config.exim_source import Files, option_of
@@ -206,7 +207,24 @@ def test_options_of_a_driver(key: str, wanted: dict[str, str | None] | None, lin
     set_driver(edited, Places(), key, wanted)
     assert difference(edited) == lines
     with pytest.raises(ConfigError, match="there is no nobody among its authenticators"):
-        set_driver(files(), "authenticators/nobody", {})
+        set_driver(files(), Places(), "authenticators/nobody", {})
+
+
+def test_new_drivers_and_rules_come_before_all_others() -> None:
+    text = "begin routers\nlocal:\n  driver = accept\n"
+    edited, places = Files([MAIN, "first"], {MAIN: text, "first": ""}), Places(main=MAIN)
+    set_driver(edited, places, "routers/new", {"driver": "manualroute", "more": "false", "self": None})
+    set_retry(edited, places, "127.0.0.1 *", "F,5d,1s")
+    set_retry(edited, places, "127.0.0.1 *", "F,5d,1m")
+    assert edited.texts[MAIN] == (
+        "begin routers\n\nnew:\n  driver = manualroute\n  more = false\nlocal:\n  driver = accept\n\n"
+        "begin retry\n127.0.0.1 * F,5d,1m\n"
+    )
+    set_retry(edited, places, "127.0.0.1 *", None)
+    assert "127.0.0.1" not in edited.texts[MAIN]
+    edited = Files([MAIN, "first"], {MAIN: text, "first": ""})
+    set_driver(edited, Places(sections={"routers": "first"}), "routers/other", {"driver": "accept"})
+    assert edited.texts["first"].endswith("\nother:\n  driver = accept\n"), "in a file of our own, where Debian has such"
 
 
 REQUIRE = "require\n  message = relay not permitted\n  domains = +local_domains : +relay_to_domains   # no comment"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,7 +171,55 @@ def test_what_cannot_go_over_stays(tmp_path: Path) -> None:
     assert set(held(one)) == {"deferred/A/A1"}
 
 
+def exim_spool(tmp_path: Path, name: str, *messages: str) -> str:
+    for directory in ("input/a", "msglog/a"):
+        (tmp_path / name / directory).mkdir(parents=True)
+    for message in messages:
+        for suffix in ("-D", "-H", "-J"):
+            (tmp_path / name / f"input/{message}{suffix}").write_text(f"{message}{suffix}")
+        (tmp_path / name / f"msglog/{message}").write_text("tried")
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize("same_disk", [True, False])
+def test_a_message_of_exim_goes_over_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_disk: bool) -> None:
+    one, two = exim_spool(tmp_path, "one", "a/A1", "B1"), exim_spool(tmp_path, "two")
+    (Path(one) / "input/half-D").write_text("its header is not there yet: it was never accepted")
+    (Path(two) / "input/a").rmdir()
+    whole, rename, order = {**held(one)}, os.rename, []
+
+    def renamed(file: Path, to: Path) -> None:
+        if not same_disk and str(file).startswith(one):
+            raise OSError(18, "Invalid cross-device link")
+        order.append(to.name)
+        rename(file, to)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    spools.hand_over(one, two)
+    assert set(held(one)) == {"input/half-D"}
+    assert held(two) == {path: text for path, text in whole.items() if path != "input/half-D"}
+    assert order[:4] == ["B1-D", "B1-J", "B1", "B1-H"], "a message is there when its header is"
+
+
+def test_a_message_that_is_being_delivered_stays(tmp_path: Path) -> None:
+    one, two = exim_spool(tmp_path, "one", "A1"), exim_spool(tmp_path, "two")
+    lock = "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, 2, 19); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", lock, f"{one}/input/A1-D"], stdin=-1, stdout=-1) as delivery:
+        assert delivery.stdout and delivery.stdout.readline()
+        with pytest.raises(SnapshotError, match="Could not give .*A1-H to the queue"):
+            spools.hand_over(one, two)
+        assert not held(two)
+        delivery.communicate()
+    spools.hand_over(one, two)
+    assert not held(one)
+
+
 # The transaction
+
+
+def test_a_unit_that_a_change_brings_may_be_missing() -> None:
+    (found,) = services.seen(Systemd(), [("exim-out", "start")])  # type: ignore[arg-type]
+    assert (found.active, found.enabled) == (False, "disabled"), "which is what it is again when the change is taken back"
 
 
 def test_a_unit_comes_and_goes_with_its_files_and_its_mail(tmp_path: Path) -> None:

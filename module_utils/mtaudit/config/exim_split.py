@@ -95,8 +95,8 @@ def one_side(runner: Runner, primary: Exim, inbound: bool, wanted: Split, scratc
     _refuse_shapes(primary)
     if inbound:
         return candidate(runner, primary, _inbound(primary, wanted), scratch)
-    ours = _interfaces(primary) + _handover(wanted, wanted.outbound_port)
-    listens = Wanted({"local_interfaces": _listed(ours)})
+    ours = dict.fromkeys([*_interfaces(primary), *_handover(wanted, wanted.outbound_port)])
+    listens = Wanted({"local_interfaces": _listed(list(ours))})
     return candidate(runner, primary, _sends(primary, wanted).then(listens), scratch, for_strangers=False)
 
 
