@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -130,15 +131,28 @@ class Copy:
 
     def ansible(self, command: str, *words: str | Path, timeout_s: float = 300) -> str:
         """Run a command of Ansible on the copy; returns what it printed."""
+        with self.begun(command, *words) as run:
+            printed, said = run.communicate(timeout=timeout_s)
+        assert run.returncode == 0, printed + said
+        return printed
+
+    @contextmanager
+    def begun(self, command: str, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
+        """A command of Ansible that runs, in a process group of its own; it is killed at the end."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
         # Its own directory for ssh's masters: a connection of an earlier run would hide what a new one costs.
         with tempfile.TemporaryDirectory(prefix="mta-") as sockets:
             environment = {**kept, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
                            "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=1s"}
-            done = subprocess.run([str(BIN / command), "-i", str(self._directory / "inventory"), *map(str, words)], cwd=ROOT,
-                                  env=environment, capture_output=True, text=True, check=False, timeout=timeout_s)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+            run = subprocess.Popen([str(BIN / command), "-i", str(self._directory / "inventory"), *map(str, words)], cwd=ROOT,
+                                   env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, start_new_session=True)
+            try:
+                yield run
+            finally:
+                if run.poll() is None:
+                    os.killpg(run.pid, signal.SIGKILL)
+                    run.communicate()
 
     def audit(self, *words: str, **variables: Any) -> Run:
         """Run the audit without probes; `words` are options of ansible-playbook."""

@@ -31,11 +31,14 @@ def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def harden(copy: Copy, *words: str, **variables: object) -> str:
+    return copy.ansible(*command(copy, *words, **variables), timeout_s=900)
+
+
+def command(copy: Copy, *words: str, **variables: object) -> tuple[str | Path, ...]:
     given = {"mta_target": copy.name, "mta_audit_profile": "strict", "mta_audit_vantages": ["stranger"],
              "mta_audit_probe_canary_wait_s": 8, "mta_audit_probe_retry_after_s": 1,
              "mta_report_directory": f"/tmp/{copy.name}", **variables}  # fmt: skip
-    return copy.ansible("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / "playbooks/harden.yml",
-                        "-e", json.dumps(given), *words, timeout_s=900)  # fmt: skip
+    return ("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / "playbooks/harden.yml", "-e", json.dumps(given), *words)
 
 
 def refused(copy: Copy, *words: str, **variables: object) -> str:
