@@ -23,7 +23,7 @@ FULL = bool(os.environ.get("MTAUDIT_FULL"))
 PROGRAMS = {"exim": "exim", "sendmail": "sendmail", "opensmtpd": "opensmtpd"}
 
 
-# Faults of programs that have no fixes, on hosts of one that has; and one that fail2ban's own check stops: everything is put back.
+# Faults of programs that have no fixes, on hosts of one that has; and one that fail2ban's own check stops: all is put back.
 OTHERS = ("port-of-a-forwarder", "guard-that-cannot-start")
 # By the configuration alone it is not known whether a scanner would refuse it: what the probes alone see is not asked here.
 PROBED = ("exim-local-sender-to-local-mailbox",)
