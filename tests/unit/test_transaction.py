@@ -142,6 +142,20 @@ def test_what_others_write_goes_on_while_its_mode_changes(store: Store, host: Ho
         assert journal.pending([NewFile(str(path), None, 0o600, stays=True)]) == []
 
 
+def test_what_never_stops_being_written_is_not_read(
+    store: Store, host: Host, etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written_meanwhile(path: str, contents: object) -> None:
+        raise SnapshotError(f"Could not keep {path}: it was being written each of 3 times")
+
+    monkeypatch.setattr(places, "_file", written_meanwhile)
+    path = etc / "log"
+    done = journal.begin(store, host, [NewFile(str(path), None, 0o600, stays=True)], [], "a test")  # type: ignore[arg-type]
+    assert done and path.stat().st_mode & 0o777 == 0o600
+    assert journal.take_back(store, host, done.name, "asked for").problems == ()  # type: ignore[arg-type]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_an_access_control_list_does_not_take_the_mode_back(store: Store, host: Host, etc: Path) -> None:
     path, anybody = etc / "log", 0xFFFFFFFF
     entries = [(1, 6, anybody), (2, 4, 1), (4, 4, anybody), (16, 4, anybody), (32, 4, anybody)]

@@ -159,7 +159,7 @@ def put_back(place: Place, contents: Path) -> None:
     """Make the path hold that again; a file that has the bytes keeps them. At every moment it holds the one or the other.
 
     Raises SnapshotError."""
-    now = look(place.path)
+    now = look(place.path, unread=True)
     try:
         if place.kind == "absent":
             _remove(now)
