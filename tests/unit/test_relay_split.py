@@ -201,10 +201,13 @@ def test_a_message_of_exim_goes_over_as_it_is(tmp_path: Path, monkeypatch: pytes
     assert order[:4] == ["B1-D", "B1-J", "B1", "B1-H"], "a message is there when its header is"
 
 
-def test_a_message_that_is_being_delivered_stays(tmp_path: Path) -> None:
+LOCK = "import fcntl, os, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, 2, 19); print(flush=True); sys.stdin.read(); "
+
+
+def test_a_message_that_is_being_delivered_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = exim_spool(tmp_path, "one", "A1"), exim_spool(tmp_path, "two")
-    lock = "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, 2, 19); print(flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", lock, f"{one}/input/A1-D"], stdin=-1, stdout=-1) as delivery:
+    monkeypatch.setattr(spools, "_DELIVERY_S", 0.1)
+    with subprocess.Popen([sys.executable, "-c", LOCK, f"{one}/input/A1-D"], stdin=-1, stdout=-1) as delivery:
         assert delivery.stdout and delivery.stdout.readline()
         with pytest.raises(SnapshotError, match="Could not give .*A1-H to the queue"):
             spools.hand_over(one, two)
@@ -212,6 +215,16 @@ def test_a_message_that_is_being_delivered_stays(tmp_path: Path) -> None:
         delivery.communicate()
     spools.hand_over(one, two)
     assert not held(one)
+
+
+def test_a_message_that_was_delivered_meanwhile_goes_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = exim_spool(tmp_path, "one", "A1"), exim_spool(tmp_path, "two")
+    done = LOCK + "[os.unlink(sys.argv[1][:-1] + part) for part in 'HJD']"
+    with subprocess.Popen([sys.executable, "-c", done, f"{one}/input/A1-D"], stdin=-1, stdout=-1) as delivery:
+        assert delivery.stdout and delivery.stdout.readline()
+        monkeypatch.setattr(spools.time, "sleep", lambda seconds: delivery.communicate() if delivery.poll() is None else None)
+        spools.hand_over(one, two)
+    assert not any(path.startswith("input") for path in held(two))
 
 
 # The transaction

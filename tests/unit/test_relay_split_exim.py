@@ -71,6 +71,12 @@ def test_the_outbound_side_takes_no_strangers_and_keeps_its_logins() -> None:
     assert none.options == {"local_interfaces": "<; [198.51.100.7]:26 ; [127.0.0.1]:10587"}, "no logins: no ports for them"
 
 
+def test_a_domain_that_comes_later_is_the_other_sides_too() -> None:
+    later = server(CONFIG.replace("example.org", "example.org : example.com"))
+    assert exim_split._domains(server(), later).lists == {"domainlist local_domains": "@ : example.org : example.com"}
+    assert not exim_split._domains(server(), server()).lists
+
+
 def after(wanted: Wanted, transport: str) -> Exim:
     """A reading as it would be with some of what is wanted."""
     found = server(CONFIG + f"begin transports\nhandover:\ndriver = smtp\nport = {transport}\n")

@@ -48,6 +48,8 @@ After=network-online.target nss-lookup.target exim4.service
 Type=exec
 ExecStart={program} -C {file} -bdf -q30m
 ExecReload=/bin/kill -HUP $MAINPID
+# What delivers a message ends its work.
+KillMode=process
 
 [Install]
 WantedBy=multi-user.target
@@ -70,7 +72,8 @@ def split(runner: Runner, primary: Exim, wanted: Split, scratch: Path) -> Instan
     _refuse(runner, primary, wanted)
     known = _ours(runner, primary, file) if runner.stat(file) else None
     if known:
-        leaves = candidate(runner, known, _outbound(known, primary, wanted), _new(scratch, "outbound"), for_strangers=False)
+        now = _outbound(known, primary, wanted).then(_domains(known, primary))
+        leaves = candidate(runner, known, now, _new(scratch, "outbound"), for_strangers=False)
     else:
         leaves = _copied(runner, primary, wanted, scratch)
     comes = candidate(runner, primary, _inbound(primary, wanted), _new(scratch, "inbound"))
@@ -164,6 +167,13 @@ def _outbound(exim: Exim, primary: Exim, wanted: Split) -> Wanted:
     if bare:
         options["daemon_smtp_ports"] = " : ".join(logins)
     return _sends(exim, wanted).then(Wanted(options))
+
+
+def _domains(exim: Exim, primary: Exim) -> Wanted:
+    """The site's, as the first has them by now."""
+    texts = {name: primary.config.lists.get(("domainlist", name)) for name in _SITE}
+    return Wanted(lists={f"domainlist {name}": text for name, text in texts.items()
+                         if text is not None and text != exim.config.lists.get(("domainlist", name))})  # fmt: skip
 
 
 def _sends(exim: Exim, wanted: Split) -> Wanted:

@@ -14,14 +14,17 @@ import fcntl
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 from .places import SnapshotError, why
 
 _WAITING = {"maildrop": "maildrop", "incoming": "maildrop", "active": "maildrop", "deferred": "maildrop", "hold": "hold"}
 _DATA, _HEADER = "-D", "-H"  # of Exim's names: both there, it was accepted
+_DELIVERY_S = 60.0
 _READY = 0o700  # of a queue file that is whole: MAIL_QUEUE_STAT_READY of mail_queue.h
 
 
@@ -65,13 +68,28 @@ def _move_message(header: Path, spool: Path, spool_to: Path) -> None:
     """A message of Exim's: text, deliveries that were done meanwhile (-J), log of its tries, and then the header."""
     name = header.name[: -len(_HEADER)]
     data = header.with_name(f"{name}{_DATA}")
-    texts = [file for file in (data, header.with_name(f"{name}-J")) if file.exists()]
     logs = spool / "msglog" / header.parent.relative_to(spool / "input") / name
     with ExitStack() as held:
-        if data.exists():  # as Exim does it: a delivery has its message's text locked
-            fcntl.lockf(held.enter_context(open(data, "r+b")), fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+        if data.exists():
+            _lock(held.enter_context(open(data, "r+b")))
+        if not header.exists():
+            return  # it was delivered meanwhile
+        texts = [file for file in (data, header.with_name(f"{name}-J")) if file.exists()]
         for file in (*texts, *([logs] if logs.exists() else []), header):
             _move_whole(file, spool_to / file.relative_to(spool))
+
+
+def _lock(text: BinaryIO) -> None:
+    """As Exim does it: a delivery, which outlives the daemon, has its message's text locked."""
+    given_up_at = time.monotonic() + _DELIVERY_S
+    while True:
+        try:
+            fcntl.lockf(text, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+            return
+        except BlockingIOError:
+            if time.monotonic() > given_up_at:
+                raise
+            time.sleep(0.2)
 
 
 def _move_whole(file: Path, to: Path) -> None:
