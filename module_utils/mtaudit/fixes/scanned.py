@@ -26,19 +26,21 @@ from ..readers.postfix_syntax import words
 from ..readers.rspamd import Rspamd, Socket
 from ..readers.sendmail import Sendmail
 from . import opensmtpd_relay, postfix_changes, sendmail_changes
-from .exim_changes import first_in
+from .exim_changes import first_in, written_list
 
 _UNFILTERED = "content scanner sees"  # what INB-03 and OUT-01 say where none is asked
 _SPAM = "deny\n  spam = nobody:true\n  condition = ${if eq{$spam_action}{reject}}\n  message = this message looks like spam"
-_OVERRIDES, _MILTERS = "receive_override_options", "smtpd_milters"
+_SPAMD = "127.0.0.1 783"  # Exim's own spamd_address
+_OVERRIDES, _MILTERS, _NOT_SMTP = "receive_override_options", "smtpd_milters", "non_smtpd_milters"
 _OWN_FILTERS = re.compile(r",\s*I\w*\s*=\s*([^,]*)")  # InputMailFilters= of DaemonPortOptions
 
 
 def _place(site: Site, milter: bool) -> Socket:
-    """Where rspamd answers on this host. Raises ConfigError."""
+    """Where rspamd answers on this host, by IPv4 where it can. Raises ConfigError."""
     rspamd: Optional[Rspamd] = site.rspamd
     workers = [w for w in (rspamd.workers if rspamd else ()) if w.scans and w.milter is milter]
-    place = next((s for worker in workers for s in worker.sockets if s.port), None)
+    sockets = [s for worker in workers for s in worker.sockets if s.port]
+    place = min(sockets, key=lambda s: ":" in s.host, default=None)
     if rspamd is None:
         raise ConfigError("no content scanner that mtaudit knows runs here: name rspamd in mta_harden_install")
     if place is None or rspamd.answers(place) is False:
@@ -73,7 +75,9 @@ def postfix_calls_the_scanner(postfix: Postfix, site: Site, findings: Sequence[F
     unseen = [smtp.smtpd for smtp in ports if not any(c.kind is Kind.RSPAMD for c in filters(smtp, site))]
     found = [wanted for service in {s.label: s for s in unseen}.values() for wanted in _called(service, site)]
     if any(finding.subject.kind == "host" for finding in findings):
-        found.append(WantedPostfix(parameters={"non_smtpd_milters": f"${_MILTERS}"}))
+        there = words(postfix.main.value(_NOT_SMTP))
+        value = _one_more(postfix.main, _NOT_SMTP, site) if there else f"${_MILTERS}"
+        found.append(WantedPostfix(parameters={_NOT_SMTP: value}))
     return postfix_changes.together(found)
 
 
@@ -83,11 +87,14 @@ def _called(service: Service, site: Site) -> Iterator[WantedPostfix]:
     if "no_milters" in options:
         left = ", ".join(option for option in options if option != "no_milters")
         yield postfix_changes.set_here(service, _OVERRIDES, left) if left else postfix_changes.put_right(service, _OVERRIDES, "")
-    elif _MILTERS in service.overrides:
+    elif _MILTERS in service.overrides and not words(service.value(_MILTERS)):
         yield postfix_changes.put_right(service, _MILTERS, None)
-    else:
-        address = f"inet:{_place(site, milter=True)}"
-        yield WantedPostfix(parameters={_MILTERS: ", ".join([*words(service.value(_MILTERS)), address])})
+    else:  # beside those that are there, as one that signs
+        yield postfix_changes.set_here(service, _MILTERS, _one_more(service, _MILTERS, site))
+
+
+def _one_more(service: Service, name: str, site: Site) -> str:
+    return ", ".join([*words(service.value(name)), f"inet:{_place(site, milter=True)}"])
 
 
 # Exim
@@ -98,11 +105,20 @@ def exim_asks_the_scanner(exim: Exim, site: Site, findings: Sequence[Finding]) -
     """What rspamd would reject is refused; nothing passes while it does not answer."""
     if not _unseen(findings) and not any("refuses nothing" in finding.message for finding in findings):
         return _something_done(site, findings)
-    there = "variant=rspamd" in exim.options.get("spamd_address", "")
-    place = _place(site, milter=False)
-    address = {} if there else {"spamd_address": f"{place.host} {place.port} variant=rspamd"}
+    address = _spamd_address(exim, _place(site, milter=False))
     asked = first_in(exim, "acl_smtp_data", "acl_mtaudit_data", _SPAM)
     return WantedExim(options=address).then(asked) if asked else None
+
+
+def _spamd_address(exim: Exim, place: Socket) -> Mapping[str, str]:
+    """rspamd's, unless another scanner is asked: what it says would be missed. Raises ConfigError."""
+    there = exim.options.get("spamd_address", _SPAMD)
+    if "variant=rspamd" in there:
+        return {}
+    asked = any(c.name == "spam" for acl in exim.config.acls.values() for statement in acl for c in statement.conditions)
+    if asked or there != _SPAMD:
+        raise ConfigError(f"Exim asks another scanner (spamd_address = {there}): say by hand which of the two it shall ask")
+    return {"spamd_address": written_list([f"{place.host} {place.port} variant=rspamd"])}
 
 
 # Sendmail
