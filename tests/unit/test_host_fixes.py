@@ -15,6 +15,7 @@ from ansible.module_utils.mtaudit.config.files import ConfigError, NewFile
 from ansible.module_utils.mtaudit.config.host import Wanted
 from ansible.module_utils.mtaudit.config.overlay import Overlay
 from ansible.module_utils.mtaudit.control import REGISTRY, Site
+from ansible.module_utils.mtaudit.controls.web import Way
 from ansible.module_utils.mtaudit.fix import FIXES
 from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
 from ansible.module_utils.mtaudit.fixes.port_wall import closing
@@ -122,14 +123,17 @@ def test_port_25_is_closed_to_web_accounts() -> None:
     found: Any = proposed("WEB-01", "web-port-25-open")
     assert (list(found), found["os"].kept_out, found["os"].closed) == (["os"], (), CLOSED)
     rules, unit, follows = (file.content.decode() for file in found["os"].texts.values())
-    assert "    meta skuid www-data tcp dport 25 counter reject with tcp reset\n" in rules
+    assert "    meta skuid 33 tcp dport 25 counter reject with tcp reset # www-data\n" in rules
     assert "\nExecStart=/usr/sbin/nft -f /etc/mtaudit/web-mail.nft\n" in unit and "{" not in unit + follows
+    # By default it would wait for sysinit.target, and that, with cloud-init, for the network.
+    assert all(f"\n{line}\n" in unit for line in ("DefaultDependencies=no", "After=local-fs.target nftables.service",
+               "Before=network-pre.target shutdown.target", "Conflicts=shutdown.target"))  # fmt: skip
 
 
-@pytest.mark.parametrize(("account", "nft", "why"), [("www-data", "", "install nftables"), ("a b", "/sbin/nft", "no such name")])
-def test_what_no_rule_can_say_is_told(account: str, nft: str, why: str) -> None:
+@pytest.mark.parametrize(("uid", "nft", "why"), [(33, "", "install nftables"), (-1, "/sbin/nft", "shop: it is not in")])
+def test_what_no_rule_can_say_is_told(uid: int, nft: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        closing(frozenset({(account, 25)}), nft)
+        closing([Way("shop", uid, 25, loopback=False, stopped=False)], nft)
 
 
 def test_a_pool_that_sets_it_itself_is_overruled_there() -> None:

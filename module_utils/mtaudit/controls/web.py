@@ -122,9 +122,11 @@ def web_accounts_hand_in_no_mail(host: Host, site: Site) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Way:
-    """A port by which an account may send without a login, and whether the packet filter stops it, None when that is unknown."""
+    """A port by which an account (`uid`: its number, -1 when that is unknown) may send without a login, and whether the packet
+    filter stops it, None when that is unknown."""
 
     account: str
+    uid: int
     port: int
     loopback: bool
     stopped: Optional[bool]
@@ -142,4 +144,5 @@ def ways(web: Web, site: Site) -> Iterator[Way]:
         for port, loopback in ((25, False), *((port, True) for port in sorted(relaying - set(SUBMISSION_PORTS)))):
             packets = [Packet(handed.account, handed.uid, port, loopback, family) for family in ("ip", "ip6")]
             answers = {web.filter.stops(packet) for packet in packets}
-            yield Way(handed.account, port, loopback, False if False in answers else None if None in answers else True)
+            stopped = False if False in answers else None if None in answers else True
+            yield Way(handed.account, handed.uid, port, loopback, stopped)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection
 
 from ..config.files import ConfigError, NewFile
 from ..config.host import Wanted
+from ..controls.web import Way
+from ..text import printable
 
 _UNIT = "mtaudit-web-mail.service"
 _RULES = "/etc/mtaudit/web-mail.nft"
-_ACCOUNT = re.compile(r"[\w.-]+\$?", re.ASCII)
 _TABLE = "inet mtaudit_web_mail"
 
 _FILE = f"""\
@@ -23,13 +24,16 @@ table {_TABLE} {{{{
 }}}}
 """
 
+# Ordered as nftables.service: cloud-init wants the network before sysinit.target, which others wait for by default.
 _SERVICE = f"""\
 # Written by mtaudit.
 [Unit]
 Description=Keep web applications from ports that take mail without a login
-After=nftables.service firewalld.service
-Before=network-pre.target
+DefaultDependencies=no
+After=local-fs.target nftables.service
+Before=network-pre.target shutdown.target
 Wants=network-pre.target
+Conflicts=shutdown.target
 
 [Service]
 Type=oneshot
@@ -51,14 +55,17 @@ ExecStopPost=-{{nft}} -f {_RULES}
 _UNITS = {f"/etc/systemd/system/{_UNIT}": _SERVICE, "/etc/systemd/system/nftables.service.d/mtaudit-web-mail.conf": _FOLLOWS}
 
 
-def closing(closed: frozenset[tuple[str, int]], nft: str) -> Wanted:
-    """`closed`: every account and port; `nft`: where the program is. Raises ConfigError."""
+def closing(ways: Collection[Way], nft: str) -> Wanted:
+    """The ports of all of them; `nft`: where the program is. Raises ConfigError."""
     if not nft:
         raise ConfigError("Could not close ports to accounts: nft is missing; install nftables (mta_harden_install)")
-    strange = [account for account, _ in closed if not _ACCOUNT.fullmatch(account)]
-    if strange:
-        raise ConfigError(f"Could not close ports to the account {strange[0]!r}: nft takes no such name")
-    rules = [f"    meta skuid {account} tcp dport {port} counter reject with tcp reset\n" for account, port in sorted(closed)]
+    unknown = [way.account for way in ways if way.uid < 0]
+    if unknown:
+        raise ConfigError(f"Could not close ports to the account {printable(unknown[0])}: it is not in /etc/passwd")
+    # By number: with a name that is gone, nft loads none of them.
+    rules = [f"    meta skuid {uid} tcp dport {port} counter reject with tcp reset # {account}\n"
+             for account, uid, port in sorted({(way.account, way.uid, way.port) for way in ways})]  # fmt: skip
     texts = {_RULES: _FILE.format(rules="".join(rules)), **{path: text.format(nft=nft) for path, text in _UNITS.items()}}
     files = {path: NewFile(path, text.encode(), 0o644) for path, text in texts.items()}
+    closed = frozenset((way.account, way.port) for way in ways)
     return Wanted(texts=files, told={_UNIT: "start"}, checks=((nft, "--check", "--file", _RULES),), closed=closed)

@@ -74,7 +74,7 @@ def _closed_ports(host: Host, site: Site) -> Wanted:
     known = list(ways(host.web, site))
     if all(way.stopped for way in known):
         return Wanted()
-    return closing(frozenset((way.account, way.port) for way in known), host.web.filter.nft)
+    return closing(known, host.web.filter.nft)
 
 
 @fix("WEB-02", "os")
