@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import json
+import sys
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,17 @@ from ansible.module_utils.mtaudit.controls.web import Way
 from ansible.module_utils.mtaudit.fix import FIXES
 from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
 from ansible.module_utils.mtaudit.fixes.port_wall import closing
+from ansible.module_utils.mtaudit.fixes.web_mail import _LOG_IN
+from ansible.module_utils.mtaudit.listeners import Listener, Server
 from ansible.module_utils.mtaudit.readers.accounts import parse
+from ansible.module_utils.mtaudit.readers.php import Place
 from ansible.module_utils.mtaudit.readers.system import Host, Seen
 from ansible.module_utils.mtaudit.readers.uses import SECRET, UsedFile
+from ansible.module_utils.mtaudit.readers.web import Handed, Web
 from ansible.module_utils.mtaudit.runner import FileStat, LocalRunner, Replay
 from ansible.module_utils.mtaudit.tunable import typed
 from capture_fixture import restore, site_from
+from smtp.fakes import Fake, self_signed
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
@@ -156,9 +164,66 @@ def test_mail_of_a_pool_gets_the_login_that_the_site_names() -> None:
     text = file.content.decode()
     assert all(f"\n{line}\n" in text for line in ("host mail.example.org", "tls_certcheck on", "account www", "user shop",
                "from shop@example.org", 'passwordeval "cat /etc/shop/password"'))  # fmt: skip
-    assert (found.secrets, found.told) == (("/etc/shop/password",), {"php8.2-fpm": "restart"})
+    assert (found.secrets, found.told) == ((("/etc/shop/password", "www-data"),), {"php8.2-fpm": "restart"})
     (check,) = found.checks
-    assert check[:3] == ("runuser", "-u", "www-data") and check[-2:] == ("shop", "/etc/shop/password")
+    assert check[:3] == ("runuser", "-u", "www-data") and check[-3:] == ("on", "shop", "/etc/shop/password")
+
+
+def sites(*pools: str, chroot: str = "", **tunables: str) -> Any:
+    """What the fix wants where pools have no login, and `sites` names shop and blog."""
+    entries = [{**LOGIN, "pool": pool, "login": pool} for pool in ("shop", "blog")]
+    handed = [Handed(pool, True, "/usr/sbin/sendmail") for pool in pools]
+    places = [Place("8.2", "fpm", pool, pool, file=f"/etc/{pool}.conf", chroot=chroot) for pool in pools]
+    relaying = Server("3.7", "/etc/postfix", listeners=(Listener(10025),), trusted=(ip_network("127.0.0.0/8"),))
+    site = Site(servers={"postfix": (relaying,)}, tunables={"sites": typed("web_logins", entries), **tunables})
+    return FIXES[("WEB-02", "os")].propose(Host(web=Web(places, handed, wrapper="/usr/bin/msmtp")), site, [])
+
+
+def test_a_pool_that_is_not_named_stops_no_other() -> None:
+    found = sites("www", "shop", "blog", submission="mail.example.org:587")
+    assert list(found.pools) == ["/etc/shop.conf [shop]", "/etc/blog.conf [blog]"]
+    assert [check[-2] for check in found.checks] == ["shop", "blog"]
+    with pytest.raises(ConfigError, match=r"mail of www a login.*mta_web_mail_sites"):
+        sites("www", submission="mail.example.org:587")
+
+
+@pytest.mark.parametrize("port", [25, 10025])
+def test_no_login_at_a_port_that_is_closed(port: int) -> None:
+    with pytest.raises(ConfigError, match=rf"at mail\.example\.org:{port}: WEB-01 closes port {port}"):
+        sites("shop", submission=f"mail.example.org:{port}")
+
+
+def test_port_465_has_tls_from_the_start() -> None:
+    found = sites("shop", submission="mail.example.org:465")
+    assert b"\nport 465\ntls on\ntls_starttls off\n" in found.texts["/etc/mtaudit/web-mail.msmtprc"].content
+    assert found.checks[0][-5:-2] == ("mail.example.org", "465", "off")
+
+
+def test_a_pool_with_another_root_has_no_msmtp() -> None:
+    with pytest.raises(ConfigError, match=r"its mail\(\) runs in /srv/shop, where msmtp is not"):
+        sites("shop", chroot="/srv/shop", submission="mail.example.org:587")
+
+
+@pytest.mark.parametrize("starttls", ["on", "off"])
+@pytest.mark.parametrize(
+    ("password", "accepted"),
+    [("Wren-Copper\n", True), ("Wren-Copper", True), ("Wren-Copper\nnote\n", True), ("Wren-Copper \n", False),
+     ("\nWren-Copper", False)],
+)  # fmt: skip
+def test_the_check_takes_the_password_that_msmtp_takes(tmp_path: Path, password: str, accepted: bool, starttls: str) -> None:
+    (tmp_path / "password").write_text(password)
+    tls, words = self_signed(tmp_path), [starttls, "shop", str(tmp_path / "password")]
+    server = Fake(tls=tls, implicit_tls=starttls == "off", needs_tls=True, logins={"shop": "Wren-Copper"})
+
+    async def asked() -> int | None:
+        await server.start()
+        check = await asyncio.create_subprocess_exec(sys.executable, "-I", "-c", _LOG_IN, "127.0.0.1", str(server.port), *words)
+        try:
+            return await check.wait()
+        finally:
+            server.stop()
+
+    assert asyncio.run(asked()) == (0 if accepted else 1)
 
 
 @pytest.mark.parametrize(
@@ -193,16 +258,32 @@ def test_a_setting_of_one_pool(tmp_path: Path, pool: str, after: str) -> None:
         host_files.pools(LocalRunner(), {f"{path} [shop]": {"mail.log": "syslog"}})
 
 
-def test_a_password_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
+def test_a_password_that_is_not_there_is_told(tmp_path: Path) -> None:
     path = tmp_path / "password"
     with pytest.raises(ConfigError, match="is no file"):
-        host_files.refuse_open_secrets(LocalRunner(), [str(path)])
-    path.write_text("x")
-    path.chmod(0o644)
-    with pytest.raises(ConfigError, match="chmod o= "):
-        host_files.refuse_open_secrets(LocalRunner(), [str(path)])
-    path.chmod(0o640)
-    host_files.refuse_open_secrets(LocalRunner(), [str(path)])
+        host_files.refuse_open_secrets(LocalRunner(), [(str(path), "root")])
+
+
+SHOP, WWW = 1001, 33
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "mode", "others"),
+    [(SHOP, SHOP, 0o400, ""), (SHOP, WWW, 0o400, ""), (SHOP, SHOP, 0o440, ""), (0, SHOP, 0o440, ""), (0, 0, 0o440, ""),
+     (SHOP, SHOP, 0o444, "everybody"), (SHOP, WWW, 0o440, "www-data"), (SHOP, 100, 0o440, "bob"),
+     (SHOP, 4711, 0o440, "group 4711"), (WWW, SHOP, 0o400, "www-data"), (4711, SHOP, 0o440, "4711")],
+)  # fmt: skip
+def test_a_password_is_for_its_account_alone(uid: int, gid: int, mode: int, others: str) -> None:
+    users = {"root": 0, "www-data": WWW, "shop": SHOP, "bob": 7}
+    read = {"/etc/passwd": "".join(f"{name}:x:{number}:{number}::/:/bin/sh\n" for name, number in users.items()),
+            "/etc/group": "users:x:100:shop,bob\n"}  # fmt: skip
+    stat = {"uid": uid, "gid": gid, "mode": mode, "size_bytes": 1, "mtime_ns": 0, "kind": "file"}
+    runner = Replay({"read": {path: {"text": text} for path, text in read.items()}, "stat": {"/p": stat}})
+    if others:
+        with pytest.raises(ConfigError, match=rf"and {others} may use it \(mode {mode:04o}\): chown shop /p && chmod 400 /p"):
+            host_files.refuse_open_secrets(runner, [("/p", "shop")])
+    else:
+        host_files.refuse_open_secrets(runner, [("/p", "shop")])
 
 
 TEXT = "# ours\npostmaster:   root\nlist: alice,\n\t# not now: bob\n  carol\n\nABUSE : /dev/null\nabuse: bob"

@@ -19,6 +19,7 @@ from ansible.module_utils.mtaudit.readers.packet_filter import Packet, PacketFil
 from ansible.module_utils.mtaudit.readers.php import Place, Value
 from ansible.module_utils.mtaudit.readers.system import Host
 from ansible.module_utils.mtaudit.readers.web import Handed, Web
+from ansible.module_utils.mtaudit.runner import Replay
 from ansible.module_utils.mtaudit.tunable import Tunable
 
 
@@ -143,6 +144,14 @@ def test_of_two_lines_of_a_pool_the_first_counts() -> None:
              "php_value[mail.log] = /v1", "php_value[mail.log] = /v2"]  # fmt: skip
     found = php._own("\n".join(lines), "www.conf [www]", "www")
     assert {name: value.text for name, value in found.items()} == {"sendmail_path": "/a1", "mail.log": "/v1"}
+
+
+@pytest.mark.parametrize(("lines", "root"), [("chroot = /srv/shop", "/srv/shop"), ("chroot =\nuser = x", ""), ("chdir = /", "")])
+def test_the_root_of_a_pool(lines: str, root: str) -> None:
+    texts = {"/etc/php/8.2/fpm/php-fpm.conf": "include=/p/*.conf\n", "/p/shop.conf": f"[shop]\nuser = x\n;chroot = /x\n{lines}\n"}
+    runner = Replay({"read": {path: {"text": text} for path, text in texts.items()}, "glob": {"/p/*.conf": ["/p/shop.conf"]}})
+    (place,) = php._pools(runner, "8.2", "/etc/php/8.2/fpm", {})
+    assert place.chroot == root
 
 
 LOGIN = {"pool": "www", "login": "shop", "sender": "shop@example.org", "password_file": "/etc/shop/password"}

@@ -27,9 +27,9 @@ class Wanted:
     """`files`: permission bits, and the number of the owner where that changes, by path. `programs`: what is wanted of the tables
     of a program, by its number among those that the host was read with. `journald`: settings of it. `rotations`: how many copies
     logrotate keeps, by the place of the stanza. `jails`: options of fail2ban's, by name. `php`: settings by file of conf.d;
-    `pools`: by file and pool. `secrets` must be there, and not for everybody. `texts`: whole files, by path. `told`: what the
-    units that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out` are
-    accounts whose mail Postfix does not take any more, which is a change of Postfix; `closed` the accounts and ports that the
+    `pools`: by file and pool. `secrets` must be there, each for one account alone. `texts`: whole files, by path. `told`:
+    what the units that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out`
+    are accounts whose mail Postfix does not take any more, which is a change of Postfix; `closed` the accounts and ports that the
     packet filter stops with the texts."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Wanted:
     jails: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     php: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     pools: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()
     texts: Mapping[str, NewFile] = field(default_factory=dict)
     told: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[tuple[str, ...], ...] = ()

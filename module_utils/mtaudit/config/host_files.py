@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ..readers import accounts
+from ..readers.accounts import Accounts
 from ..readers.fail2ban import DIRECTORY
-from ..runner import ReadError, Runner
+from ..runner import FileStat, ReadError, Runner
 from .files import ConfigError, NewFile
 
 JOURNALD = "/etc/systemd/journald.conf"
@@ -81,17 +83,29 @@ def _of_pool(path: str, text: str, head: str, name: str, line: str) -> str:
     return "\n".join([*lines[:start + 1], line, *lines[start + 1:]])
 
 
-def refuse_open_secrets(runner: Runner, paths: Iterable[str]) -> None:
-    """Raises ConfigError for a file that is not there, or that everybody may read."""
-    for path in paths:
+def refuse_open_secrets(runner: Runner, secrets: Iterable[tuple[str, str]]) -> None:
+    """Each a path and the account that needs it. Raises ConfigError for a file that is not there, or that others may use, too."""
+    for path, account in secrets:
         try:
-            stat = runner.stat(path)
+            stat, known = runner.stat(path), accounts.read(runner)
         except ReadError as exc:
             raise ConfigError(str(exc)) from exc
         if stat is None or stat.kind != "file":
-            raise ConfigError(f"{path} is to hold a password and is no file: put it there, for the account that needs it alone")
-        if stat.mode & 0o007:
-            raise ConfigError(f"{path} holds a password, and everybody may use it (mode {stat.mode:04o}): chmod o= {path}")
+            raise ConfigError(f"{path} is to hold a password and is no file: put it there, for {account} alone")
+        others = _users(stat, known) - {"root", account}
+        if others:
+            raise ConfigError(f"{path} holds a password, and {', '.join(sorted(others))} may use it (mode {stat.mode:04o}): "
+                              f"chown {account} {path} && chmod 400 {path}")  # fmt: skip
+
+
+def _users(stat: FileStat, known: Accounts) -> set[str]:
+    """Who may use a file; a group of which nobody is known by its number."""
+    if stat.mode & 0o007:
+        return {"everybody"}
+    uids = {stat.uid, *(uid for kind, uid, _ in stat.acl if kind == "user")}
+    groups = [gid for kind, gid, _ in stat.acl if kind == "group"] + ([stat.gid] if stat.mode & 0o070 else [])
+    found = {known.user(uid) for uid in uids.union(*(known.members.get(gid, ()) for gid in groups))}
+    return found | {f"group {gid}" for gid in groups if gid not in known.members}
 
 
 def rotations(runner: Runner, wanted: Mapping[str, int]) -> list[NewFile]:

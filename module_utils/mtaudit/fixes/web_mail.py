@@ -31,6 +31,7 @@ defaults
 host {server}
 port {port}
 tls on
+tls_starttls {starttls}
 tls_certcheck {check}
 auth on
 allow_from_override off
@@ -45,12 +46,17 @@ passwordeval "cat {entry.password_file}"
 """
 _LOG_IN = """\
 import smtplib, ssl, sys
+server, port, starttls, login, file = sys.argv[1:]
 try:
-    session = smtplib.SMTP(sys.argv[1], int(sys.argv[2]), timeout=30)
-    session.starttls(context=ssl.create_default_context() if sys.argv[1] != "127.0.0.1" else None)
-    session.login(sys.argv[3], open(sys.argv[4]).read().strip())
+    context = ssl.create_default_context() if server != "127.0.0.1" else None
+    if starttls == "on":
+        session = smtplib.SMTP(server, port, timeout=30)
+        session.starttls(context=context)
+    else:
+        session = smtplib.SMTP_SSL(server, port, timeout=30, context=context)
+    session.login(login, open(file).readline().rstrip("\\n"))
 except Exception as problem:
-    sys.exit(f"{sys.argv[3]} cannot log in: {problem}")"""
+    sys.exit(f"{login} cannot log in: {problem}")"""
 
 
 @fix("WEB-01", "os")
@@ -79,26 +85,33 @@ def _closed_ports(host: Host, site: Site) -> Wanted:
 
 @fix("WEB-02", "os")
 def give_each_site_a_login(host: Host, site: Site, findings: Sequence[Finding]) -> Wanted:
-    """msmtp with a login of `sites`, as what no script changes. Its password stays in the file that the site keeps it in."""
+    """msmtp with a login of `sites`, as what no script changes. Its password stays in the file that the site keeps it in. Mail of
+    what is not named there is left as it is."""
     known = {entry.pool: entry for entry in site.tunables.get("sites", ())}
-    places = list(_without_own_login(host))
-    missing = sorted({place.site for place in places} - set(known))
-    if missing:
+    failing = list(_without_own_login(host))
+    places = [place for place in failing if place.site in known]
+    if not places:
+        missing = sorted({place.site for place in failing})
         raise ConfigError(f"Could not give mail of {', '.join(missing)} a login: which one, only the site knows; name its pool, "
                           "login, sender and password_file in sites of WEB-02 (mta_web_mail_sites)")  # fmt: skip
     if not host.web.wrapper:
         raise ConfigError("Could not give web applications a login: msmtp is missing; install it (mta_harden_install)")
-    server, port = _submission(site)
-    text = _MSMTPRC.format(server=server, port=port, check="off" if server == _HERE else "on")
+    for place in places:
+        if place.chroot:
+            raise ConfigError(f"Could not give {place} a login: its mail() runs in {place.chroot}, where msmtp is not; let the "
+                              "application log in by itself, and put mail into disable_functions")  # fmt: skip
+    server, port = _submission(host, site)
+    starttls = "off" if port == "465" else "on"
+    text = _MSMTPRC.format(server=server, port=port, starttls=starttls, check="off" if server == _HERE else "on")
     text += "".join(_MSMTP_ACCOUNT.format(entry=entry) for entry in known.values())
     wanted = Wanted(texts={_LOGINS: NewFile(_LOGINS, text.encode(), 0o644)})
     for place in places:
         entry = known[place.site]
         values = {"sendmail_path": f'"{host.web.wrapper} -C {_LOGINS} -a {entry.pool} -t"'}
         check = ("runuser", "-u", place.user, "--", sys.executable, "-I", "-c", _LOG_IN,
-                 server, port, entry.login, entry.password_file)  # fmt: skip
+                 server, port, starttls, entry.login, entry.password_file)  # fmt: skip
         wanted = wanted.then((_in_pool if place.pool else _in_conf_d)(place, values))
-        wanted = wanted.then(Wanted(secrets=(entry.password_file,), checks=(check,)))
+        wanted = wanted.then(Wanted(secrets=((entry.password_file, place.user),), checks=(check,)))
     return wanted
 
 
@@ -113,7 +126,7 @@ def _without_own_login(host: Host) -> Iterator[Place]:
             yield place
 
 
-def _submission(site: Site) -> tuple[str, str]:
+def _submission(host: Host, site: Site) -> tuple[str, str]:
     """The server and port that take mail after a login."""
     given = str(site.tunables.get("submission", ""))
     if given and not re.fullmatch(r"[\w.-]+:\d{1,5}", given, re.ASCII):
@@ -123,7 +136,10 @@ def _submission(site: Site) -> tuple[str, str]:
         raise ConfigError("Could not give web applications a login: nothing here listens on port 587; name what takes "
                           "their mail in submission of WEB-02 (mta_web_mail_submission)")  # fmt: skip
     server, _, port = (given or f"{_HERE}:587").partition(":")
-    return server, port
+    if any(way.port == int(port) for way in ways(host.web, site)):
+        raise ConfigError(f"Could not give web applications a login at {given}: WEB-01 closes port {port} to them; name a port "
+                          "for submission, 587 or 465, in submission of WEB-02 (mta_web_mail_submission)")  # fmt: skip
+    return server, str(int(port))
 
 
 @fix("WEB-03", "os")

@@ -17,6 +17,7 @@ _NAMES = ("sendmail_path", "mail.add_x_header", "mail.log", "disable_functions")
 _PROGRAMS = {"fpm": "php-fpm{}", "cli": "php{}", "cgi": "php-cgi{}"}
 _SECTION = re.compile(r"\[(HOST|PATH)=", re.IGNORECASE)
 _POOL = re.compile(r"(?m)^\s*\[([^\]]+)\]\s*$")
+_CHROOT = re.compile(r"(?m)^\s*chroot[ \t]*=[ \t]*(\S+)")
 _POOL_VALUE = re.compile(r"(?m)^\s*php_(admin_)?(?:value|flag)\[\s*([\w.]+)\s*\]\s*=\s*(.*?)\s*$")
 # What PHP has when no file says anything (main/main.c); Debian's sendmail_path is the same.
 _DEFAULTS = {"sendmail_path": "/usr/sbin/sendmail -t -i"}
@@ -32,8 +33,8 @@ class Value:
 
 @dataclass(frozen=True)
 class Place:
-    """Where PHP runs: its version, its interface (fpm, apache2, cgi, cli), for fpm the pool and its file, and the account that it
-    runs as."""
+    """Where PHP runs: its version, its interface (fpm, apache2, cgi, cli), for fpm the pool, its file and the
+    directory that it sees as the root, and the account that it runs as."""
 
     version: str
     interface: str
@@ -41,6 +42,7 @@ class Place:
     user: str
     values: dict[str, Value] = field(default_factory=dict)
     file: str = ""
+    chroot: str = ""
 
     def __str__(self) -> str:
         return f"PHP {self.version} {self.interface}{f' pool {self.pool}' if self.pool else ''}"
@@ -118,7 +120,9 @@ def _pools(runner: Runner, version: str, directory: str, values: dict[str, Value
             if name != "global":
                 user = re.search(r"(?m)^\s*user\s*=\s*(\S+)", body)
                 account = (user.group(1) if user else "").replace("$pool", name)
-                yield Place(version, "fpm", name, account, {**values, **_own(body, f"{path} [{name}]", name)}, path)
+                chroot = _CHROOT.search(body)
+                own = _own(body, f"{path} [{name}]", name)
+                yield Place(version, "fpm", name, account, {**values, **own}, path, chroot.group(1) if chroot else "")
 
 
 def _own(body: str, where: str, pool: str) -> dict[str, Value]:
