@@ -10,6 +10,7 @@ from ansible.module_utils.mtaudit.controls.blocklists import (
     Zone,
     complaints,
     exim_zone,
+    left_out,
     matches,
     missing,
     no_answer,
@@ -65,6 +66,22 @@ def test_lists_of_exim(text: str, name: str, key: str, errors: int) -> None:
 ])  # fmt: skip
 def test_what_a_list_must_hold(zones: list[str], lacks: bool) -> None:
     assert missing([Zone(name) for name in zones], ADDRESS_LISTS) is lacks
+
+
+PBL = ("127.0.0.10", "127.0.0.11")
+
+
+@pytest.mark.parametrize(("asked", "gaps"), [
+    (["zen.spamhaus.org=127.0.0.[2..11]"], ()), (["zen.spamhaus.org=127.0.0.[2;3;4;10;11]"], ()),
+    (["zen.spamhaus.org=127.0.0.[2..9]", "bl.spamcop.net"], PBL), (["key.zen.dq.spamhaus.net=127.0.0.[2..9]"], PBL),
+    (["zen.spamhaus.org=127.0.0.[2..4]", "zen.spamhaus.org=127.0.0.[10;11]"], ()),  # postscreen may weigh them apart
+])  # fmt: skip
+def test_which_listings_of_zen_refuse_nobody(asked: list[str], gaps: tuple[str, ...]) -> None:
+    zones, shown = [postfix_zone(text) for text in asked], Evidence(Method.CONFIG, "main.cf", "reject_rbl_client")
+    assert left_out(zones) == gaps and missing(zones, ADDRESS_LISTS) is bool(gaps)
+    (found,) = of_addresses(HOST, [Use(zone, shown) for zone in zones], [], Site(), [])
+    assert found.message.endswith(f"of which some listings refuse nobody: {', '.join(gaps)}") is bool(gaps)
+    assert found.status.value == ("fail" if gaps else "pass")
 
 
 def test_lists_that_are_closed_are_named_with_what_became_of_them() -> None:

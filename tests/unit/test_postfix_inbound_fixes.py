@@ -18,7 +18,8 @@ from ansible.module_utils.mtaudit.runner import Replay
 from capture_fixture import restore, site_from
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-ZEN, DBL = "reject_rbl_client zen.spamhaus.org=127.0.0.[2..11]", "dbl.spamhaus.org=127.0.1.[2..99]"
+ZEN_THERE = "reject_rbl_client zen.spamhaus.org=127.0.0.[2..11]"
+ZEN, DBL = "reject_rbl_client zen.spamhaus.org=127.0.0.[2;3;4;9;10;11]", "dbl.spamhaus.org=127.0.1.[2;4;5;6]"
 NAMES = ", ".join(f"reject_rhsbl_{what} {DBL}" for what in ("sender", "helo", "reverse_client"))
 CLIENT, RECIPIENT = "smtpd_client_restrictions", "smtpd_recipient_restrictions"
 
@@ -42,7 +43,7 @@ def proposed(control: str, name: str, **tunables: Any) -> Wanted | None:
     [("blocklist-never-reached", CLIENT, f"permit_mynetworks, {ZEN}, reject_rhsbl"),
      ("blocklist-of-other-content", CLIENT, f"permit_mynetworks, {ZEN}, reject_rbl_client bl.test, "),
      ("blocklist-only-warned-about", CLIENT, f"permit_mynetworks, {ZEN}, warn_if_reject, reject_rbl_client zen."),
-     ("blocklist-that-is-closed", CLIENT, f"permit_mynetworks, {ZEN}, reject_rhsbl"),
+     ("blocklist-that-is-closed", CLIENT, f"permit_mynetworks, {ZEN_THERE}, reject_rhsbl"),
      ("blocklist-without-a-reply-filter", CLIENT, f"permit_mynetworks, {ZEN}, reject_rhsbl"),
      ("blocklists-not-asked", RECIPIENT, f"permit_mynetworks, {ZEN}")],
 )  # fmt: skip
@@ -55,8 +56,9 @@ def test_addresses_are_looked_up_behind_those_who_may_relay(name: str, where: st
 
 @pytest.mark.parametrize(
     ("name", "begins"),
-    [("domain-list-without-a-reply-filter", f"permit_mynetworks, {ZEN}, reject_rhsbl_reverse_client {DBL}"),
-     ("names-not-looked-up", f"permit_mynetworks, {NAMES}, {ZEN}"), ("only-the-sender-looked-up", f"permit_mynetworks, {NAMES}")],
+    [("domain-list-without-a-reply-filter", f"permit_mynetworks, {ZEN_THERE}, reject_rhsbl_reverse_client {DBL}"),
+     ("names-not-looked-up", f"permit_mynetworks, {NAMES}, {ZEN_THERE}"),
+     ("only-the-sender-looked-up", f"permit_mynetworks, {NAMES}")],
 )  # fmt: skip
 def test_names_are_looked_up(name: str, begins: str) -> None:
     found = proposed("INB-02", name)
@@ -73,6 +75,6 @@ def test_the_weights_of_postscreen_are_the_sites(name: str) -> None:
 def test_a_list_whose_answers_are_not_known_is_not_asked() -> None:
     own = {"address_lists": ("zen.dq.spamhaus.net", "bl.example.org", "k3y.zen.dq.spamhaus.net")}
     found = proposed("INB-01", "blocklists-not-asked", **own)
-    assert found and "reject_rbl_client k3y.zen.dq.spamhaus.net=127.0.0.[2..11]" in str(found)
+    assert found and "reject_rbl_client k3y.zen.dq.spamhaus.net=127.0.0.[2;3;4;9;10;11]" in str(found)
     with pytest.raises(ConfigError, match="which answers of zen.dq.spamhaus.net, bl.example.org are listings is not known"):
         proposed("INB-01", "blocklists-not-asked", address_lists=("zen.dq.spamhaus.net", "bl.example.org"))

@@ -1,4 +1,4 @@
-"""Which of rspamd's lists is asked for what, where it is the filter of a program that looks up nothing."""
+"""Which lists rspamd is asked for, where it is the filter of a program that looks up nothing; and what Sendmail asks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.mtaudit.config.files import ConfigError
 from ansible.module_utils.mtaudit.control import Site
-from ansible.module_utils.mtaudit.fixes.scanned_inbound import asking
+from ansible.module_utils.mtaudit.fixes.scanned_inbound import _arguments, asking
 from ansible.module_utils.mtaudit.readers.rspamd import Rspamd
 
 ZEN, DBL = ("zen.spamhaus.org",), ("dbl.spamhaus.org",)
@@ -32,3 +32,10 @@ def test_the_list_that_is_asked(lists: dict[str, Any], names: tuple[str, ...], c
 def test_without_the_list_nothing_is_asked() -> None:
     with pytest.raises(ConfigError, match="has none of"):
         asking(Site(rspamd=Rspamd({"rbl": {"rbls": {"uri": {"rbl": "multi.surbl.org"}}}})), ZEN, ("from",), {})
+
+
+def test_sendmail_asks_for_all_that_is_listed_and_takes_mail_while_nobody_answers() -> None:
+    """FEATURE(`enhdnsbl') has six places for answers; a seventh is passed over without a word."""
+    name, message, nobody_answers, *answers = _arguments("zen.spamhaus.org").split(", ")
+    assert (name, message, nobody_answers) == ("`zen.spamhaus.org'", "`'", "`'")
+    assert answers == [f"`127.0.0.{n}.'" for n in (2, 3, 4, 9, 10, 11)]

@@ -43,6 +43,18 @@ _WITH_ERRORS = ("spamhaus.org", "spamhaus.net", "abuseat.org", "senderscore.com"
 _ERRORS = ("127.255.255.252", "127.255.255.254", "127.255.255.255")
 # The DBL's answer to a query for an address, which is no domain (docs.spamhaus.com).
 _DBL_ERRORS = (*_ERRORS, "127.0.1.255")
+# The answers that are listings (docs.spamhaus.com, "Available Zones"): SBL, CSS, XBL, DROP and PBL; of the DBL spam, phishing,
+# malware and botnets, and not what is good and abused (127.0.1.102 on).
+ANSWERS = {
+    "zen": tuple(f"127.0.0.{n}" for n in (2, 3, 4, 9, 10, 11)),
+    "dbl": tuple(f"127.0.1.{n}" for n in (2, 4, 5, 6)),
+}
+_DROP = "127.0.0.9"  # comes with 127.0.0.2 (same page)
+
+
+def kind_of(name: str) -> str:
+    """`zen`, `dbl`; empty for a list whose answers are not known."""
+    return next((kind for kind in ANSWERS if re.search(rf"(?:^|\.){kind}\.", name)), "")
 
 
 def every_answer(answer: str) -> bool:
@@ -91,7 +103,16 @@ def missing(zones: Collection[Zone], names: Iterable[str]) -> bool:
     wanted = tuple(names)
     single = {part for zone in zones if _below(zone.name, "spamhaus.org") for part in zone.name.split(".")[0].split("-")}
     apart = "zen.spamhaus.org" in wanted and {"sbl", "xbl", "pbl"} <= single
-    return not apart and not any(zone.is_one_of(wanted) for zone in zones)
+    gaps = left_out(zones)
+    return not apart and not any(zone.is_one_of(wanted) and not (gaps and kind_of(zone.name) == "zen") for zone in zones)
+
+
+def left_out(zones: Iterable[Zone]) -> tuple[str, ...]:
+    """The listings that do not count, of those that zen has of SBL, XBL and PBL, where it is asked: once, or for each apart."""
+    zen = [zone for zone in zones if kind_of(zone.name) == "zen"]
+    if not zen or any(zone.counts is no_answer for zone in zen):
+        return ()
+    return tuple(answer for answer in ANSWERS["zen"] if answer != _DROP and not any(zone.counts(answer) for zone in zen))
 
 
 def matches(pattern: str, answer: str) -> bool:

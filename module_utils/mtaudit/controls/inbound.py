@@ -9,7 +9,7 @@ from typing import Optional
 from ..control import Site
 from ..finding import Evidence, Finding, Method, Subject, fail, passed, unknown
 from ..readers.resolver import COMMAND, ENTRIES
-from .blocklists import ADDRESS_LISTS, DOMAIN_LISTS, Zone, complaints, missing
+from .blocklists import ADDRESS_LISTS, DOMAIN_LISTS, Zone, complaints, left_out, missing
 from .scanners import Called, Kind, address_lists, domain_lists
 
 ADDRESS = "the connecting address"
@@ -57,7 +57,7 @@ def of_addresses(
         return
     counted = [Zone(one.zone) for c in filters if c.kind is Kind.RSPAMD for one in address_lists(site.rspamd)]
     if not missing(counted, names):
-        counts = f"rspamd counts listings of {ADDRESS} into its score; no list refuses by itself"
+        counts = f"rspamd counts listings of {ADDRESS} into its score{'' if asked else '; no list refuses by itself'}"
         yield _unheard(subject, ADDRESS, counted, names, site, by_rspamd=True) or passed(subject, counts)
         return
     yield from _without(subject, ADDRESS, uses, filters, names, places)
@@ -121,6 +121,9 @@ def _without(
     elif any(use.idle for use in uses):
         why = "; ".join(dict.fromkeys(f"{use.zone}: {use.idle}" for use in uses if use.idle))
         yield fail(subject, f"{about}: lists are named that refuse nothing ({why})", *shown)
+    elif left_out(use.zone for use in uses):
+        gaps = ", ".join(left_out(use.zone for use in uses))
+        yield fail(subject, f"{about}: {_zones(uses)}, of which some listings refuse nobody: {gaps}", *shown)
     elif uses:
         only = f"{_zones(uses)} only, none of {', '.join(names[:3])}"
         yield fail(subject, f"{about}: looked up in {only}", *shown)

@@ -17,7 +17,7 @@ from ..listeners import Listener
 from ..readers.exim import Exim
 from ..readers.exim_syntax import Condition, Statement, items
 from .exim_changes import before, failing, together, with_conditions, without
-from .listings import ANSWERS, first_known, kind_of
+from .listings import answers_of, first_known, kind_of
 
 
 @fix("INB-01", "exim")
@@ -36,7 +36,7 @@ def look_names_up(exim: Exim, site: Site, findings: Sequence[Finding]) -> Option
 
 
 def _asked(name: str) -> str:
-    return f"{name}={','.join(ANSWERS[kind_of(name)])}"
+    return f"{name}={','.join(answers_of(name))}"
 
 
 def _asking(exim: Exim, site: Site, findings: Sequence[Finding], asked: str, message: str) -> Optional[Wanted]:

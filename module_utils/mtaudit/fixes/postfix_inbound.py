@@ -16,15 +16,13 @@ from ..readers.postfix import Postfix, Service
 from ..readers.postfix_model import RESTRICTION_LISTS
 from ..readers.postfix_restrictions import statements
 from ..readers.postfix_syntax import unbraced, words
-from .listings import first_known, kind_of
+from .listings import answers_of, first_known, kind_of
 from .postfix_changes import as_written, failing, listed, services, set_here, together
 
 _ADDRESS = ("reject_rbl_client",)
 _NAMES = ("reject_rhsbl_sender", "reject_rhsbl_helo", "reject_rhsbl_reverse_client")
 _ASKING = re.compile(r"reject_(?:rbl|rhsbl)\w*")
 _PERMITS = ("permit_mynetworks", "permit_sasl_authenticated")
-# The answers that are listings, as postconf(5) writes them.
-_ANSWERS = {"zen": "127.0.0.[2..11]", "dbl": "127.0.1.[2..99]"}
 _PLACES = ("smtpd_recipient_restrictions", "smtpd_client_restrictions")
 Items = list[tuple[str, str]]
 
@@ -48,7 +46,9 @@ def _asking(postfix: Postfix, findings: Sequence[Finding], asking: Sequence[str]
 
 
 def _asked(name: str) -> str:
-    return f"{name}={_ANSWERS[kind_of(name)]}"
+    """With the answers that are listings, as postconf(5) writes them: `127.0.0.[2;3;4]`."""
+    start, _, _ = answers_of(name)[0].rpartition(".")
+    return f"{name}={start}.[{';'.join(answer.rpartition('.')[2] for answer in answers_of(name))}]"
 
 
 def _of_service(service: Service, asking: Sequence[str], zone: str) -> Iterator[Wanted]:

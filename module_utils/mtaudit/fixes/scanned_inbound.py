@@ -21,7 +21,7 @@ from ..readers.opensmtpd import OpenSmtpd
 from ..readers.rspamd import Rspamd
 from ..readers.sendmail import Sendmail
 from . import opensmtpd_relay, sendmail_changes
-from .listings import ANSWERS, first_known, kind_of
+from .listings import answers_of, first_known, kind_of
 
 _ADDRESS, _NAMES = ("from",), ("helo", "rdns")
 _SENDER = {"sender": "\"from('smtp'):domain\""}  # rspamd has no check for it
@@ -107,5 +107,7 @@ def _right(uses: Sequence[Use]) -> Wanted:
 
 
 def _arguments(name: str) -> str:
-    answers = ", ".join(f"`{answer}.'" for answer in ANSWERS[kind_of(name)])
-    return f"`{name}', `', `t', {answers}"
+    """Without what is said to clients while no resolver answers: their mail is taken then. A list has six answers at most
+    (_ARG4_ to _ARG9_ of cf/feature/enhdnsbl.m4); zen's are so many."""
+    answers = ", ".join(f"`{answer}.'" for answer in answers_of(name))
+    return f"`{name}', `', `', {answers}"
