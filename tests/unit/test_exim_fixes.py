@@ -12,6 +12,8 @@ from ansible.module_utils.mtaudit.config.exim import AclChange, Wanted
 from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.fix import FIXES
 from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
+from ansible.module_utils.mtaudit.fixes.exim_inbound import _right
+from ansible.module_utils.mtaudit.readers.exim import parse
 from ansible.module_utils.mtaudit.runner import Replay
 from capture_fixture import restore, site_from
 
@@ -97,3 +99,17 @@ def test_strangers_are_looked_up_before_their_mail_is_taken() -> None:
     keys = ("sender_address_domain", "sender_helo_name", "sender_host_name")
     assert new.before == "accept" and f"dnslists = {' : '.join(f'{asked}/${key}' for key in keys)}\n" in new.new
     assert new.new.startswith("deny\n  !authenticated = *\n  !hosts = +relay_from_hosts\n")
+
+
+ZEN = "zen.spamhaus.org=127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.9,127.0.0.10,127.0.0.11"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("deny\ndnslists = dnsbl.sorbs.net", ""), ("deny\ndnslists = dnsbl.sorbs.net : zen.spamhaus.org", f"deny\ndnslists = {ZEN}"),
+     ("accept\ndomains = +local_domains\n!dnslists = dnsbl.sorbs.net", "accept\ndomains = +local_domains"),
+     ("deny\n!dnslists = dnsbl.sorbs.net\ndnslists = njabl.org", "")],
+)  # fmt: skip
+def test_a_list_that_is_no_more_decides_nothing(old: str, new: str) -> None:
+    found = _right(parse(f"# Exim Configuration (4.98)\nbegin acl\n{RCPT}:\n{old}\naccept", ""))
+    assert found == Wanted(statements=(AclChange(RCPT, old=old, new=new),))

@@ -54,11 +54,16 @@ def _taking(exim: Exim, port: Listener, site: Site) -> Optional[Statement]:
 def _right(exim: Exim) -> Optional[Wanted]:
     """Without lists that are no more; with the answers that are listings where errors would count as such."""
     statements = [s for acl in exim.config.acls.values() for s in acl if any(c.name == "dnslists" for c in s.conditions)]
-    found = [(s, [list(_righted(c)) for c in s.conditions]) for s in statements if s.verb != "warn"]
-    return together(
-        with_conditions(exim, s, [c for each in conditions for c in each]) if all(conditions) else without(exim, s)
-        for s, conditions in found
-    )
+    return together(without(exim, s) if _never(s) else with_conditions(exim, s, _left(s)) for s in statements if s.verb != "warn")
+
+
+def _left(statement: Statement) -> list[Condition]:
+    return [new for condition in statement.conditions for new in _righted(condition)]
+
+
+def _never(statement: Statement) -> bool:
+    """Whether a condition asks closed lists alone, and so is never met; `!` makes of it one that always is."""
+    return any(not condition.negated and not list(_righted(condition)) for condition in statement.conditions)
 
 
 def _righted(condition: Condition) -> Iterator[Condition]:
