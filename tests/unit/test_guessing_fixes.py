@@ -44,6 +44,22 @@ def test_strangers_are_not_let_alone_and_who_is_to_be_stays() -> None:
     assert found and {options["ignoreip"] for options in found.jails.values()} == {"127.0.0.0/8 198.51.100.30"}
 
 
+@pytest.mark.parametrize(
+    ("ignored", "kept"),
+    [({"dovecot": ("10.0.0.0/8",)}, "10.0.0.0/8"), ({"dovecot": ()}, "127.0.0.0/8 ::1")],  # Debian's jail.conf says nothing of it
+)
+def test_a_jail_that_is_begun_keeps_what_it_would_leave_alone(ignored: dict[str, tuple[str, ...]], kept: str) -> None:
+    site = Site(servers={"dovecot": (Server("1", "/etc/x", logins=(993,)),)}, tunables={"never_banned": ("198.51.100.30",)})
+    found = keep_out_who_guesses(Host(guard=Fail2ban(installed=True, running=True, ignored=ignored)), site, [])
+    assert found.jails["dovecot"]["ignoreip"] == f"{kept} 198.51.100.30"
+
+
+def test_what_the_recorded_host_leaves_alone_stays() -> None:
+    found = proposed("AUTH-06", "guard-without-a-jail-for-dovecot", never_banned=("10.9.8.7",))
+    assert found and found.jails["dovecot"]["ignoreip"].startswith("127.0.0.0/8 ::1 198.51.100.253 ")
+    assert found.jails["dovecot"]["ignoreip"].endswith(" 10.9.8.7")
+
+
 LOGS = (Log("/var/log/mail.log", None),)
 JAIL = Jail("dovecot", "dovecot", True, "normal", "auto", LOGS, (), "imap,imaps", (), 5, 600.0, 600.0, ())
 

@@ -25,6 +25,7 @@ _DAY_S = 86_400
 _ERRORS, _DEFAULT_ERRORS = "smtpd_hard_error_limit", 20
 # The jails that fail2ban comes with for failed logins.
 _JAILS = {"postfix": "postfix-sasl", "dovecot": "dovecot", "exim": "exim", "sendmail": "sendmail-auth"}
+_LOOPBACK = ("127.0.0.0/8", "::1")
 _MAXRETRY, _SHORTEST_S = 5, 600  # fail2ban's own
 
 
@@ -45,7 +46,8 @@ def keep_out_who_guesses(host: Host, site: Site, findings: Sequence[Finding]) ->
             lacks = {"enabled": "true", **lacks}
         never = [str(network) for network in site.tunables.get("never_banned", ())]
         if lacks and never:
-            kept = lacks.get("ignoreip", " ".join(jail.ignored) if jail else "").split() or ["%(known/ignoreip)s"]
+            # Debian says nothing of it, and what nobody says cannot be referred to by %(known/ignoreip)s.
+            kept = lacks.get("ignoreip", " ".join(guard.ignored.get(name, ()))).split() or _LOOPBACK
             lacks = {**lacks, "ignoreip": " ".join(dict.fromkeys([*kept, *never]))}
         if lacks:
             jails[name] = lacks

@@ -57,11 +57,13 @@ class Jail:
 @dataclass
 class Fail2ban:
     """`tools` says of each program that a ban needs whether it is there; `units` which units the mail daemons run in, by process
-    name; `others` are running programs of the same kind. `problem`: why the jails are not known."""
+    name; `ignored` what each jail, enabled or not, leaves alone; `others` are running programs of the same kind. `problem`: why
+    the jails are not known."""
 
     installed: bool = False
     running: bool = False
     jails: list[Jail] = field(default_factory=list)
+    ignored: dict[str, tuple[str, ...]] = field(default_factory=dict)
     actions: dict[str, str] = field(default_factory=dict)  # name: its file, empty when there is none
     tools: dict[str, bool] = field(default_factory=dict)
     units: dict[str, set[str]] = field(default_factory=dict)
@@ -104,6 +106,7 @@ def _read_jails(around: Around, found: Fail2ban) -> None:
     runner = around.runner
     config = load(runner, f"{DIRECTORY}/jail")
     found.jails = [_jail(runner, config, name) for name in config.enabled() if _MAIL.search(name + config.get(name, "filter"))]
+    found.ignored = {name: _ignored(config, name) for name in config.sections}
     for action in {action for jail in found.jails for action in jail.actions}:
         paths = [f"{DIRECTORY}/action.d/{action}.{end}" for end in ("conf", "local")]
         found.actions[action] = next((path for path in paths if runner.stat(path)), "")
@@ -201,7 +204,6 @@ def _jail(runner: Runner, config: Config, name: str) -> Jail:
     matched = config.get(name, "journalmatch")
     if backend.startswith("systemd") and there and not matched:
         matched = _journalmatch(runner, file)
-    ignored = tuple(re.split(r"[\s,]+", config.get(name, "ignoreip")))
     maxretry, found, banned = (config.get(name, option) for option in ("maxretry", "findtime", "bantime"))
     return Jail(
         name=name,
@@ -212,12 +214,16 @@ def _jail(runner: Runner, config: Config, name: str) -> Jail:
         logs=tuple(logs),
         units=tuple(re.findall(r"_SYSTEMD_UNIT=(\S+)", matched)),
         ports=_port(config, name),
-        ignored=ignored,
+        ignored=_ignored(config, name),
         maxretry=int(maxretry) if maxretry.isdigit() else 5,
         findtime_s=seconds(found),
         bantime_s=seconds(banned),
         actions=tuple(dict.fromkeys(actions)),
     )
+
+
+def _ignored(config: Config, name: str) -> tuple[str, ...]:
+    return tuple(filter(None, re.split(r"[\s,]+", config.get(name, "ignoreip"))))
 
 
 def _journalmatch(runner: Runner, file: str) -> str:
