@@ -19,7 +19,7 @@ from ansible.module_utils.mtaudit.readers.packet_filter import Packet, PacketFil
 from ansible.module_utils.mtaudit.readers.php import Place, Value
 from ansible.module_utils.mtaudit.readers.system import Host
 from ansible.module_utils.mtaudit.readers.web import Handed, Web
-from ansible.module_utils.mtaudit.runner import Replay
+from ansible.module_utils.mtaudit.runner import Completed, FileStat, Replay
 from ansible.module_utils.mtaudit.tunable import Tunable
 
 
@@ -91,6 +91,16 @@ IN_A_SET = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": "
 REJECT, ACCEPT, DROP, RETURN = {"reject": {"type": "tcp reset"}}, {"accept": None}, {"drop": None}, {"return": None}
 JUMP, GOTO = {"jump": {"target": "own"}}, {"goto": {"target": "own"}}
 COUNTER, LIMIT = {"counter": {"packets": 0, "bytes": 0}}, {"limit": {"rate": 1, "per": "second"}}
+MARK = {"mangle": {"key": {"meta": {"key": "mark"}}, "value": 5}}
+# What iptables-nft writes, as ufw and Docker have it.
+CONNTRACK, OWNER, LOG, XT_REJECT = ({"xt": {"type": kind, "name": name}} for kind, name in
+                                    (("match", "conntrack"), ("match", "owner"), ("target", "LOG"), ("target", "REJECT")))
+OLD_XT = {"xt": None}
+
+
+def vmap(*verdicts: dict[str, Any]) -> dict[str, Any]:
+    listed = [[state, verdict] for state, verdict in zip(("established", "related", "invalid"), verdicts)]
+    return {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": listed}}}
 
 
 @pytest.mark.parametrize(
@@ -115,6 +125,19 @@ COUNTER, LIMIT = {"counter": {"packets": 0, "bytes": 0}}, {"limit": {"rate": 1, 
         ([[UID, JUMP], [PORT, REJECT]], [[PORT, RETURN], [REJECT]], "accept", True, True),
         ([[UID, GOTO], [PORT, REJECT]], [[PORT, RETURN], [REJECT]], "accept", False, False),
         ([[UID, JUMP]], [[JUMP]], "accept", None, None),
+        ([[CONNTRACK, COUNTER, ACCEPT], [LIMIT, COUNTER, LOG], [MARK, ACCEPT], [OLD_XT, ACCEPT]], [], "accept", False, False),
+        ([[CONNTRACK, COUNTER, ACCEPT], [UID, PORT, REJECT]], [], "accept", None, None),
+        ([[CONNTRACK, COUNTER, DROP]], [], "accept", None, None),
+        ([[CONNTRACK, COUNTER, ACCEPT]], [], "drop", None, None),
+        ([[PORT, OWNER, COUNTER, XT_REJECT]], [], "accept", None, None),
+        ([[COUNTER, OLD_XT]], [], "accept", None, None),
+        ([[OUT, CONNTRACK, JUMP]], [[ACCEPT]], "accept", False, False),
+        ([[OUT, CONNTRACK, JUMP]], [[PORT, REJECT]], "accept", False, None),
+        ([[vmap(ACCEPT, ACCEPT)]], [], "accept", False, False),
+        ([[vmap(ACCEPT, JUMP, RETURN)]], [[ACCEPT]], "accept", False, False),
+        ([[vmap(ACCEPT, ACCEPT, DROP)]], [], "accept", None, None),
+        ([[vmap(JUMP)], [UID, PORT, REJECT]], [[RETURN]], "accept", True, True),
+        ([[{"vmap": {"key": {"ct": {"key": "state"}}, "data": "@states"}}]], [], "accept", None, None),
     ],
 )
 def test_what_stops_a_connection(
@@ -127,9 +150,21 @@ def test_what_stops_a_connection(
     listed += [{"rule": {**table, "chain": "own", "expr": rule}} for rule in own]
     found = packet_filter.parse(json.dumps({"nftables": listed}))
     assert [found.stops(Packet("www-data", 33, 25, loopback)) for loopback in (True, False)] == [local, other]
-    if rules and rules[-1][0] in (UID, PORT) and policy == "accept" and len(rules) == 1 and not own:
+    if rules and rules[-1][0] in (UID, PORT) and rules[-1][1] != OWNER and policy == "accept" and len(rules) == 1 and not own:
         assert [found.stops(Packet("root", 0, 25, loopback)) for loopback in (True, False)] == [False, False]
         assert found.stops(Packet("ldap-user", -1, 25, True)) is (None if rules[-1][-1] != COUNTER else False)
+
+
+@pytest.mark.parametrize(("rule", "stopped"), [([UID, PORT, REJECT], True), ([UID, PORT, COUNTER], None)])
+def test_what_nft_drops_is_stopped_whatever_legacy_has(rule: list[Any], stopped: bool | None) -> None:
+    chain = {"family": "inet", "table": "t", "name": "out", "hook": "output"}
+    listed = {"nftables": [{"chain": chain}, {"rule": {"family": "inet", "table": "t", "chain": "out", "expr": rule}}]}
+    names = FileStat(0, 0, 0o440, 0, 0, "file")
+    runner = SimpleNamespace(which="/usr/sbin/{}".format, stat=lambda path: names, read=lambda path: "filter\n",
+                             run=lambda argv: Completed(0, json.dumps(listed), ""))  # fmt: skip
+    found = packet_filter.read(runner)
+    assert found.problem == "rules of iptables-legacy are not read"
+    assert found.stops(Packet("www-data", 33, 25, loopback=True)) is stopped
 
 
 def test_what_is_open_to_ipv6_alone_is_open() -> None:

@@ -16,6 +16,9 @@ from ..text import printable
 
 _LEGACY = ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names")  # tables that nft does not list
 _HARMLESS = ("counter", "log")
+_UNSURE = ("limit", "mangle", "xt")  # whether the rest of the rule is reached is not known
+_NO_VERDICT = ("CONNMARK", "LOG", "MARK", "NFLOG")  # targets of xt, iptables-extensions(8)
+_ANY = frozenset({"drop", "accept", "continue"})
 _OTHER = ("an interface to others",)
 _DEPTH = 16  # of jumps, as the kernel has it (NFT_JUMP_STACK_SIZE)
 Key = tuple[str, str, str]
@@ -35,7 +38,8 @@ class Packet:
 @dataclass
 class PacketFilter:
     """`nft` is where that program is, empty where it is not. `rules` by family, table and chain; `hooked`: those on `output` with
-    their policy. `closed` are accounts and ports that a change would close. `problem`: why it is not known what is stopped."""
+    their policy. `closed` are accounts and ports that a change would close. `problem`: why it is not known what else is
+    stopped."""
 
     nft: str = ""
     rules: dict[Key, list[list[dict[str, Any]]]] = field(default_factory=dict)
@@ -47,10 +51,10 @@ class PacketFilter:
         """None when that hangs on what is not known."""
         if (packet.account, packet.port) in self.closed:
             return True
-        if self.problem:
-            return None
         ends = [self._end(key, policy, packet) for key, policy in self.hooked.items() if key[0] in ("inet", packet.family)]
-        return True if {"drop"} in ends else None if any("drop" in end for end in ends) else False
+        if {"drop"} in ends:
+            return True
+        return None if self.problem or any("drop" in end for end in ends) else False
 
     def _end(self, key: Key, policy: str, packet: Packet) -> set[str]:
         return {policy if end == "return" else end for end in self._ends(key, packet, 0)}
@@ -70,6 +74,7 @@ class PacketFilter:
     def _rule(self, key: Key, rule: Sequence[dict[str, Any]], packet: Packet, depth: int) -> tuple[Optional[bool], set[str]]:
         """Whether it is about the packet, None for perhaps; and what it may say then."""
         matches: Optional[bool] = True
+        last = {"continue"}
         for statement in rule:
             ((name, data),) = statement.items()
             if name == "match":
@@ -77,33 +82,45 @@ class PacketFilter:
                 if fits is False:
                     return False, set()
                 matches = matches if fits else None
-            elif name in ("accept", "return"):
-                return matches, {name}
-            elif name in ("drop", "reject"):
-                return matches, {"drop"}
-            elif name in ("jump", "goto") and depth < _DEPTH:
-                ends = self._ends((*key[:2], data["target"]), packet, depth + 1)
-                return matches, {"continue" if end == "return" and name == "jump" else end for end in ends}
+            elif name in _UNSURE:
+                matches = None
+                if name == "xt" and not _goes_on(data):
+                    last = set(_ANY)
             elif name not in _HARMLESS:
-                return None, {"drop", "accept", "continue"}
-        return matches, {"continue"}
+                return matches, self._verdicts(key, name, data, packet, depth)
+        return matches, last
+
+    def _verdicts(self, key: Key, name: str, data: Any, packet: Packet, depth: int) -> set[str]:
+        """What a statement that ends its rule may come to."""
+        if name in ("accept", "return"):
+            return {name}
+        if name in ("drop", "reject"):
+            return {"drop"}
+        if name in ("jump", "goto") and depth < _DEPTH:
+            ends = self._ends((*key[:2], data["target"]), packet, depth + 1)
+            return {"continue" if end == "return" and name == "jump" else end for end in ends}
+        if name == "vmap" and isinstance(data["data"], dict):
+            listed = [verdict for _, each in data["data"]["set"] for verdict in each.items()]
+            return {"continue"}.union(*(self._verdicts(key, each, target, packet, depth) for each, target in listed))
+        return set(_ANY)
 
 
 def read(runner: Runner) -> PacketFilter:
     """The rules of now. Without nft and iptables there are none."""
     nft = runner.which("nft") or ""
     try:
-        if any(runner.stat(path) and runner.read(path).strip() for path in _LEGACY):
-            return PacketFilter(nft, problem="rules of iptables-legacy are not read")
+        legacy = any(runner.stat(path) and runner.read(path).strip() for path in _LEGACY)
+        problem = "rules of iptables-legacy are not read" if legacy else ""
         if not nft:
-            return PacketFilter(problem="nft, which lists the rules of iptables, is missing" if runner.which("iptables") else "")
+            lacks = "nft, which lists the rules of iptables, is missing" if runner.which("iptables") else ""
+            return PacketFilter(problem=problem or lacks)
         done = runner.run(["nft", "-j", "list", "ruleset"])
     except ReadError as exc:
         return PacketFilter(nft, problem=printable(str(exc)))
     if done.returncode:
         return PacketFilter(nft, problem=printable(f"nft could not list its rules: {done.stderr.strip()}"))
     try:
-        return replace(parse(done.stdout), nft=nft)
+        return replace(parse(done.stdout), nft=nft, problem=problem)
     except (ValueError, KeyError, TypeError) as exc:
         return PacketFilter(nft, problem=printable(f"what nft lists was not understood: {type(exc).__name__} {exc}"))
 
@@ -122,6 +139,11 @@ def parse(text: str) -> PacketFilter:
             rule = entry["rule"]
             found.rules.setdefault((rule["family"], rule["table"], rule["chain"]), []).append(rule["expr"])
     return found
+
+
+def _goes_on(xt: Any) -> bool:
+    """Whether a match or target of iptables has no verdict of its own; an old nft does not tell which it is."""
+    return bool(xt) and (xt["type"] == "match" or xt["name"] in _NO_VERDICT)
 
 
 def _fits(match: dict[str, Any], packet: Packet) -> Optional[bool]:
