@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .address import Network, is_address
@@ -48,9 +48,9 @@ def tells_of(told: Listener, seen: Listener) -> bool:
 class Server:
     """What the estate tells of one instance of a mail program.
 
-    `instance` is the path of its configuration, `trusted` the networks whose clients may relay, `helo` the name that it
-    greets other servers with, `mechanisms` those of SASL that it offers to programs that leave logins to it, `logins` the ports
-    where others may try passwords.
+    `instance` is the path of its configuration, `trusted` the networks whose clients may relay (`trusted_at`: at a port, where
+    the program has them for each), `helo` the name that it greets other servers with, `mechanisms` those of SASL that it offers
+    to programs that leave logins to it, `logins` the ports where others may try passwords.
     """
 
     version: str
@@ -58,6 +58,7 @@ class Server:
     listeners: tuple[Listener, ...] = ()
     local_domains: tuple[str, ...] = ()
     trusted: tuple[Network, ...] = ()
+    trusted_at: Mapping[int, tuple[Network, ...]] = field(default_factory=dict, hash=False)
     helo: str = ""
     mechanisms: tuple[str, ...] = ()
     logins: tuple[int, ...] = ()

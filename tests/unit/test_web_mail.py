@@ -13,7 +13,7 @@ from ansible.module_utils.mtaudit.control import REGISTRY, Site
 from ansible.module_utils.mtaudit.controls import every  # noqa: F401 - registers every control
 from ansible.module_utils.mtaudit.finding import Finding
 from ansible.module_utils.mtaudit.listeners import Listener, Server
-from ansible.module_utils.mtaudit.readers import packet_filter, php, web
+from ansible.module_utils.mtaudit.readers import packet_filter, php, postfix, web
 from ansible.module_utils.mtaudit.readers.accounts import Accounts
 from ansible.module_utils.mtaudit.readers.packet_filter import Packet, PacketFilter
 from ansible.module_utils.mtaudit.readers.php import Place, Value
@@ -73,6 +73,19 @@ def test_where_loopback_relays(program: str, trusted: str, relays: bool) -> None
     assert finding.status.value == ("fail" if relays else "pass")
     assert finding.message.endswith("www-data to port 10025 of this host") is relays, "submission is AUTH-03's"
     assert said(replace(CLOSED, closed=CLOSED.closed | {("www-data", 10025)}), server).status.value == "pass"
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "there", "relays"),
+    [("198.51.100.7", "-o mynetworks=127.0.0.0/8", True), ("127.0.0.0/8", "-o mynetworks=198.51.100.7", False),
+     ("127.0.0.0/8", "", True), ("198.51.100.7", "", False)],
+)  # fmt: skip
+def test_each_port_of_postfix_has_networks_of_its_own(everywhere: str, there: str, relays: bool) -> None:
+    settings = f"inet_interfaces = all\ninet_protocols = all\nmynetworks = {everywhere}\n"
+    master = f"127.0.0.1:10025 inet n - n - - smtpd {there}\n"
+    server = postfix.describe(postfix.parse("/etc/postfix", settings, master, settings, master))
+    finding = said(CLOSED, ("postfix", server))
+    assert finding.message.endswith("www-data to port 10025 of this host") is relays
 
 
 def test_what_filters_is_not_always_known() -> None:

@@ -136,10 +136,11 @@ class Way:
 
 
 def ways(web: Web, site: Site) -> Iterator[Way]:
-    """Port 25 of other hosts, and whatever relays here for every account of the host; but for the ports of submission, which
-    AUTH-03 is about."""
+    """Port 25 of other hosts, and whatever relays here for every account of the host, with Exim at any port what it does at one;
+    but for the ports of submission, which AUTH-03 is about."""
     relaying = {port.port for name, servers in site.servers.items() for server in servers for port in server.smtp
-                if name in _FOR_ITSELF or any(contains(server.trusted, address) for address in _LOOPBACK)}  # fmt: skip
+                for trusted in (server.trusted_at.get(port.port, server.trusted),)
+                if name in _FOR_ITSELF or any(contains(trusted, address) for address in _LOOPBACK)}  # fmt: skip
     for handed in web.handed:
         for port, loopback in ((25, False), *((port, True) for port in sorted(relaying - set(SUBMISSION_PORTS)))):
             packets = [Packet(handed.account, handed.uid, port, loopback, family) for family in ("ip", "ip6")]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Optional
 
-from ..address import is_address
+from ..address import Network, is_address
 from ..listeners import Listener, Server
 from ..redact import redact
 from ..runner import ReadError, Runner, ToolMissing
@@ -48,6 +48,9 @@ def digest(instances: Iterable[Postfix]) -> str:
 
 def describe(postfix: Postfix) -> Server:
     """An instance as the estate tells of it."""
+    trusted_at: dict[int, tuple[Network, ...]] = {}
+    for smtp in postfix.smtp_services():
+        trusted_at[smtp.port] = (*trusted_at.get(smtp.port, ()), *_trusted(smtp.smtpd))
     return Server(
         version=postfix.version,
         instance=postfix.config_directory,
@@ -55,10 +58,15 @@ def describe(postfix: Postfix) -> Server:
             Listener(s.port, s.bind, tuple(s.families), s.name, s.tls_wrapper, s.loopback_only) for s in postfix.smtp_services()
         ),
         local_domains=tuple(postfix.local_domains),
-        trusted=tuple(network for network, _ in postfix.main.match_list("mynetworks").trusted().networks),
+        trusted=_trusted(postfix.main),
+        trusted_at=trusted_at,
         helo=postfix.helo_name,
         logins=tuple(s.port for s in postfix.smtp_services() if not s.loopback_only and s.smtpd.on("smtpd_sasl_auth_enable")),
     )
+
+
+def _trusted(service: Service) -> tuple[Network, ...]:
+    return tuple(network for network, _ in service.match_list("mynetworks").trusted().networks)
 
 
 def read(runner: Runner) -> list[Postfix]:
