@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 from ..config.postfix import Wanted
@@ -14,11 +14,12 @@ from ..readers.postfix_syntax import words
 from .postfix_changes import failing, for_service, services, together
 
 _CLEANUP, _CHECKS, _OFF = "cleanup_service_name", "header_checks", "receive_override_options"
+_NESTED = "nested_header_checks"  # of attached messages: header_checks, too, unless it is set
 _NO_CHECKS, _OWN = "no_header_body_checks", "subcleanup"
-# The lines of smtpd.c for those who logged in, with and without smtpd_sasl_authenticated_header.
+# The lines of smtpd.c for those who logged in, with and without smtpd_sasl_authenticated_header. BY is us: others' lines stay.
 _RULES = r"""# Written by mtaudit: mail of people who logged in does not tell where they are.
-/^Received: from .*\(Authenticated sender: ([^)]+)\)(.*by .*)$/ REPLACE Received: from submission (Authenticated sender: $1)$2
-/^Received: from .*[^[:space:]]([[:space:]]+by [^ ]+ \(.*with (ESMTP|UTF8SMTP)S?A id .*)$/ REPLACE Received: from submission$1
+/^Received: from .*\(Authenticated sender: ([^)]+)\)(BY.*)$/ REPLACE Received: from submission (Authenticated sender: $1)$2
+/^Received: from .*[^[:space:]](BY.*with (ESMTP|UTF8SMTP)S?A id .*)$/ REPLACE Received: from submission$1
 """
 
 
@@ -50,7 +51,16 @@ def _hidden(postfix: Postfix, smtpd: Service) -> Iterator[Wanted]:
 
 
 def _checked(cleanup: Service, label: str) -> Wanted:
-    """Ours first: of the tables in a list the first one that knows a line decides about it."""
-    table = f"regexp:{cleanup.postfix.config_directory.rstrip('/')}/mtaudit_submission_headers"
-    others = [word for word in words(cleanup.value(_CHECKS)) if word != table]
-    return Wanted(options={label: {_CHECKS: ",".join([table, *others])}}, texts={table: _RULES})
+    """Ours first: of the tables in a list the first one that knows a line decides about it. Messages within the message, as
+    reports of spam have them, are looked at as before."""
+    postfix = cleanup.postfix
+    table = f"regexp:{postfix.config_directory.rstrip('/')}/mtaudit_submission_headers"
+    others, nested = ([word for word in words(cleanup.value(name)) if word != table] for name in (_CHECKS, _NESTED))
+    rules = _rules(smtp.smtpd.value("myhostname") for smtp in postfix.smtp_services())
+    return Wanted(options={label: {_CHECKS: ",".join([table, *others]), _NESTED: ",".join(nested)}}, texts={table: rules})
+
+
+def _rules(names: Iterable[str]) -> str:
+    """Of the names by which a host calls itself."""
+    ours = "|".join(name.replace(".", r"\.") for name in sorted(set(names)))
+    return _RULES.replace("BY", rf"[[:space:]]+by ({ours}) \(")
