@@ -194,7 +194,7 @@ def test_of_two_lines_of_a_pool_the_first_counts() -> None:
     assert {name: value.text for name, value in found.items()} == {"sendmail_path": "/a1", "mail.log": "/v1"}
 
 
-@pytest.mark.parametrize(("lines", "root"), [("chroot = /srv/shop", "/srv/shop"), ("chroot =\nuser = x", ""), ("chdir = /", "")])
+@pytest.mark.parametrize(("lines", "root"), [("chroot = /shop", "/shop"), ("chroot =\nuser = x", ""), ("chroot = ''", "")])
 def test_the_root_of_a_pool(lines: str, root: str) -> None:
     texts = {"/etc/php/8.2/fpm/php-fpm.conf": "include=/p/*.conf\n", "/p/shop.conf": f"[shop]\nuser = x\n;chroot = /x\n{lines}\n"}
     runner = Replay({"read": {path: {"text": text} for path, text in texts.items()}, "glob": {"/p/*.conf": ["/p/shop.conf"]}})

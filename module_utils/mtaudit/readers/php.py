@@ -17,7 +17,7 @@ _NAMES = ("sendmail_path", "mail.add_x_header", "mail.log", "disable_functions")
 _PROGRAMS = {"fpm": "php-fpm{}", "cli": "php{}", "cgi": "php-cgi{}"}
 _SECTION = re.compile(r"\[(HOST|PATH)=", re.IGNORECASE)
 _POOL = re.compile(r"(?m)^\s*\[([^\]]+)\]\s*$")
-_CHROOT = re.compile(r"(?m)^\s*chroot[ \t]*=[ \t]*(\S+)")
+_CHROOT = re.compile(r"(?m)^\s*chroot[ \t]*=[ \t]*(.+)")
 _POOL_VALUE = re.compile(r"(?m)^\s*php_(admin_)?(?:value|flag)\[\s*([\w.]+)\s*\]\s*=\s*(.*?)\s*$")
 # What PHP has when no file says anything (main/main.c); Debian's sendmail_path is the same.
 _DEFAULTS = {"sendmail_path": "/usr/sbin/sendmail -t -i"}
@@ -122,7 +122,7 @@ def _pools(runner: Runner, version: str, directory: str, values: dict[str, Value
                 account = (user.group(1) if user else "").replace("$pool", name)
                 chroot = _CHROOT.search(body)
                 own = _own(body, f"{path} [{name}]", name)
-                yield Place(version, "fpm", name, account, {**values, **own}, path, chroot.group(1) if chroot else "")
+                yield Place(version, "fpm", name, account, {**values, **own}, path, _unquoted(chroot[1]) if chroot else "")
 
 
 def _own(body: str, where: str, pool: str) -> dict[str, Value]:
