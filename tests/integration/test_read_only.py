@@ -309,7 +309,7 @@ def opensmtpd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def test_opensmtpd_was_audited(opensmtpd: Watched) -> None:
     answer = opensmtpd.run.answer()
-    assert answer["status"] == "ok" and answer["spawns"] == 4
+    assert answer["status"] == "ok" and answer["spawns"] == 5
     assert [program["name"] for program in answer["estate"]["programs"]] == ["opensmtpd"]
     assert {finding["status"] for finding in answer["findings"] if finding["control"] == "RELAY-01"} == {"pass"}
 
