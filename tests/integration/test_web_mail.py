@@ -170,3 +170,20 @@ def test_pages_send_with_the_login_of_their_site(sites: Sites, tmp_path: Path) -
     kept = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()]
     assert len(kept) > 8 and not [text for text in (printed, again, *kept) if password.strip() in text]
     sites.back_to(before)
+
+
+@pytest.mark.full
+def test_a_site_that_is_not_named_stops_no_other(sites: Sites, tmp_path: Path) -> None:
+    before = sites.state()
+    given = [login for login in sites.logins() if login["pool"] == "shop"]
+    play(sites.copy, tmp_path, "mta_web_mail", mta_web_mail_sites=given, mta_web_mail_submission="127.0.0.1:465")
+    sites.ready()
+    said, token = sites.send("shop", "mail()")
+    (mail,) = sites.arrived(token, 20) or [{}]
+    assert said == "sent" and mail["envelope_from"] == f"bob@{sites.domain}", (said, mail)
+    assert sites.send("www", "mail()")[0] == "failed"
+    # An account that is gone when the rules are loaded again leaves the others closed.
+    load = "systemctl restart mtaudit-web-mail"
+    sites.copy.shell(f"sed -i.kept /^shop:/d /etc/passwd; {load}; status=$?; mv /etc/passwd.kept /etc/passwd; exit $status")
+    assert sites.findings() == {"WEB-01": "pass", "WEB-02": "fail", "WEB-03": "pass"}
+    sites.back_to(before)
