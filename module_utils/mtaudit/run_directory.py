@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import quote
 from .address import parse_address
 from .listeners import SMTP_PORTS
 from .report.shapes import is_sound_estate, sound_probe
+from .retention import outdated
 
 # What Ansible adds to a module's result; `invocation` repeats the arguments.
 _ANSIBLES_OWN = ("invocation", "item", "ansible_loop_var", "changed", "failed", "exception", "warnings", "deprecations")
@@ -43,8 +45,16 @@ def file_name(host: str) -> str:
 
 
 def begin(directory: Path, run: Mapping[str, Any]) -> None:
-    """Write run.json. Raises OSError."""
+    """Write run.json, and remove what older runs left that nobody reported on: those that were killed, and those that prove a
+    change. Raises OSError when it cannot be written."""
     write_json(directory / "run.json", run)
+    unreported = {path.name: path.stat().st_mtime for path in directory.parent.iterdir() if _is_unreported(path)}
+    for name in outdated(unreported):
+        shutil.rmtree(directory.parent / name, ignore_errors=True)
+
+
+def _is_unreported(path: Path) -> bool:
+    return not path.is_symlink() and (path / "catalogue.json").is_file() and not (path / "history.json").exists()
 
 
 def keep_hosts(

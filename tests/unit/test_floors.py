@@ -29,7 +29,7 @@ FLOORS = {
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
         "services", "catalogue", "selection", "waivers"},
     1: {"finding", "joined", "control", "fix", "kernel", "runner", "text", "redact", "address", "listeners", "mechanisms",
-        "tunable", "certificate", "tls_versions", "located_yaml", "json_schema", "zipped"},
+        "tunable", "certificate", "tls_versions", "located_yaml", "json_schema", "retention", "zipped"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.mtaudit.run_directory import (
+    begin,
     file_name,
     host_answer,
     keep,
@@ -118,3 +121,19 @@ def test_a_name_never_leaves_its_folder(tmp_path: Path):
 def test_tokens_by_host():
     answers = [{"listeners": [{"name": "mx1", "tokens": ["a"]}, {"name": "mx2", "tokens": ["b"]}]}, {"error": "x"}]
     assert tokens_of(answers) == {"mx1": ["a"], "mx2": ["b"]}
+
+
+def test_of_old_runs_without_a_report_the_newest_stay(tmp_path: Path) -> None:
+    """As of snapshots: ten, and what is younger than 90 days; what was reported on is the report's to keep."""
+    for number in range(1, 15):
+        directory = tmp_path / f"run{number:02}"
+        directory.mkdir()
+        (directory / "catalogue.json").touch()
+        if number == 1:
+            (directory / "history.json").touch()
+        days = 30 if number == 14 else 400 - number
+        os.utime(directory, (time.time() - days * 86_400,) * 2)
+    (tmp_path / "not-a-run").mkdir()
+    begin(tmp_path / "now", {"id": "now"})
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["not-a-run", "now", "run01", *(f"run{number:02}" for number in range(5, 15))]

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,24 @@ def test_one_change_at_a_time(store: Store, host: Host, etc: Path) -> None:
         journal.begin(store, host, [NewFile(str(etc / "x"), b"x")], UNITS, "second")  # type: ignore[arg-type]
     take_snapshot(store, host, [str(etc)], [], "", keep=1, keep_days=0)  # type: ignore[arg-type]
     assert first.snapshot in store.names(), "what may still be taken back is kept"
+
+
+def test_a_kill_while_old_ones_are_removed_leaves_nothing_for_ever(
+    store: Store, host: Host, etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = 0
+    old = begun(store, host, etc)
+    journal.take_back(store, host, old.name, "test")  # type: ignore[arg-type]
+    while killed_at(points, monkeypatch, partial(store.remove, old.name)):
+        points += 1
+        newest = begun(store, host, etc)
+        journal.take_back(store, host, newest.name, "test")  # type: ignore[arg-type]
+        kept = {path.name for path in store.transactions.iterdir()}
+        assert kept <= {transaction.name for transaction in journal.every(store)}, f"after {points} steps"
+        assert {path.name for path in store.snapshots.iterdir()} == set(store.names()), f"after {points} steps"
+        if old.name not in store.names():
+            old = newest
+    assert points > 2
 
 
 def test_a_kill_at_any_step_can_be_taken_back(

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from ..retention import KEEP, KEEP_DAYS, outdated
 from .places import TEMPORARY, Place, SnapshotError, copy_away, look, put_back, put_time_back, sweep, why
 from .services import Service
 from .store import Store, read_sealed, write_sealed
@@ -20,8 +21,6 @@ from .store import Store, read_sealed, write_sealed
 _VERSION = 1
 _LINKS_LIMIT = 40  # as the kernel's: path_resolution(7)
 _PLACES_LIMIT = 20_000
-_DAY_S = 86_400
-KEEP, KEEP_DAYS = 10, 90.0
 _SPARE_BYTES = 16 * 1024 * 1024
 
 
@@ -163,12 +162,10 @@ def restore(snapshot: Snapshot, wanted: Optional[Sequence[Difference]] = None) -
 
 def prune(store: Store, keep: int = KEEP, keep_days: float = KEEP_DAYS, but: Iterable[str] = ()) -> list[str]:
     """Remove the snapshots that are neither among the `keep` newest nor younger than `keep_days`; return their names."""
-    spared, limit = set(but), time.time() - keep_days * _DAY_S
-    removed = []
-    for name in store.names()[max(keep, 1):]:
-        if name not in spared and os.stat(store.snapshots / name / "manifest.json").st_mtime < limit:
-            store.remove(name)
-            removed.append(name)
+    made_at = {name: os.stat(store.snapshots / name / "manifest.json").st_mtime for name in store.names()}
+    removed = [name for name in outdated(made_at, keep, keep_days) if name not in set(but)]
+    for name in removed:
+        store.remove(name)
     return removed
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from .places import SnapshotError, why
 
 DIRECTORY = "/var/lib/mtaudit"
+_MANIFEST, _STATE = "manifest.json", "state.json"
 _LOCK_WAIT_S = 10.0
 _LOCK_STEP_S = 0.2
 
@@ -70,7 +71,7 @@ class Store:
     def names(self) -> list[str]:
         """Of the snapshots that were taken to their end, the newest first."""
         try:
-            found = [path.name for path in self.snapshots.iterdir() if (path / "manifest.json").exists()]
+            found = [path.name for path in self.snapshots.iterdir() if (path / _MANIFEST).exists()]
         except FileNotFoundError:
             return []
         except OSError as exc:
@@ -78,23 +79,22 @@ class Store:
         return sorted(found, reverse=True)
 
     def remove(self, name: str) -> None:
-        """A snapshot, and the transaction that it was taken for. Raises SnapshotError. The manifest goes first: what is half
-        removed is no snapshot."""
-        directory = self.snapshots / name
-        try:
-            (directory / "manifest.json").unlink()
-            shutil.rmtree(directory)
-            if (self.transactions / name).exists():
-                (self.transactions / name / "state.json").unlink(missing_ok=True)
-                shutil.rmtree(self.transactions / name)
-        except OSError as exc:
-            raise SnapshotError(f"Could not remove {directory}: {why(exc)}") from exc
+        """A snapshot, and before it the transaction that it was taken for. Raises SnapshotError. State and manifest go first:
+        what is half removed is neither."""
+        for directory, told in ((self.transactions / name, _STATE), (self.snapshots / name, _MANIFEST)):
+            try:
+                if directory.exists():
+                    (directory / told).unlink(missing_ok=True)
+                    shutil.rmtree(directory)
+            except OSError as exc:
+                raise SnapshotError(f"Could not remove {directory}: {why(exc)}") from exc
 
     def sweep(self) -> None:
-        """Remove what runs that were killed left half made."""
-        for path in self.snapshots.iterdir():
-            if not (path / "manifest.json").exists():
-                shutil.rmtree(path, ignore_errors=True)
+        """Remove what runs that were killed left half made, or half removed."""
+        for directory, told in ((self.transactions, _STATE), (self.snapshots, _MANIFEST)):
+            for path in directory.iterdir():
+                if not (path / told).exists():
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def write_whole(path: Path, data: bytes, mode: int) -> None:
