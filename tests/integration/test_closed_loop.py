@@ -28,9 +28,7 @@ OTHERS = ("port-of-a-forwarder", "guard-that-cannot-start")
 # What the probes alone see is not asked here: whether a scanner would refuse it, and which certificate a server still shows.
 PROBED = ("exim-local-sender-to-local-mailbox", "tls-certificate-renewed-and-not-read")
 # Nobody answers as the milter of these rows: where no mail gets past it any more, all mail waits.
-PUT_OFF = (
-    "milter-fails-open", "milter-fails-open-on-one-port", "sendmail-milter-fails-open", "sendmail-milter-of-one-port-fails-open",
-)  # fmt: skip
+PUT_OFF = ("milter-fails-open", "milter-fails-open-on-one-port", "sendmail-milter-fails-open")
 # The host behind answers nobody in the lab: mail for it is queued then, before and after.
 QUEUED = ("exim-relay-recipients-not-asked-for",)
 
