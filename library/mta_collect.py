@@ -52,6 +52,10 @@ options:
     description: What M(mta_log_trace) returned, by host.
     type: dict
     default: {}
+  hardening:
+    description: What playbooks/harden.yml planned by host (C(plan), a list of lines), and why it could not be done (C(problem)).
+    type: dict
+    default: {}
   declared:
     description: What the inventory declares about each host, for the plan.
     type: dict
@@ -113,6 +117,7 @@ def main() -> None:
             "probes": {"type": "dict", "default": {}},
             "services": {"type": "dict", "default": {}},
             "traces": {"type": "dict", "default": {}},
+            "hardening": {"type": "dict", "default": {}},
             "declared": {"type": "dict", "default": {}},
         },
     )
@@ -131,6 +136,8 @@ def main() -> None:
                 keep(directory, folder, vantage, kept)
         for host, result in params["traces"].items():
             keep(directory, "traces", host, result if "traces" in result else {"error": failure(result), "traces": []})
+        for host, told in params["hardening"].items():
+            keep(directory, "hardening", host, told)
     except OSError as exc:
         advice = "set mta_report_directory to a directory that can be written and has room"
         module.fail_json(msg=f"Could not write the run directory {directory}: {exc.strerror}; {advice}")

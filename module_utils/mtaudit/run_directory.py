@@ -110,7 +110,7 @@ def _first_line(value: Any) -> str:
 
 
 def keep(directory: Path, folder: str, name: str, data: Mapping[str, Any]) -> None:
-    """Write what a vantage (`probes`) or a host (`traces`) returned."""
+    """Write what a vantage (`probes`, `services`) or a host (`traces`) returned, or what was planned for it (`hardening`)."""
     kept = {key: value for key, value in data.items() if key not in _ANSIBLES_OWN}
     write_json(directory / folder / f"{file_name(name)}.json", kept)
 

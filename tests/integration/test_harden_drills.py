@@ -1,11 +1,12 @@
-"""playbooks/harden.yml, and what may happen to it: the controller dies, ssh is cut, a map does not compile any more, a
-certificate is missing, the package is installed anew in the middle.
+"""playbooks/harden.yml, and what may happen to it: the controller dies, ssh to the host or to the vantage is cut, a map does not
+compile any more, a certificate is missing, the package is installed anew in the middle.
 
 Afterwards mail flows as before or as planned, what waited in the queue waits, nothing is half done, and the run says what was.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,7 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from audited_copy import Copy, throw_away_copy
+from mtalab.inventory import host_variables
 from test_drills import queue, takes_mail
 from test_harden import command, harden, refused
 from test_transaction import FILES
@@ -34,15 +37,25 @@ cd /var/lib/dpkg/info; for part in conffiles config postinst postrm preinst prer
   cp postfix.$part /root/package/DEBIAN/$part
 done
 dpkg-deb --build --root-owner-group /root/package /root/postfix.deb"""
+# The first ProxyCommand is the one that ssh takes.
+CUT = ("-C -o ControlMaster=no -o \"ProxyCommand=sh -c 'test ! -e {file} && CONTAINERS_CONF={{{{ lab_state }}}}/containers.conf "
+       "exec podman exec -i %h /usr/sbin/sshd -i'\"")
 IT_CHANGED = """grep -qs '"phase": "changed"' /var/lib/mtaudit/transactions/*/state.json"""
+STATE = "$(ls -d /var/lib/mtaudit/transactions/*/ | tail -1)state.json"
+UNTIL = r's/.*"until": \([0-9]*\).*/\1/p'
 NO_GUARD = "test ! -e /etc/systemd/system/mtaudit-guard.timer"
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     """With a message in the queue that nobody takes."""
-    with throw_away_copy("mx-d13", "t-hdrill", tmp_path_factory.mktemp("drill")) as copy:
+    directory = tmp_path_factory.mktemp("drill")
+    with throw_away_copy("mx-d13", "t-hdrill", directory) as copy:
         copy.lab.up(["router", "dns", "sink", "stranger"])
+        # The stranger under another name, whose connections end where there is a file.
+        stranger = host_variables(copy.lab.config, copy.lab.host("stranger"))
+        cut = {**stranger, "ansible_ssh_args": CUT.format(file=directory / "cut")}
+        (directory / "inventory/cut.yml").write_text(yaml.safe_dump({"all": {"hosts": {"far-away": cut}}}), encoding="utf-8")
         copy.shell("""
             echo 'waits.test retry:4.4.1 it waits' > /etc/postfix/transport; postmap /etc/postfix/transport
             postconf -e 'disable_vrfy_command = no' 'transport_maps = hash:/etc/postfix/transport'; postfix reload
@@ -69,8 +82,16 @@ def says_who_is_here(copy: Copy) -> bool:
 
 
 def last_phase(copy: Copy) -> str:
-    state = copy.shell("cat $(ls -d /var/lib/mtaudit/transactions/*/ | tail -1)state.json")
+    state = copy.shell(f"cat {STATE}")
     return str(re.findall(r'"phase": "(\w+)"', state)[0])
+
+
+def told(copy: Copy) -> tuple[str, str]:
+    """Of the newest report: what it says first, and whether the host could be reached."""
+    report = json.loads(max(Path(f"/tmp/{copy.name}/runs").glob("*/findings.json")).read_text(encoding="utf-8"))
+    (host,) = report["hosts"]
+    assert any("INFO-01 (postfix) is mended" in line for line in host["plan"]), host
+    return report["details"][0], host["status"]
 
 
 def wait(copy: Copy, until: str, run: subprocess.Popen[str] | None = None) -> None:
@@ -104,15 +125,34 @@ def test_a_controller_that_is_killed(copy: Copy, as_it_was: tuple[str, str]) -> 
 @pytest.mark.full
 def test_ssh_that_is_cut(copy: Copy, as_it_was: tuple[str, str]) -> None:
     with changing(copy, mta_harden_guard_s=GUARD_S) as run:
+        until = copy.shell(f"date -u +%H:%M -d @$(cat {STATE} | sed -n '{UNTIL}')")
         copy.shell("mv /usr/sbin/sshd /usr/sbin/sshd.cut; pkill -9 '^sshd'; true")
         try:
             printed, _ = run.communicate(timeout=600)
             wait(copy, NO_GUARD)
         finally:
             copy.shell("mv /usr/sbin/sshd.cut /usr/sbin/sshd; systemctl restart ssh")
-    assert run.returncode == 4 and "UNREACHABLE" in printed, printed[-3000:]
+    said, status = told(copy)
+    assert run.returncode == 2 and status == "unreachable", printed[-3000:]
+    assert said.startswith(f"{copy.name} could not be mended. {copy.name} is unreachable since the step '"), said
+    assert f"puts everything back at {until.strip()} (UTC)" in said and "run playbooks/harden.yml again after that" in said, said
     assert (copy.shell(FILES), queue(copy)) == as_it_was and last_phase(copy) == "taken_back"
     assert says_who_is_here(copy) and takes_mail(copy)
+
+
+@pytest.mark.full
+def test_a_vantage_that_is_cut_off(copy: Copy, as_it_was: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    cut = next(tmp_path_factory.getbasetemp().glob("drill*")) / "cut"
+    with changing(copy, mta_audit_vantages=["far-away"]) as run:
+        cut.touch()
+        try:
+            printed, _ = run.communicate(timeout=600)
+        finally:
+            cut.unlink()
+    said, status = told(copy)
+    assert run.returncode == 2 and status == "ok", printed[-3000:]
+    assert "everything was put back: far-away is unreachable since the step 'Send mail from outside'" in said, said
+    assert (copy.shell(FILES), queue(copy)) == as_it_was and last_phase(copy) == "taken_back" and takes_mail(copy)
 
 
 def test_a_map_that_does_not_compile_any_more(copy: Copy, as_it_was: tuple[str, str]) -> None:

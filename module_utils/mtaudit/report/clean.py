@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..finding import Evidence, Subject
 from ..joined import JoinedFinding, Waiver
-from .run import HostRun, Problem
+from .run import HostRun, Problem, RunData
 
 LINE_LIMIT = 2_000
 TEXT_LIMIT = 8_000
@@ -71,6 +71,11 @@ def _evidence(evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
 def clean_host(host: HostRun) -> tuple[str, str, str, str]:
     """Name, kind, status and reason of a host, fit to be shown."""
     return line(host.name, NAME_LIMIT), line(host.kind, NAME_LIMIT), host.status, line(host.reason)
+
+
+def clean_plan(run: RunData, host: str) -> tuple[str, ...]:
+    """What harden.yml planned for a host, fit to be shown."""
+    return tuple(line(text) for text in run.hardening.get(host, {}).get("plan") or ())
 
 
 def clean_problem(problem: Problem) -> Problem:

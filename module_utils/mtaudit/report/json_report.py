@@ -49,4 +49,5 @@ def _head(report: Report) -> dict[str, Any]:
 def _host(host: HostAnswer) -> dict[str, Any]:
     data = {"name": host.name, "kind": host.kind, "status": host.status, "answer": host.answer, "proven": host.proven,
             "counts": dict(host.counts)}
-    return {**data, "reason": host.reason} if host.reason else data
+    more = {"reason": host.reason, "plan": list(host.plan)}
+    return {**data, **{key: value for key, value in more.items() if value}}

@@ -26,6 +26,10 @@ def chunks(report: Report) -> Iterator[str]:
     yield "## Hosts\n\n| Host | Can send spam | " + " | ".join(status.value for status in _COLUMNS) + " |\n"
     yield "|---|---|" + "---:|" * len(_COLUMNS) + "\n"
     yield from map(_host, report.hosts)
+    planned = [host for host in report.servers if host.plan]
+    if planned:
+        yield "\n## What was planned\n"
+        yield from map(_plan, planned)
     failures = [f for f in report.findings if f.status in (Status.FAIL, Status.WAIVED)]
     if failures:
         yield "\n## Failures\n"
@@ -52,6 +56,10 @@ def text(value: str) -> str:
 def _host(host: HostAnswer) -> str:
     answer = "" if host.is_site else f"{host.answer}, proven" if host.proven else host.answer
     return f"| {text(host.name)} | {answer} | " + " | ".join(str(host.counts.get(s.value, 0)) for s in _COLUMNS) + " |\n"
+
+
+def _plan(host: HostAnswer) -> str:
+    return f"\n{text(host.name)}:\n\n" + "".join(f"- {text(each)}\n" for each in host.plan)
 
 
 def _failure(finding: JoinedFinding) -> str:

@@ -16,7 +16,16 @@ from urllib.parse import unquote
 from ..finding import Finding
 from ..joined import SEVERITIES
 from ..run_directory import file_name
-from .shapes import check_clients, is_sound_estate, sound_control, sound_declaration, sound_probe, sound_services, sound_traces
+from .shapes import (
+    check_clients,
+    is_sound_estate,
+    sound_control,
+    sound_declaration,
+    sound_hardening,
+    sound_probe,
+    sound_services,
+    sound_traces,
+)
 
 FILE_LIMIT_BYTES = 64 * 1024 * 1024
 DEFAULT_SEVERITY = "high"  # of a control that the catalogue of the run does not list
@@ -68,7 +77,7 @@ class HostRun:
 
 @dataclass(frozen=True)
 class RunData:
-    """A whole run. `probes` maps a vantage, `traces` a host, to what the module returned there."""
+    """A whole run. `probes` maps a vantage, `traces` a host, to what the module returned there, `hardening` to its plan."""
 
     id: str
     started: str
@@ -81,6 +90,7 @@ class RunData:
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     traces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    hardening: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     def entry(self, control_id: str) -> ControlEntry:
@@ -120,6 +130,7 @@ def load_run(path: str) -> RunData:
         probes=probes,
         traces=dict(_answers(directory, "traces", problems)),
         services=dict(_answers(directory, "services", problems)),
+        hardening=dict(_answers(directory, "hardening", problems)),
         problems=tuple(problems),
     )
 
@@ -182,8 +193,8 @@ def _files(directory: Path, name: str) -> list[Path]:
 
 
 def _answers(directory: Path, name: str, problems: list[Problem]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The files of probes, of looks at services, or of traces, by the vantage's or the host's name."""
-    sound = {"probes": sound_probe, "services": sound_services, "traces": sound_traces}[name]
+    """The files of probes, of looks at services, of traces, or of plans, by the vantage's or the host's name."""
+    sound = {"probes": sound_probe, "services": sound_services, "traces": sound_traces, "hardening": sound_hardening}[name]
     for path in _files(directory, name):
         data, reason = _read(path)
         answer, lost = sound(data)

@@ -62,6 +62,7 @@ _ESTATES_LISTENER: Mapping[str, Test] = {"name": text, "port": number, "bind": t
 _DECLARED: Mapping[str, Test] = {
     "waivers": listed, "answers": listed, "trusted_networks": texts, "proxies": texts, "tunables": mappings_by_name,
 }
+_HARDENING: Mapping[str, Test] = {"plan": texts, "problem": text}
 _CONTROL: Mapping[str, Test] = {"components": mappings_by_name, "tunables": mappings_by_name}
 
 
@@ -95,6 +96,13 @@ def sound_services(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 def sound_traces(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The same for what `mta_log_trace` returned."""
     return _sound_list(dict(answer), "traces", _TRACE, ())
+
+
+def sound_hardening(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The same for what harden.yml planned for a host, and what came of it."""
+    wrong = _wrong(answer, _HARDENING)
+    sound = {key: value for key, value in answer.items() if key not in wrong}
+    return sound, f"{', '.join(wrong)}: not in the form that it must have" if wrong else ""
 
 
 def _sound_list(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from ..attribution import CAUSES
@@ -12,7 +12,7 @@ from ..finding import Status
 from ..joined import DISAGREE, UNDECIDED, JoinedFinding
 from ..questions import SITE
 from ..truth import DISCARDS
-from .clean import clean_host, clean_problem, line
+from .clean import clean_host, clean_plan, clean_problem, line
 from .complete import worst_first
 from .gate import Gate
 from .history import Point
@@ -32,7 +32,7 @@ _FROM = {"inside": "from the inside", "neighbour": "from a neighbour"}  # else f
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """One host: `answer` is yes, unknown or no; `findings` are worst first."""
+    """One host: `answer` is yes, unknown or no; `findings` are worst first; `plan` is what harden.yml had to say of it."""
 
     name: str
     kind: str
@@ -41,6 +41,7 @@ class HostAnswer:
     answer: str
     counts: Mapping[str, int]
     findings: tuple[JoinedFinding, ...]
+    plan: tuple[str, ...] = ()
     number: int = 0
 
     @property
@@ -125,7 +126,7 @@ def build(title: str, run: RunData, findings: Sequence[JoinedFinding], gate: Gat
         failing=Counter(f.severity for f in findings if f.status is Status.FAIL),
         answer=answer,
         headline=_headline(answer, hosts),
-        details=(*_details(answer, hosts, problems), *_outside(run, findings), *_notes(run)),
+        details=(*_unmended(run), *_details(answer, hosts, problems), *_outside(run, findings), *_notes(run)),
         steps=_steps(findings),
         gate=gate,
         trend=trend,
@@ -174,14 +175,15 @@ def _hosts(run: RunData, findings: Sequence[JoinedFinding]) -> tuple[HostAnswer,
         _name, kind, status, reason = about.get(name, (name, "", "ok", ""))
         own = tuple(sorted(by_host.get(name, ()), key=worst_first))
         counts = {status_.value: number for status_, number in _count(own).items()}
-        answers.append(HostAnswer(name, kind, status, reason, host_answer(status, own), counts, own))
+        answers.append(HostAnswer(name, kind, status, reason, host_answer(status, own), counts, own,
+                                  clean_plan(run, name)))  # fmt: skip
     answers.sort(key=_attention)
     return tuple(_numbered(answers))
 
 
 def _numbered(hosts: Iterable[HostAnswer]) -> Iterable[HostAnswer]:
     for number, host in enumerate(hosts, 1):
-        yield HostAnswer(host.name, host.kind, host.status, host.reason, host.answer, host.counts, host.findings, number)
+        yield replace(host, number=number)
 
 
 def _attention(host: HostAnswer) -> tuple[bool, int, int, int, str]:
@@ -253,6 +255,13 @@ def _of(part: int, whole: int) -> str:
     if part == whole:
         return "the only server" if whole == 1 else f"all {whole} servers"
     return f"{part} of {whole} {noun}"
+
+
+def _unmended(run: RunData) -> Iterator[str]:
+    """What harden.yml could not do, and why."""
+    for host, told in run.hardening.items():
+        if told.get("problem"):
+            yield line(f"{host} could not be mended. {told['problem']}")
 
 
 def _details(answer: str, hosts: Sequence[HostAnswer], problems: Sequence[Problem]) -> Iterable[str]:

@@ -60,7 +60,7 @@ DIALOGUE = tuple(Evidence(Method.PROBE, "198.51.100.41:25 from 198.19.0.10", tex
 
 @dataclass
 class Host:
-    """One host of a run to be made. `probe` are findings that the stranger's vantage reports."""
+    """One host of a run to be made. `probe` are findings that the stranger's vantage reports, `plan` what harden.yml would do."""
 
     name: str
     findings: list[Finding] = field(default_factory=list)
@@ -69,6 +69,8 @@ class Host:
     reason: str = ""
     kind: str = "mx"
     declared: dict[str, Any] = field(default_factory=dict)
+    plan: list[str] = field(default_factory=list)
+    problem: str = ""
 
 
 def passing(control: str) -> Finding:
@@ -111,7 +113,7 @@ def unreachable(name: str) -> Host:
 
 def hostile(name: str) -> Host:
     """Every text that the host chooses is an attack."""
-    host = good(name)
+    host = good(name, plan=list(HOSTILE), problem=HOSTILE[0])
     for place, text in enumerate(HOSTILE):
         subject = Subject("listener", f"{text[:80]}:{place}")
         evidence = (Evidence(Method.CONFIG, f"/etc/postfix/main.cf:{place} {text[:200]}", text),)
@@ -154,7 +156,7 @@ def write_run(root: Path, hosts: list[Host], started: str = "2026-11-21T20:45:00
               vantages: tuple[str, ...] = ("stranger",), controls: tuple[tuple[str, str, str, str], ...] = CONTROLS) -> Path:
     """A run directory below `root`, as the role mta_audit leaves it."""
     directory = root / "runs" / (run_id or started.replace("-", "").replace(":", ""))
-    for name in ("hosts", "probes"):
+    for name in ("hosts", "probes", "hardening"):
         (directory / name).mkdir(parents=True)
     declared = {host.name: {"kind": host.kind, "waivers": [], **host.declared} for host in hosts}
     _write(directory / "run.json", {"id": directory.name, "started": started, "version": "0.1.0", "profile": profile,
@@ -166,6 +168,8 @@ def write_run(root: Path, hosts: list[Host], started: str = "2026-11-21T20:45:00
         _write(directory / "hosts" / f"{file_name(host.name)}.json", {
             "host": host.name, "status": host.status, "reason": host.reason, "estate": estate,
             "findings": [finding.to_dict() for finding in host.findings]})
+        if host.plan:
+            _write(directory / "hardening" / f"{file_name(host.name)}.json", {"plan": host.plan, "problem": host.problem})
     for vantage in vantages:
         seen = [{**finding.to_dict(), "target": host.name} for host in hosts for finding in host.probe]
         _write(directory / "probes" / f"{vantage}.json", {"vantage": vantage, "listeners": [], "findings": seen})

@@ -44,6 +44,7 @@ def written(tmp_path: Path) -> Path:
     """A run of an open relay in which every part of every file is used."""
     host = factory.proven_open("mx1", declared=copy.deepcopy(DECLARED))
     host.findings.append(factory.failing("RELAY-10", "percent", ("percent",)))
+    host.plan, host.problem = [f"RELAY-0{number} (postfix) is mended" for number in range(1, 8)], "it is unreachable"
     controls = (*factory.CONTROLS, ("RELAY-15", "high", "The relay test is not older than the configuration", "Probe again."))
     directory = factory.write_run(tmp_path, [host, factory.good("mx2")], controls=controls)
     (directory / "traces").mkdir()
@@ -72,7 +73,8 @@ def put(data: Any, at: tuple[Any, ...], value: Any) -> Any:
     return changed
 
 
-@pytest.mark.parametrize("name", ["run.json", "catalogue.json", "hosts/mx1.json", "probes/stranger.json", "traces/mx1.json"])
+@pytest.mark.parametrize("name", ["run.json", "catalogue.json", "hosts/mx1.json", "probes/stranger.json", "traces/mx1.json",
+                                  "hardening/mx1.json"])
 def test_rubbish_anywhere_never_ends_the_report(name: str, tmp_path: Path) -> None:
     directory = written(tmp_path)
     path = directory / name
@@ -95,7 +97,7 @@ def test_rubbish_anywhere_never_ends_the_report(name: str, tmp_path: Path) -> No
                 # The configuration of mx1 is open by its own words: what one other file holds cannot make that good.
                 if name != "hosts/mx1.json" and name != "catalogue.json" and made.report.answer == "no":
                     wrong.append(f"{at} = {value!r:.20}: the answer is no")
-    assert tried > 100
+    assert tried > 30
     assert not wrong, f"{len(wrong)} of {tried}:\n" + "\n".join(wrong[:40])
 
 

@@ -78,6 +78,17 @@ def test_an_unreachable_host_is_notchecked_and_never_passes(tmp_path: Path, repo
     assert set(report.counts) == {"notchecked"}
 
 
+def test_what_was_planned_and_could_not_be_done_is_told(tmp_path: Path, reported: Any) -> None:
+    host = factory.unreachable("mx1")
+    host.plan, host.problem = ["RELAY-01 (postfix) is mended: *:25"], "mx1 is unreachable since the step 'Confirm the change'."
+    directory = factory.write_run(tmp_path, [host, factory.good("mx2")])
+    report = reported(directory).report
+    assert report.details[0] == "mx1 could not be mended. mx1 is unreachable since the step 'Confirm the change'."
+    assert [host.plan for host in report.hosts] == [("RELAY-01 (postfix) is mended: *:25",), ()]
+    for name in ("report.html", "report.md", "findings.json"):
+        assert "RELAY-01 (postfix) is mended: " in (directory / name).read_text(encoding="utf-8"), name
+
+
 def test_the_headline_counts_what_is_proven(tmp_path: Path, reported: Any) -> None:
     def headline(*hosts: factory.Host) -> str:
         return str(reported(factory.write_run(tmp_path / str(len(list(tmp_path.iterdir()))), list(hosts))).report.headline)
