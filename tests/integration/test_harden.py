@@ -67,21 +67,25 @@ def changed(printed: str, name: str) -> int:
 
 
 def test_from_the_plan_to_the_proof(copy: Copy, tmp_path: Path) -> None:
-    copy.shell(OPEN)
+    copy.shell(f"{OPEN}; mv /etc/rspamd/local.d/antivirus.conf /root; systemctl restart rspamd")
     before = main_cf(copy)
     assert relays(copy)
 
-    printed = harden(copy, "--check", "--diff", mta_audit_canary="")
+    plan = tmp_path / "plan.json"
+    printed = harden(copy, "--check", "--diff", mta_audit_canary="", mta_harden_plan_file=str(plan))
     assert "-disable_vrfy_command = no" in printed and "-mynetworks" not in printed, "only what may be done unattended"
     assert "it may cut mail off" in printed and changed(printed, copy.name) == 1
+    left = json.loads(plan.read_text(encoding="utf-8"))["hosts"][copy.name]["left"]
+    assert "AV-01 is left to you: " in printed and [each["control"] for each in left if each["advice"]] == ["AV-01"], left
+    copy.shell("mv /root/antivirus.conf /etc/rspamd/local.d; systemctl restart rspamd")
 
-    plan = tmp_path / "plan.json"
     printed = harden(copy, "--check", "--diff", mta_audit_canary="", mta_harden_confirmed=True, mta_harden_plan_file=str(plan))
     shown = [line for line in printed.splitlines() if re.match(r"[+-][a-z]", line)]
     assert "-mynetworks = 0.0.0.0/1 128.0.0.0/1" in shown
     assert main_cf(copy) == before and relays(copy)
     planned = json.loads(plan.read_text(encoding="utf-8"))["hosts"][copy.name]
     assert {fix["control"] for fix in planned["fixes"]} == {"RELAY-01", "INFO-01"}
+    assert planned["left"] == []
 
     (tmp_path / "other.json").write_text("{}", encoding="utf-8")
     said = refused(copy, mta_harden_approved_plan=str(tmp_path / "other.json"), mta_audit_canary="")

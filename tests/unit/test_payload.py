@@ -22,7 +22,7 @@ from pythons import find_python
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "module_utils/mtaudit"
 MODULES = sorted(path.stem for path in (ROOT / "library").glob("mta_*.py"))
-CONTROLLER_MODULES = {"mta_catalogue", "mta_collect", "mta_report"}
+CONTROLLER_MODULES = {"mta_catalogue", "mta_collect", "mta_harden_left", "mta_report"}
 
 PACK = r"""
 import base64, io, re, sys, zipfile

@@ -37,13 +37,13 @@ class Options:
 
     run_directory: str
     history_directory: str
-    template_directory: str
-    formats: tuple[str, ...]
-    title: str
-    keep_runs: int
-    fail_on: str
-    fail_on_incomplete: float
-    hosts_per_page: int
+    template_directory: str = ""
+    formats: tuple[str, ...] = ()
+    title: str = ""
+    keep_runs: int = 1
+    fail_on: str = "none"
+    fail_on_incomplete: float = 0.0
+    hosts_per_page: int = 1
 
 
 @dataclass(frozen=True)
