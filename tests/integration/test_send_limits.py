@@ -12,6 +12,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,7 +182,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             copy.lab.execute("stranger", "rm", "-rf", f"/tmp/{found.place}")
 
 
-def test_a_limit_is_set_measured_and_taken_back(server: Server) -> None:
+def test_a_limit_is_set_measured_and_taken_back(server: Server, tmp_path: Path) -> None:
     way, copy, seen = server.way, server.copy, server.measured
     copy.shell(f"set -e\n{way.fault}\n", stdin="")
     server.listens()
@@ -217,10 +218,16 @@ def test_a_limit_is_set_measured_and_taken_back(server: Server) -> None:
     assert many["passed"] <= HOUR or after["refusal"], "what is too much is at least counted"
 
     copy.shell(way.forget)
-    given = {"mta_target": copy.name, "mta_drill_max_per_hour": HOUR, "mta_drill_messages": HOUR + 4}
-    printed = copy.ansible("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / "playbooks/drill.yml", "-e",
-                           json.dumps(given))  # fmt: skip
-    assert f"an account is limited: measured {hour['passed']} recipients" in printed, printed
+    reports = tmp_path / "reports"
+    given = {"mta_target": copy.name, "mta_drill_messages": HOUR + 4, "mta_report_directory": str(reports),
+             "mta_audit_vantages": [], "mta_audit_profile": "strict", "mta_send_limits_max_per_hour": HOUR}  # fmt: skip
+    printed = "".join(copy.ansible("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / f"playbooks/{name}.yml", "-e",
+                                   json.dumps(given)) for name in ("audit", "drill", "report"))  # fmt: skip
+    said = f"an account is limited: measured {hour['passed']} recipients in {hour['messages']} messages, allowed {HOUR} an hour"
+    assert said in printed, printed
+    (report,) = reports.glob("runs/*/findings.json")
+    found = [f for f in json.loads(report.read_text(encoding="utf-8"))["findings"] if f["control"] == "RATE-01"]
+    assert {"config": "pass", "probe": "pass"} in [f["methods"] for f in found], found
 
     back = server.do("take_back")
     assert server.says(back) == {"fail"} and server.state() == was, "to the byte"

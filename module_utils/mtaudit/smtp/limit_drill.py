@@ -138,8 +138,8 @@ async def _send(request: Request, login: Login, recipients: list[str]) -> Sent:
 
 def judged(request: Request, found: Drilled) -> list[Finding]:
     """What it says of RATE-01, which is about what may be sent within an hour."""
-    about = Subject("listener", f"*:{request.port}")
     where = listener_name(request.address, request.port)
+    about = Subject("listener", where)
     shown = Evidence(Method.PROBE, where, found.refusal or found.problem or "no message was refused")
     said = f"measured {found.passed} recipients in {found.messages} messages"
     said += f", allowed {request.most} an hour" if request.most else ""
