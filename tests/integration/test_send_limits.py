@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import tarfile
 import time
 from collections.abc import Iterator
@@ -52,7 +53,8 @@ WAYS = {
     f"exim-{release}": Way(
         f"exim-{release}", "exim",
         "sed -i '/^acl_smtp_predata/d' /etc/exim4/conf.d/main/000_localmacros; /usr/local/lib/lab/activate",
-        "/etc/exim4", f"rm -f {EXIM_DB}/ratelimit*", f"mv {EXIM_DB} {EXIM_DB}.off; touch {EXIM_DB}",
+        "/etc/exim4 /etc/systemd/system /etc/mtaudit", f"rm -f {EXIM_DB}/ratelimit*",
+        f"mv {EXIM_DB} {EXIM_DB}.off; touch {EXIM_DB}",
         f"rm {EXIM_DB}; mv {EXIM_DB}.off {EXIM_DB}; systemctl restart exim4", waits=True)
     for release in ("d12", "d13")
 } | {
@@ -148,7 +150,7 @@ class Server:
 
     def state(self) -> str:
         """Contents, owners, modes and times, and the units."""
-        units = "rspamd redis-server policyd-rate-limit exim4 postfix sendmail opensmtpd"
+        units = "rspamd redis-server policyd-rate-limit exim4 postfix sendmail opensmtpd mtaudit-send-limits.timer"
         return self.copy.shell(
             f"find {self.way.files} -xdev \\( -name databases -o -name Makefile -o -name sendmail.conf \\) -prune -o "
             "-type f -printf '%p %m %U %G %T@\\n' -exec sha256sum {} + | sort; "
@@ -202,6 +204,8 @@ def test_a_limit_is_set_measured_and_taken_back(server: Server, tmp_path: Path) 
     assert hour["role"]["taken"] == 0 and hour["other_account"]["taken"] == 1
     assert hour["other_case"] is None or hour["other_case"]["taken"] == 0
 
+    if way.program == "exim":
+        the_postmaster_is_told(copy)
     copy.shell(way.stop)
     down = server.drill(1)
     seen["down"] = down["refusal"] or "passes"
@@ -231,6 +235,21 @@ def test_a_limit_is_set_measured_and_taken_back(server: Server, tmp_path: Path) 
 
     back = server.do("take_back")
     assert server.says(back) == {"fail"} and server.state() == was, "to the byte"
+
+
+def the_postmaster_is_told(copy: Copy) -> None:
+    """Of yesterday, which the log is made to be of."""
+    tell, news = "systemctl start mtaudit-send-limits.service", "grep -l '^Subject: Over the limit' /home/alice/Maildir/new/*"
+    seen = copy.shell(f"systemctl is-active mtaudit-send-limits.timer; {tell}; sleep 3; {news} | wc -l")
+    assert seen.split() == ["active", "0"]
+    yesterday = 's/^"$(date +%F)"/"$(date -d yesterday +%F)"/'
+    copy.shell(f"sed -i {yesterday} /var/log/exim4/mainlog; {tell}; for i in $(seq 50); do {news} && exit; sleep .2; done; false")
+    (file,) = copy.shell(news).split()
+    said = re.findall(r"(?m)^(\w+): put off (\d+) times, from [\d:]+ to [\d:]+; (\d+) recipients in 1h, allowed (\d+)",
+                      copy.shell(f"cat {file}"))  # fmt: skip
+    ((login, times, most, allowed),) = said
+    refused = int(copy.shell("grep -c 'temporarily rejected DATA: over the limit' /var/log/exim4/mainlog"))
+    assert (login, int(allowed), int(times)) == ("alice", HOUR, refused) and int(most) > HOUR, said
 
 
 def test_a_day_is_limited_as_well(server: Server) -> None:

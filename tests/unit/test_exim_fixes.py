@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.module_utils.mtaudit.components import one, read_all, servers
@@ -13,6 +14,7 @@ from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.fix import FIXES
 from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
 from ansible.module_utils.mtaudit.fixes.exim_inbound import _right
+from ansible.module_utils.mtaudit.fixes.over_limit import _main_log
 from ansible.module_utils.mtaudit.readers.exim import parse
 from ansible.module_utils.mtaudit.runner import Replay
 from capture_fixture import restore, site_from
@@ -85,10 +87,25 @@ def test_a_statement_that_accepts_strangers_goes(directory: Path) -> None:
 
 
 def test_a_limit_comes_first_where_messages_are_taken() -> None:
-    wanted = proposed(FIXTURES / "RATE-01/fail-exim-rates-none")
-    assert wanted and wanted.options == {"acl_smtp_predata": "acl_mtaudit_limit"}
+    found: Any = proposed(FIXTURES / "RATE-01/fail-exim-rates-none")
+    wanted, host = found["exim"], found["os"]
+    assert wanted.options == {"acl_smtp_predata": "acl_mtaudit_limit"}
     text = wanted.acls["acl_mtaudit_limit"]
     assert "user-${lc:$authenticated_id}" in text and text.endswith("accept")
+    assert "log_message = over the limit: " in text and host.told == {"mtaudit-send-limits.timer": "start"}
+    service = host.texts["/etc/systemd/system/mtaudit-send-limits.service"].content.decode()
+    assert 'ExecStart=/usr/bin/env python3 -I /etc/mtaudit/send-limits.py "/var/log/exim4/mainlog"\n' in service
+
+
+@pytest.mark.parametrize(
+    ("log_file_path", "log"),
+    [("/var/log/exim4/%slog", "/var/log/exim4/mainlog"), ("", "/var/spool/exim4/log/mainlog"), ("syslog", ""),
+     ("syslog : /var/log/exim/%slog", "/var/log/exim/mainlog"), ("/var/log/exim/%slog-%D", "/var/log/exim/mainlog"),
+     ("/var/log/exim/%D/%slog", "/var/log/exim/")],
+)  # fmt: skip
+def test_where_the_postmaster_s_news_stand(log_file_path: str, log: str) -> None:
+    exim = parse("# Exim Configuration (4.98)", f"log_file_path = {log_file_path}\nspool_directory = /var/spool/exim4")
+    assert _main_log(exim) == log
 
 
 def test_strangers_are_looked_up_before_their_mail_is_taken() -> None:

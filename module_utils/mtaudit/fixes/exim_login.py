@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from typing import Optional
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
 
 from ..config.exim import Wanted
 from ..control import Site
@@ -21,6 +21,7 @@ from ..readers.exim_expand import Doubt
 from ..readers.exim_model import server_side
 from ..readers.exim_syntax import items
 from .exim_changes import failing, first_in, together, with_conditions
+from .over_limit import LOGGED, telling
 
 _SUBMISSION = (465, 587)
 _ON_SUBMISSION = r"match{$received_port}{\N^(465|587)$\N}"
@@ -164,8 +165,9 @@ def do_not_tell_where_people_are(exim: Exim, site: Site, findings: Sequence[Find
 
 
 @fix("RATE-01", "exim")
-def limit_accounts(exim: Exim, site: Site, findings: Sequence[Finding]) -> Optional[Wanted]:
-    """Counted by the login, which each authenticator has to name: else all share one limit."""
+def limit_accounts(exim: Exim, site: Site, findings: Sequence[Finding]) -> Optional[Mapping[str, Any]]:
+    """Counted by the login, which each authenticator has to name: else all share one limit. Who goes over it, the postmaster is
+    told."""
     if any(server_side(options) and "server_set_id" not in options for options in exim.config.authenticators.values()):
         return None
     wanted = allowed(site)
@@ -175,8 +177,10 @@ def limit_accounts(exim: Exim, site: Site, findings: Sequence[Finding]) -> Optio
         texts += _limits(limits_of(account), f"condition = {_among(account.logins)}")
     option, name = "acl_smtp_predata", "acl_mtaudit_limit"
     if not exim.options.get(option, "").strip():
-        return first_in(exim, option, name, "\n".join(texts))
-    return together(first_in(exim, option, name, text) for text in texts)
+        limits = first_in(exim, option, name, "\n".join(texts))
+    else:
+        limits = together(first_in(exim, option, name, text) for text in texts)
+    return {"exim": limits, "os": telling(exim)} if limits else None
 
 
 def _among(logins: Sequence[str]) -> str:
@@ -187,5 +191,6 @@ def _limits(most: Most, whose: str) -> Iterator[str]:
     for count, period, word in ((most.per_hour, "1h", "an hour"), (most.per_day, "1d", "a day")):
         if count < math.inf:
             limit = f"ratelimit = {int(count)} / {period} / per_rcpt / strict / user-${{lc:$authenticated_id}}"
-            lines = ["defer", "  authenticated = *", f"  {whose}", f"  {limit}", f"  message = too many recipients within {word}"]
+            lines = ["defer", "  authenticated = *", f"  {whose}", f"  {limit}", f"  message = too many recipients within {word}",
+                     f"  log_message = {LOGGED}"]  # fmt: skip
             yield "\n".join(line for line in lines if line.strip())
