@@ -87,8 +87,9 @@ LEFT: dict[str, str] = {
     "log-copies-for-ever": UNKNOWN,  # for how long they may be kept, max_days says
     "log-rotation-not-started": UNKNOWN,  # somebody switched it off
     "log-copies-younger-than-told": UNKNOWN,  # what was deleted does not come back
-    "web-sendmail-hands-in": "only Postfix has a list",
-    "web-opensmtpd-hands-in": "only Postfix has a list",
+    "web-sendmail-hands-in": "Sendmail asks nobody about the account",
+    "web-opensmtpd-hands-in": "OpenSMTPD is not told which account",
+    "web-opensmtpd-closed-by-mode": "OpenSMTPD is not told which account",
     "web-msmtp-without-a-login": "only the site knows",  # which login
     "web-one-login-for-two-sites": "only the site knows",
     "submission-missing": UNKNOWN,  # nobody can log in anywhere

@@ -9,12 +9,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.mtaudit.config.exim import AclChange
+from ansible.module_utils.mtaudit.config.files import ConfigError
 from ansible.module_utils.mtaudit.control import REGISTRY, Site
 from ansible.module_utils.mtaudit.controls import every  # noqa: F401 - registers every control
+from ansible.module_utils.mtaudit.controls import web as web_control
+from ansible.module_utils.mtaudit.controls.web import handed_in
 from ansible.module_utils.mtaudit.finding import Finding
+from ansible.module_utils.mtaudit.fix import FIXES
+from ansible.module_utils.mtaudit.fixes import every as fixes  # noqa: F401 - registers every fix
 from ansible.module_utils.mtaudit.listeners import Listener, Server
-from ansible.module_utils.mtaudit.readers import packet_filter, php, postfix, web
-from ansible.module_utils.mtaudit.readers.accounts import Accounts
+from ansible.module_utils.mtaudit.readers import accounts, exim, packet_filter, php, postfix, web
+from ansible.module_utils.mtaudit.readers.exim_model import Exim
+from ansible.module_utils.mtaudit.readers.exim_syntax import parse_acls
 from ansible.module_utils.mtaudit.readers.packet_filter import Packet, PacketFilter
 from ansible.module_utils.mtaudit.readers.php import Place, Value
 from ansible.module_utils.mtaudit.readers.system import Host
@@ -32,16 +39,132 @@ def test_no_password_on_the_command_line_is_shown(password: str) -> None:
     assert "Wren" not in str(finding.to_dict())
 
 
+ACCOUNTS = accounts.parse("www-data:x:33:33::/:/x\nshop:x:998:998::/:/x\n", "www-data:x:33:\nsmmsp:x:120:shop\nmail:x:8:shop\n")
+OF_33 = "deny condition = ${if eq{$caller_uid}{33}}"
+
+
+def exim_with(acls: str, **options: str) -> Exim:
+    """What asks these ACLs, each by the option of its name."""
+    named = {name: name for name in parse_acls(acls) if name}
+    usual = {"acl_smtp_rcpt": "rcpt", **named, **options}
+    config = f"# Exim Configuration (4.98)\nhostlist relays = 127.0.0.1\nbegin acl\nrcpt:\naccept hosts = :\n{acls}\n"
+    return exim.parse(config, "\n".join(f"{name} = {value}" for name, value in usual.items()), "/etc/exim4/exim.conf")
+
+
+def handed_to(given: Exim, account: str = "www-data", **stat: Any) -> Handed:
+    found = FileStat(**{"uid": 0, "gid": 0, "mode": 0o4755, "size_bytes": 0, "mtime_ns": 0, "kind": "file", **stat})
+    runner = SimpleNamespace(resolve=lambda path: path, stat=lambda path: found)
+    handed = web._handed(SimpleNamespace(runner=runner), {"Exim": given}, ACCOUNTS, account)
+    (judged,) = handed_in(Web(handed=[handed], exims=[given]))
+    return judged
+
+
 @pytest.mark.parametrize(
-    ("acl", "mode", "allowed"),
-    [("", 0o4755, True), ("", 0o4750, False), ("acl_programs", 0o4755, None), ("acl_programs", 0o4750, False)],
+    ("acls", "allowed", "told"),
+    [
+        ("", True, "sendmail: no ACL is asked"),
+        (f"acl_not_smtp:\n{OF_33}\naccept\n", True, "sendmail -bs: accept hosts = :"),
+        (f"acl_smtp_connect:\n{OF_33}\naccept\n", True, "sendmail: no ACL is asked"),
+        (f"acl_not_smtp:\n{OF_33}\naccept\nacl_smtp_connect:\n{OF_33}\naccept\n", False, OF_33),
+        (f"acl_not_smtp_start:\n{OF_33}\naccept\nacl_smtp_mail:\n{OF_33}\naccept\n", False, OF_33),
+        (f"acl_not_smtp:\n{OF_33}\naccept\nacl_smtp_data:\n{OF_33}\naccept\n", False, OF_33),
+        # What is said of the caller by another name
+        ("acl_not_smtp:\ndeny condition = ${if eq{$originator_uid}{33}}\nacl_smtp_connect:\n"
+         "deny condition = ${if eq{$sender_ident}{www-data}}\n", False, "$originator_uid"),
+        # What he chooses himself keeps him out of nothing
+        (f"acl_not_smtp:\ndeny senders = www-data@*\naccept\nacl_smtp_connect:\n{OF_33}\naccept\n", True, "sendmail: accept"),
+        (f"acl_not_smtp:\naccept senders = news@*\n{OF_33}\naccept\nacl_smtp_connect:\n{OF_33}\naccept\n", None, "senders"),
+        (f"acl_not_smtp:\ndeny condition = ${{if eq{{$h_to:}}{{x}}}}\naccept\nacl_smtp_connect:\n{OF_33}\n", None, "h_to"),
+        (f"acl_not_smtp:\ndeny condition = ${{run{{/bin/x}}}}\naccept\nacl_smtp_connect:\n{OF_33}\naccept\n", None,
+         "exim.conf acl_not_smtp, statement 1: condition = ${run{/bin/x}}: '${run{/bin/x}}' is not evaluated"),
+    ],
 )
-def test_who_hands_in_mail_to_exim(acl: str, mode: int, allowed: bool | None) -> None:
-    """Everybody who may run sendmail(1), unless an ACL is asked, which is not walked."""
-    runner = SimpleNamespace(resolve=lambda path: path, stat=lambda path: SimpleNamespace(mode=mode, gid=0))
-    exim = SimpleNamespace(problem="", options={"acl_not_smtp": acl}, origin=lambda name: f"/etc/exim4/exim.conf {name}")
-    handed = web._handed(SimpleNamespace(runner=runner), {"Exim": exim}, Accounts(), "www-data")
-    assert handed.allowed is allowed and (allowed is not None or "was not walked" in handed.reason)
+def test_who_hands_in_mail_to_exim(acls: str, allowed: bool | None, told: str) -> None:
+    handed = handed_to(exim_with(acls))
+    assert (handed.allowed, told in (handed.reason or handed.text)) == (allowed, True), handed
+    if acls.count(OF_33) == 2 and allowed is False:
+        assert handed_to(exim_with(acls), "shop").allowed
+
+
+@pytest.mark.parametrize(
+    ("condition", "option", "allowed"),
+    [("eq{$caller_uid}{33}", "", False), ("eq{$caller_uid}{33}", "www-data", False), ("eq{$sender_ident}{www-data}", "", False),
+     ("eq{$sender_ident}{www-data}", "uucp : www-data", None), ("eq{$authenticated_id}{www-data}", "33", None)],
+)  # fmt: skip
+def test_what_a_trusted_user_says_of_itself_keeps_nobody_out(condition: str, option: str, allowed: bool | None) -> None:
+    statement = f"deny condition = ${{if {condition}}}\naccept\n"
+    acls = f"acl_not_smtp:\n{statement}acl_smtp_connect:\n{statement}"
+    assert handed_to(exim_with(acls, trusted_users=option)).allowed is allowed
+
+
+def test_a_trusted_user_says_where_it_comes_from() -> None:
+    acls = f"acl_not_smtp:\n{OF_33}\naccept\nacl_smtp_connect:\ndeny hosts = :\n{OF_33}\naccept\n"
+    assert handed_to(exim_with(acls, trusted_groups="mail"), "shop").allowed
+    assert handed_to(exim_with(acls.replace("{33}", "{998}"), trusted_groups="mail"), "shop").allowed is False
+    only = f"acl_not_smtp:\n{OF_33}\naccept\nacl_smtp_connect:\ndeny hosts = :\naccept\nacl_smtp_rcpt:\naccept hosts = +relays\n"
+    assert handed_to(exim_with(only)).allowed is False, "no host is no host of a list"
+    assert handed_to(exim_with(only, trusted_users="www-data")).allowed is None
+
+
+@pytest.mark.parametrize(
+    ("account", "stat", "allowed"),
+    [("www-data", {"mode": 0o4750}, False), ("shop", {"mode": 0o2750, "gid": 120}, True),
+     ("www-data", {"mode": 0o2775, "acl": (("user", 33, 0),)}, False),
+     ("shop", {"mode": 0o2775, "acl": (("user", 33, 0),)}, True),
+     ("shop", {"mode": 0o2775, "acl": (("group", 120, 0),)}, False)],
+)  # fmt: skip
+def test_who_may_run_sendmail(account: str, stat: dict[str, Any], allowed: bool) -> None:
+    assert handed_to(exim_with(""), account, **stat).allowed is allowed
+
+
+@pytest.mark.parametrize(("mode", "allowed"), [(0o666, True), (0o660, False)])
+def test_the_socket_of_opensmtpd_is_what_everybody_uses(mode: int, allowed: bool) -> None:
+    socket, program = FileStat(0, 0, mode, 0, 0, "socket"), FileStat(0, 120, 0o2750, 0, 0, "file")
+    stats = {"/run/smtpd.sock": socket, "/usr/sbin/sendmail": program}
+    runner = SimpleNamespace(resolve=lambda path: path, stat=stats.get)
+    assert web._handed(SimpleNamespace(runner=runner), {"OpenSMTPD": SimpleNamespace()}, ACCOUNTS, "www-data").allowed is allowed
+
+
+REFUSED = "deny\n  condition = ${if eq{$caller_uid}{33}}\n  message = www-data may hand in no mail without a login"
+
+
+def kept_out(handed: Handed, *exims: Exim, program: str = "exim") -> Any:
+    found = Host(web=Web(handed=[handed], exims=exims, filter=PacketFilter(closed=frozenset({(handed.account, 25)}))))
+    site = Site(servers={program: (Server("1", "/etc/exim4/exim.conf"),)})
+    return FIXES[("WEB-01", "os")].propose(found, site, [])
+
+
+HANDS_IN = Handed("www-data", None, "/usr/sbin/sendmail", uid=33, trusted=False)
+
+
+def test_exim_is_told_who_hands_in_nothing() -> None:
+    live = exim_with("acl_smtp_connect:\naccept hosts = :\n")
+    found = kept_out(HANDS_IN, live)
+    assert found["os"].kept_out == ("www-data",)
+    wanted = found["exim"](live)
+    assert wanted.acls == {"acl_mtaudit_not_smtp": f"{REFUSED}\naccept"}
+    assert wanted.options == {"acl_not_smtp": "acl_mtaudit_not_smtp"}
+    assert wanted.statements == (AclChange("acl_smtp_connect", old=REFUSED),
+                                 AclChange("acl_smtp_connect", new=REFUSED, before="accept\nhosts = :"))  # fmt: skip
+    # Another fix made an ACL of that name meanwhile: it keeps its statements.
+    by_then = exim_with("acl_mtaudit_not_smtp:\naccept\n", acl_not_smtp="acl_mtaudit_not_smtp")
+    assert "acl_mtaudit_not_smtp" not in found["exim"](by_then).acls
+
+
+def test_an_acl_without_a_name_is_left_alone() -> None:
+    live = exim_with("", acl_not_smtp="/etc/exim4/callers")
+    found = kept_out(HANDS_IN, exim_with(""))
+    with pytest.raises(ConfigError, match="Could not change acl_not_smtp: its ACL stands in the option or a file"):
+        found["exim"](live)
+    with pytest.raises(ConfigError, match="ldap-user .* is not in /etc/passwd"):
+        kept_out(replace(HANDS_IN, account="ldap-user", uid=-1), live)
+
+
+@pytest.mark.parametrize(("program", "why"), [("sendmail", "setfacl -m u:www-data:---"), ("opensmtpd", "InaccessiblePaths="),
+                                              ("other", "has no list")])  # fmt: skip
+def test_what_cannot_keep_them_out_says_what_can(program: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        kept_out(Handed("www-data", True, "/usr/sbin/sendmail", "mode 2755", uid=33), program=program)
 
 
 OPEN, CLOSED = PacketFilter(), PacketFilter(closed=frozenset({("www-data", 25)}))
@@ -86,6 +209,20 @@ def test_each_port_of_postfix_has_networks_of_its_own(everywhere: str, there: st
     server = postfix.describe(postfix.parse("/etc/postfix", settings, master, settings, master))
     finding = said(CLOSED, ("postfix", server))
     assert finding.message.endswith("www-data to port 10025 of this host") is relays
+
+
+@pytest.mark.parametrize(
+    ("statement", "relays"),
+    [("accept hosts = +relays", [25, 10025]), ("accept hosts = +relays\ncondition = ${if eq{$received_port}{10025}}", [10025]),
+     ("accept hosts = 127.0.0.1\ncondition = ${if eq{$interface_port}{25}}", [25]), ("deny hosts = +relays\naccept", []),
+     ("deny hosts = +relays\ncondition = ${run{/bin/x}}\naccept", [25, 10025])],
+)  # fmt: skip
+def test_each_port_of_exim_asks_its_acls(statement: str, relays: list[int]) -> None:
+    """Where they are not understood, the networks say."""
+    given = exim_with(f"acl_smtp_rcpt:\n{statement}\n", local_interfaces="0.0.0.0", daemon_smtp_ports="25 : 587 : 10025")
+    given.config.lists[("hostlist", "relay_from_hosts")] = "127.0.0.1"
+    found = web_control.ways(Web(handed=[HANDS_IN], exims=[given]), Site(servers={"exim": (exim.describe(given),)}))
+    assert [way.port for way in found if way.loopback] == relays
 
 
 def test_what_filters_is_not_always_known() -> None:

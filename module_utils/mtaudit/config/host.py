@@ -29,8 +29,8 @@ class Wanted:
     logrotate keeps, by the place of the stanza. `jails`: options of fail2ban's, by name. `php`: settings by file of conf.d;
     `pools`: by file and pool. `secrets` must be there, each for one account alone. `texts`: whole files, by path. `told`:
     what the units that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out`
-    are accounts whose mail Postfix does not take any more, which is a change of Postfix; `closed` the accounts and ports that the
-    packet filter stops with the texts."""
+    are accounts whose mail sendmail(1) does not take any more, which is a change of its program; `closed` the accounts and ports
+    that the packet filter stops with the texts."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
     programs: Mapping[int, Any] = field(default_factory=dict)
@@ -140,7 +140,7 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
     guard = _guarded(changed, wanted.jails) if wanted.jails else live.guard
-    handed = [replace(each, allowed=False) if each.account in wanted.kept_out else each for each in web.handed]
+    handed = [replace(each, allowed=False, trusted=None) if each.account in wanted.kept_out else each for each in web.handed]
     stopped = replace(web.filter, closed=web.filter.closed | wanted.closed)
     web = replace(web, handed=handed, filter=stopped)
     return replace(live, files=files, log_files=log_files, roles=roles, logs=logs, guard=guard, web=web)

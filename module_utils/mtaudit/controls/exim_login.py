@@ -17,7 +17,7 @@ from ..readers.exim_lists import Lists, network_of
 from ..readers.exim_model import server_side
 from .exim_paths import Finder
 from .exim_ports import each_listener, option, subject
-from .exim_walk import Answer, Outcome, Walk
+from .exim_walk import Answer, Outcome, Walk, all_of
 from .senders import NOBODY
 
 PerLoginPort = Callable[[Exim, Listener, Site, Sequence[str]], Iterator[Finding]]
@@ -111,9 +111,8 @@ def _owners(exim: Exim) -> Iterator[tuple[str, str]]:
 
 
 def taken(walk: Walk) -> Outcome:
-    """What becomes of the message: the first refusal, else the first doubt."""
-    outcomes = [walk.outcome(), *(walk.stage(name) for name in _LATER)]
-    return next((o for answer in (Answer.REJECT, Answer.UNKNOWN) for o in outcomes if o.answer is answer), outcomes[0])
+    """What becomes of the message."""
+    return all_of([walk.outcome(), *(walk.stage(name) for name in _LATER)])
 
 
 def _sessions(exim: Exim, listener: Listener, site: Site, tls: bool) -> Iterator[tuple[Session, tuple[str, ...]]]:

@@ -6,6 +6,7 @@ as he would have it: senders and recipients verify, no blocklist has him, no lim
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional
@@ -46,6 +47,11 @@ class Outcome:
 
     def __str__(self) -> str:
         return str(self.statement)
+
+
+def all_of(outcomes: Sequence[Outcome]) -> Outcome:
+    """What becomes of a message that all of these were asked about: the first refusal, else the first doubt."""
+    return next((o for answer in (Answer.REJECT, Answer.UNKNOWN) for o in outcomes if o.answer is answer), outcomes[0])
 
 
 class Verdict(Enum):

@@ -11,13 +11,18 @@ from typing import Optional
 from ..address import contains
 from ..control import Evaluate, Site, control
 from ..finding import HOST, Evidence, Finding, Method, fail, notapplicable, passed, unknown
-from ..listeners import SUBMISSION_PORTS
+from ..listeners import SUBMISSION_PORTS, Listener, Server
 from ..readers.packet_filter import Packet
 from ..readers.php import Place
+from ..readers.postfix_samples import FOREIGN_DOMAINS
 from ..readers.system import Host
-from ..readers.web import Web, logins, msmtp_file
+from ..readers.web import Handed, Web, logins, msmtp_file
 from ..redact import MASK
 from ..text import printable
+from . import exim_handed
+from .exim_paths import Finder
+from .exim_walk import Answer
+from .senders import NOBODY
 
 _LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 _FOR_ITSELF = ("sendmail", "opensmtpd")  # what relays for the host itself with no list of networks that says so
@@ -99,8 +104,9 @@ def web_mail_has_a_login_of_its_own(host: Host, site: Site) -> Iterator[Finding]
 @control("WEB-01", "os")
 @_with_php
 def web_accounts_hand_in_no_mail(host: Host, site: Site) -> Iterator[Finding]:
-    allowed = [handed for handed in host.web.handed if handed.allowed]
-    doubts = [handed for handed in host.web.handed if handed.allowed is None]
+    found = handed_in(host.web)
+    allowed = [handed for handed in found if handed.allowed]
+    doubts = [handed for handed in found if handed.allowed is None]
     known = list(ways(host.web, site))
     ways_out = [way for way in known if way.stopped is False]
     unsure = [way for way in known if way.stopped is None]
@@ -116,8 +122,13 @@ def web_accounts_hand_in_no_mail(host: Host, site: Site) -> Iterator[Finding]:
         reason = host.web.filter.problem or f"{unsure[0]}: it hangs on rules that were not understood"
         yield unknown(HOST, "whether web applications may send without a login is not known", printable(reason))
     else:
-        names = ", ".join(handed.account for handed in host.web.handed)
+        names = ", ".join(handed.account for handed in found)
         yield passed(HOST, printable(f"{names} may neither hand in mail with sendmail nor reach a port that asks for no login"))
+
+
+def handed_in(web: Web) -> list[Handed]:
+    """What becomes of mail that each account hands in."""
+    return [each if each.trusted is None or not web.exims else exim_handed.judged(web.exims[0], each) for each in web.handed]
 
 
 @dataclass(frozen=True)
@@ -136,14 +147,28 @@ class Way:
 
 
 def ways(web: Web, site: Site) -> Iterator[Way]:
-    """Port 25 of other hosts, and whatever relays here for every account of the host, with Exim at any port what it does at one;
-    but for the ports of submission, which AUTH-03 is about."""
+    """Port 25 of other hosts, and whatever relays here for every account of the host; but for the ports of submission, which
+    AUTH-03 is about."""
     relaying = {port.port for name, servers in site.servers.items() for server in servers for port in server.smtp
-                for trusted in (server.trusted_at.get(port.port, server.trusted),)
-                if name in _FOR_ITSELF or any(contains(trusted, address) for address in _LOOPBACK)}  # fmt: skip
+                if name in _FOR_ITSELF or _relays(web, site, server, port)}  # fmt: skip
     for handed in web.handed:
         for port, loopback in ((25, False), *((port, True) for port in sorted(relaying - set(SUBMISSION_PORTS)))):
             packets = [Packet(handed.account, handed.uid, port, loopback, family) for family in ("ip", "ip6")]
             answers = {web.filter.stops(packet) for packet in packets}
             stopped = False if False in answers else None if None in answers else True
             yield Way(handed.account, handed.uid, port, loopback, stopped)
+
+
+def _relays(web: Web, site: Site, server: Server, port: Listener) -> bool:
+    """For loopback, as Exim's ACLs for that port say; else, and where those were not understood, as the networks do."""
+    exim = next((exim for exim in web.exims if exim.file == server.instance and not exim.problem), None)
+    if exim:
+        finder = Finder(exim, port, site)
+        senders = (f"{NOBODY}@{domain}" for domain in (FOREIGN_DOMAINS[0], *finder.local_domains[:1]))
+        clients = [str(address) for address in _LOOPBACK if f"ipv{address.version}" in port.families]
+        sessions = [finder.session(address=client, sender=sender) for sender in senders for client in clients]
+        answers = {finder.outcome(session).answer for session in sessions}
+        if Answer.UNKNOWN not in answers or Answer.OK in answers:
+            return Answer.OK in answers
+    trusted = server.trusted_at.get(port.port, server.trusted)
+    return any(contains(trusted, address) for address in _LOOPBACK)

@@ -76,16 +76,29 @@ def before(exim: Exim, statement: Optional[Statement], text: str) -> Optional[Wa
 def first_in(exim: Exim, option: str, name: str, text: str) -> Optional[Wanted]:
     """A statement comes to stand first in the ACL that an option names, behind what mail from the host itself has to itself; in
     an ACL of this name where there is none. None for an ACL that stands in the option or a file."""
+    return _at_the_top(exim, option, name, [text], _for_the_host_itself)
+
+
+def ahead_of_all(exim: Exim, option: str, name: str, texts: Sequence[str]) -> Optional[Wanted]:
+    """Statements come to stand there before everything else."""
+    return _at_the_top(exim, option, name, texts, lambda statement: False)
+
+
+def _at_the_top(
+    exim: Exim, option: str, name: str, texts: Sequence[str], stays_above: Callable[[Statement], bool]
+) -> Optional[Wanted]:
     acl = exim.options.get(option, "").strip()
     if not acl:
-        return Wanted(acls={name: f"{text}\naccept"}, options={option: name})
+        return Wanted(acls={name: "\n".join([*texts, "accept"])}, options={option: name})
     if acl not in exim.config.acls:
         return None
-    new = parse_acls(text)[""][0]
-    others = [s for s in exim.config.acls[acl] if (s.verb, s.conditions) != (new.verb, new.conditions)]
-    following = next((s for s in others if not _for_the_host_itself(s)), None)
-    change = AclChange(acl, new=text, before=statement_text(following) if following else "")
-    return Wanted(statements=(AclChange(acl, old=text), change))
+    parsed = [parse_acls(text)[""][0] for text in texts]
+    new = [(statement.verb, statement.conditions) for statement in parsed]
+    others = [s for s in exim.config.acls[acl] if (s.verb, s.conditions) not in new]
+    following = next((s for s in others if not stays_above(s)), None)
+    there = statement_text(following) if following else ""
+    changes = ((AclChange(acl, old=text), AclChange(acl, new=text, before=there)) for text in texts)
+    return Wanted(statements=tuple(change for pair in changes for change in pair))
 
 
 def _for_the_host_itself(statement: Statement) -> bool:

@@ -6,23 +6,36 @@ import posixpath
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
-from ..config import postfix
+from ..config import exim, postfix
 from ..config.files import ConfigError, NewFile
 from ..config.host import Wanted
 from ..control import Site
-from ..controls.web import own_login, ways
+from ..controls.web import handed_in, own_login, ways
 from ..finding import Finding
 from ..fix import fix
+from ..readers.exim import Exim
 from ..readers.php import Place
 from ..readers.system import Host
+from ..readers.web import Handed
 from ..text import printable
+from .exim_changes import ahead_of_all, together
 from .port_wall import closing
 
 _TRACED = {"mail.add_x_header": "On", "mail.log": "syslog"}
 _OURS = "zz-mtaudit.ini"  # files of conf.d are read by name: the last one counts
 _SUBMITTERS = "authorized_submit_users"
+# What Exim asks for a message on standard input, and for a session of sendmail -bs; of both it knows who called it, and no
+# option of sendmail(1) says otherwise.
+_ASKED_OF_CALLERS = {"acl_not_smtp": "acl_mtaudit_not_smtp", "acl_smtp_connect": "acl_mtaudit_connect"}
+_REFUSES = "deny\n  condition = ${{if eq{{$caller_uid}}{{{uid}}}}}\n  message = {account} may hand in no mail without a login"
+_NO_LIST = {
+    "sendmail": "Sendmail asks nobody about the account that runs sendmail(1); take the right to run it from that account, with "
+                "setfacl -m u:{account}:--- on the program, which every update of the package gives back",
+    "opensmtpd": "OpenSMTPD is not told which account hands a message to its socket /run/smtpd.sock, and everybody may; keep the "
+                 "unit of the web application from it, with InaccessiblePaths=/run/smtpd.sock",
+}  # fmt: skip
 _LOGINS, _HERE = "/etc/mtaudit/web-mail.msmtprc", "127.0.0.1"
 # On loopback nobody is between, and no certificate has that address.
 _MSMTPRC = """\
@@ -61,17 +74,36 @@ except Exception as problem:
 
 @fix("WEB-01", "os")
 def keep_web_accounts_out(host: Host, site: Site, findings: Sequence[Finding]) -> Mapping[str, Any]:
-    """Postfix asks a list whose mail it takes from sendmail(1); in front of it they are named as those whose it does not. Ports
-    that ask for no login are closed to them."""
-    allowed = [handed for handed in host.web.handed if handed.allowed]
-    if allowed and _SUBMITTERS not in allowed[0].where:
-        raise ConfigError(f"Could not keep {allowed[0].account} from handing in mail: only Postfix has a list of those who may; "
-                          "who may run sendmail(1) is also about cron and others, and somebody has to say")  # fmt: skip
+    """Postfix asks a list whose mail it takes from sendmail(1); in front of it they are named as those whose it does not. So they
+    are at the top of Exim's ACLs. Ports that ask for no login are closed to them."""
+    allowed = [handed for handed in handed_in(host.web) if handed.allowed]
     accounts = [handed.account for handed in allowed]
     wanted: dict[str, Any] = {"os": Wanted(kept_out=tuple(accounts)).then(_closed_ports(host, site))}
-    if allowed:
+    if allowed and _SUBMITTERS in allowed[0].where:
         value = ", ".join([*(f"!{account}" for account in accounts), allowed[0].text])
         wanted["postfix"] = postfix.Wanted(parameters={_SUBMITTERS: value})
+    elif allowed and host.web.exims:
+        wanted["exim"] = _refusing(allowed)
+    elif allowed:
+        why = next((text for name, text in _NO_LIST.items() if name in site.servers), "its program has no list of those who may")
+        raise ConfigError(f"Could not keep {accounts[0]} from handing in mail: {why.format(account=accounts[0])}")
+    return wanted
+
+
+def _refusing(callers: Sequence[Handed]) -> Callable[[Exim], Optional[exim.Wanted]]:
+    unknown = [handed.account for handed in callers if handed.uid < 0]
+    if unknown:
+        raise ConfigError(f"Could not keep {printable(unknown[0])} from handing in mail: it is not in /etc/passwd")
+    texts = [_REFUSES.format(uid=handed.uid, account=handed.account) for handed in callers]
+
+    def wanted(now: Exim) -> Optional[exim.Wanted]:
+        found = {option: ahead_of_all(now, option, name, texts) for option, name in _ASKED_OF_CALLERS.items()}
+        written = next((option for option, each in found.items() if each is None), "")
+        if written:
+            raise ConfigError(f"Could not change {written}: its ACL stands in the option or a file of its own; write it into the "
+                              "section of ACLs, and name it there")  # fmt: skip
+        return together(found.values())
+
     return wanted
 
 

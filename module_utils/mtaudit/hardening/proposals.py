@@ -132,6 +132,8 @@ class _Maker:
         return [self._changed(work if name == own else self._only(name), change) for name, change in wanted.items()]
 
     def _changed(self, work: _Work, change: Any) -> _Work:
+        if callable(change):  # what depends on what others want of that program
+            change = change(work.now)
         wanted = work.wanted.then(change) if work.wanted else change
         self.tried += 1
         directory = self.scratch / str(self.tried)

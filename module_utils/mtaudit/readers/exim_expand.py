@@ -42,13 +42,34 @@ class ForcedFailure(Exception):
 
 
 @dataclass(frozen=True)
+class Caller:
+    """A program of the host that runs sendmail(1): the account and its number, -1 when that is not known. One that is `trusted`
+    (trusted_users) also says from which host, port and login its message comes: -oMa, -oMi, -oMai, -oMt."""
+
+    account: str
+    uid: int
+    trusted: bool = False
+
+    def variables(self, usual: Mapping[str, str]) -> dict[str, str]:
+        """Those that are not what it likes."""
+        chosen = ("sender_address", "sender_helo", "h_") + _SAID_BY_TRUSTED * self.trusted
+        kept = {name: value for name, value in usual.items() if not name.startswith(chosen)}
+        own = {} if self.trusted else {"sender_ident": self.account, "authenticated_id": self.account}
+        number = {} if self.uid < 0 else dict.fromkeys(("caller_uid", "originator_uid"), str(self.uid))
+        return {**kept, **own, **number, "message_size": "1000", "max_received_linelength": "80"}
+
+
+_SAID_BY_TRUSTED = ("sender_", "authenticated_", "received_", "interface_")
+
+
+@dataclass(frozen=True)
 class Session:
     """A client that is only thought of, and its envelope. `login` is what it authenticated as, empty for nobody.
 
     `name` is its host name by DNS, forward and reverse. `login` needs `method`, the authenticator's name. `unknown_mailbox`: the
     recipient is nobody's mailbox, at a domain of this host (`here`) or of another that it passes mail on to (`elsewhere`).
     `blocked` are the texts of `dnslists` conditions that find it on their lists. `from_header`: the address of its message's From
-    header; empty before there is a message.
+    header; empty before there is a message. `caller`: who hands it in without TCP/IP.
     """
 
     address: str
@@ -65,6 +86,7 @@ class Session:
     unknown_mailbox: str = ""
     blocked: frozenset[str] = frozenset()
     from_header: str = ""
+    caller: Optional[Caller] = None
 
     @property
     def variables(self) -> dict[str, str]:
@@ -83,7 +105,10 @@ class Session:
             "authenticated_id": self.login, "sender_host_authenticated": self.method,
             "rcpt_count": "1", "recipients_count": "0", "rcpt_defer_count": "0", "rcpt_fail_count": "0",
             "mailauth": "", "authenticated_sender": "", "smtp_command_argument": "", "message_size": "-1",
+            "caller_uid": "0",  # whoever started the daemon
         }  # fmt: skip
+        if self.caller:
+            return self.caller.variables(plain)
         if self.from_header:
             plain.update({"h_from": self.from_header, "max_received_linelength": "80", "message_size": "1000"})
         return {**plain, "tls_peerdn": plain["tls_in_peerdn"]}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from ..runner import ReadError, Runner
+from ..runner import FileStat, ReadError, Runner
 from ..text import printable
 from . import accounts, packet_filter, php
 from .accounts import Accounts
@@ -16,14 +16,14 @@ from .packet_filter import PacketFilter
 from .php import Place
 from .uses import Around
 
-_SENDMAIL = "/usr/sbin/sendmail"
+_SENDMAIL, _SOCKET = "/usr/sbin/sendmail", "/run/smtpd.sock"
 _SECRET = re.compile(r"(?im)^(\s*password\s+).*$")
 
 
 @dataclass(frozen=True)
 class Handed:
     """Whether mail of an account is taken, None when that is not known (and why: `reason`); where that is written, and the text
-    there."""
+    there. Where `trusted` says whether Exim trusts the account, its ACLs are still to be asked."""
 
     account: str
     allowed: Optional[bool]
@@ -31,19 +31,21 @@ class Handed:
     text: str = ""
     reason: str = ""
     uid: int = -1
+    trusted: Optional[bool] = None
 
 
 @dataclass
 class Web:
     """Where PHP runs; what becomes of mail that each of its accounts hands in; msmtp's files without passwords, None where one
-    cannot be read; what is stopped on its way out, where a control asks; `wrapper`: where msmtp is. `problem` says why nothing is
-    known."""
+    cannot be read; what is stopped on its way out, where a control asks; `wrapper`: where msmtp is; every Exim, that of
+    sendmail(1) first. `problem` says why nothing is known."""
 
     places: list[Place] = field(default_factory=list)
     handed: list[Handed] = field(default_factory=list)
     msmtp: dict[str, Optional[str]] = field(default_factory=dict)
     filter: PacketFilter = field(default_factory=PacketFilter)
     wrapper: str = ""
+    exims: Sequence[Any] = ()
     problem: str = ""
 
     @property
@@ -60,6 +62,7 @@ def read(around: Around, programs: Sequence[tuple[str, Any, Sequence[Any]]], fil
         found.wrapper = around.runner.which("msmtp") or "" if found.sites else ""
         found.msmtp = msmtp_files(around.runner, found.sites)
         first = {title: instances[0] for title, _, instances in programs if instances}
+        found.exims = next((instances for title, _, instances in programs if title == "Exim"), ())
         known = accounts.read(around.runner) if found.sites else Accounts()
         if found.sites and filtered:
             found.filter = packet_filter.read(around.runner)
@@ -95,21 +98,36 @@ def _handed(around: Around, programs: Mapping[str, Any], known: Accounts, accoun
 
 
 def _taken(around: Around, programs: Mapping[str, Any], known: Accounts, account: str, uid: int) -> Handed:
-    postfix, exim = programs.get("Postfix"), programs.get("Exim")
+    postfix, exim, opensmtpd = (programs.get(title) for title in ("Postfix", "Exim", "OpenSMTPD"))
     for program in (postfix, exim):
         if program and program.problem:
             return Handed(account, None, _SENDMAIL, reason=program.problem)
     if postfix:  # whoever may not run sendmail runs postdrop
         return _postfix(postfix, account)
+    socket = around.runner.stat(_SOCKET) if opensmtpd else None
+    if socket and socket.mode & 0o002:  # that sendmail(1) has its group it asks itself: a copy that does not ask gets by (tried)
+        return Handed(account, True, _SOCKET, f"mode {socket.mode:04o}, and OpenSMTPD takes mail of everybody there")
     stat = around.runner.stat(around.runner.resolve(_SENDMAIL))
-    if stat is None or not stat.mode & (0o010 if uid in known.members.get(stat.gid, ()) else 0o001):
+    if stat is None or not _may_run(stat, uid, known):
         return Handed(account, False, _SENDMAIL, f"mode {stat.mode:04o}" if stat else "is not there")
-    if exim and exim.options.get("acl_not_smtp"):
-        # It is asked for what the host itself hands in; for `sendmail -bs` the ACLs for SMTP are.
-        acl = exim.options["acl_not_smtp"]
-        reason = f"what {acl} says of {account} was not walked, nor what the ACLs for SMTP say to sendmail -bs"
-        return Handed(account, None, exim.origin("acl_not_smtp"), acl, reason)
+    if exim:
+        return Handed(account, None, _SENDMAIL, trusted=_trusted(exim, known, account, uid))
     return Handed(account, True, _SENDMAIL, f"mode {stat.mode:04o}, and mail of everybody who runs it is taken")
+
+
+def _may_run(stat: FileStat, uid: int, known: Accounts) -> bool:
+    """The entry for the account decides, else those of its groups, else that for everybody (acl(5))."""
+    named = [rights for kind, number, rights in stat.acl if (kind, number) == ("user", uid)]
+    groups = [rights for kind, gid, rights in stat.acl if kind == "group" and uid in known.members.get(gid, ())]
+    groups += [stat.mode >> 3] if uid in known.members.get(stat.gid, ()) else []
+    return any(rights & 1 for rights in named or groups or [stat.mode])
+
+
+def _trusted(exim: Any, known: Accounts, account: str, uid: int) -> bool:
+    """trusted_users and trusted_groups name them, or give their numbers."""
+    groups = {group for gid, uids in known.members.items() if uid in uids for group in (str(gid), known.groups.get(gid, ""))}
+    listed = (set(re.findall(r"[^\s:]+", exim.options.get(name, ""))) for name in ("trusted_users", "trusted_groups"))
+    return any(own & named for own, named in zip(({account, str(uid)}, groups), listed))
 
 
 def _postfix(postfix: Any, account: str) -> Handed:
