@@ -66,7 +66,10 @@ def handed_to(given: Exim, account: str = "www-data", **stat: Any) -> Handed:
         (f"acl_not_smtp:\n{OF_33}\naccept\n", True, "sendmail -bs: accept hosts = :"),
         (f"acl_smtp_connect:\n{OF_33}\naccept\n", True, "sendmail: no ACL is asked"),
         (f"acl_not_smtp:\n{OF_33}\naccept\nacl_smtp_connect:\n{OF_33}\naccept\n", False, OF_33),
-        (f"acl_not_smtp_start:\n{OF_33}\naccept\nacl_smtp_mail:\n{OF_33}\naccept\n", False, OF_33),
+        # The result of this one is ignored; what it sets is not
+        (f"acl_not_smtp_start:\n{OF_33}\naccept\nacl_smtp_mail:\n{OF_33}\naccept\n", True, "sendmail: no ACL is asked"),
+        ("acl_not_smtp_start:\naccept set acl_m_who = $caller_uid\nacl_not_smtp:\ndeny condition = ${if eq{$acl_m_who}{33}}\n"
+         f"accept\nacl_smtp_mail:\n{OF_33}\naccept\n", False, "acl_m_who"),
         (f"acl_not_smtp:\n{OF_33}\naccept\nacl_smtp_data:\n{OF_33}\naccept\n", False, OF_33),
         # What is said of the caller by another name
         ("acl_not_smtp:\ndeny condition = ${if eq{$originator_uid}{33}}\nacl_smtp_connect:\n"

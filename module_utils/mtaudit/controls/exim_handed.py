@@ -11,10 +11,7 @@ from ..readers.exim_syntax import Condition
 from ..readers.postfix_samples import FOREIGN_DOMAINS
 from ..readers.web import Handed
 from .exim_login import taken
-from .exim_walk import Answer, Outcome, Trail, Walk, all_of
-
-# For mail on standard input, `sendmail -bS` as well (specification, "The non-SMTP ACLs").
-_NOT_SMTP = ("acl_not_smtp", "acl_not_smtp_start")
+from .exim_walk import Answer, Outcome, Trail, Walk
 
 
 class _HandedIn(Walk):
@@ -37,7 +34,9 @@ def judged(exim: Exim, handed: Handed) -> Handed:
     session = Session("", recipient=f"probe@{FOREIGN_DOMAINS[1]}", port=0,
                       caller=Caller(handed.account, handed.uid, bool(handed.trusted)))  # fmt: skip
     walk = _HandedIn(exim, session)
-    ways = {"sendmail": all_of([walk.stage(name) for name in _NOT_SMTP]), "sendmail -bs": taken(_HandedIn(exim, session))}
+    # Its result is ignored, what it sets is not; `sendmail -bS` comes to both (specification, "The non-SMTP ACLs").
+    walk.stage("acl_not_smtp_start")
+    ways = {"sendmail": walk.stage("acl_not_smtp"), "sendmail -bs": taken(_HandedIn(exim, session))}
     for answer, allowed in ((Answer.OK, True), (Answer.UNKNOWN, None)):
         for way, outcome in ways.items():
             if outcome.answer is answer:
