@@ -95,6 +95,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+needed:
+  description: Whether the host is not yet as O(action) says.
+  returned: always
+  type: bool
 transaction:
   description: The change, as M(mta_transaction) returns it. Empty when nothing was to be changed, and in check mode.
   returned: always

@@ -173,6 +173,9 @@ def test_the_role_proves_what_it_does(copy: Copy) -> None:
                             "-e", json.dumps({**given, **more}), *words, timeout_s=900)  # fmt: skip
 
     assert "+multi_instance_name = postfix-out" in play("--check", "--diff")
+    with pytest.raises(AssertionError) as refused:
+        play(mta_audit_canary="")
+    assert "Nothing is changed" in str(refused.value) and "changed=0" in str(refused.value)
     assert "Confirm the change" in play() and "changed=0" in play()
     assert "Confirm the change" in play(mta_relay_split_action="join")
     assert "postfix-out" not in copy.shell("postmulti -l")

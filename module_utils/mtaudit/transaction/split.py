@@ -31,8 +31,10 @@ def change(
     wanted = replace(wanted, instance=wanted.instance or f"{_title(primary).lower()}-out")
     reason = reason or f"OUT-03: {action}"
     if action in ("inbound", "outbound"):
-        return _one_side(store, runner, primary, action == "inbound", wanted, reason, guard_after_s, check)
-    return _instances(store, runner, primary, wanted, action == "split", reason, guard_after_s, check)
+        result = _one_side(store, runner, primary, action == "inbound", wanted, reason, guard_after_s, check)
+    else:
+        result = _instances(store, runner, primary, wanted, action == "split", reason, guard_after_s, check)
+    return {**result, "needed": result["changed"]}
 
 
 def _primary(runner: Runner) -> Primary:
