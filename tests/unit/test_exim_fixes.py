@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.fix import FIXES
 from ansible.module_utils.mtaudit.fixes import every  # noqa: F401 - registers every fix
 from ansible.module_utils.mtaudit.fixes.exim_inbound import _right
-from ansible.module_utils.mtaudit.fixes.over_limit import _main_log
+from ansible.module_utils.mtaudit.fixes.over_limit import _PROGRAM, _main_log
 from ansible.module_utils.mtaudit.readers.exim import parse
 from ansible.module_utils.mtaudit.runner import Replay
 from capture_fixture import restore, site_from
@@ -94,18 +96,37 @@ def test_a_limit_comes_first_where_messages_are_taken() -> None:
     assert "user-${lc:$authenticated_id}" in text and text.endswith("accept")
     assert "log_message = over the limit: " in text and host.told == {"mtaudit-send-limits.timer": "start"}
     service = host.texts["/etc/systemd/system/mtaudit-send-limits.service"].content.decode()
-    assert 'ExecStart=/usr/bin/env python3 -I /etc/mtaudit/send-limits.py "/var/log/exim4/mainlog"\n' in service
+    assert 'ExecStart=/usr/bin/env python3 -I /etc/mtaudit/send-limits.py "/var/log/exim4/mainlog*"\n' in service
 
 
 @pytest.mark.parametrize(
     ("log_file_path", "log"),
-    [("/var/log/exim4/%slog", "/var/log/exim4/mainlog"), ("", "/var/spool/exim4/log/mainlog"), ("syslog", ""),
-     ("syslog : /var/log/exim/%slog", "/var/log/exim/mainlog"), ("/var/log/exim/%slog-%D", "/var/log/exim/mainlog"),
-     ("/var/log/exim/%D/%slog", "/var/log/exim/")],
+    [("/var/log/exim4/%slog", "/var/log/exim4/mainlog*"), ("", "/var/spool/exim4/log/mainlog*"), ("syslog", "journal:exim"),
+     ("syslog : /var/log/exim/%slog", "/var/log/exim/mainlog*"), ("/var/log/exim/%slog-%D", "/var/log/exim/mainlog*"),
+     ("/var/log/exim/%D/%slog", "/var/log/exim/*/mainlog*")],
 )  # fmt: skip
 def test_where_the_postmaster_s_news_stand(log_file_path: str, log: str) -> None:
     exim = parse("# Exim Configuration (4.98)", f"log_file_path = {log_file_path}\nspool_directory = /var/spool/exim4")
     assert _main_log(exim) == log
+    named = parse("# Exim Configuration (4.98)", "log_file_path = syslog\nsyslog_processname = mail-out")
+    assert _main_log(named) == "journal:mail-out"
+
+
+OVER = "temporarily rejected DATA: over the limit: 7.0 in 1h, allowed 6, login"
+
+
+@pytest.mark.parametrize(
+    ("line", "login"),
+    [(f"2026-11-23 10:02:11 H=(pc) [198.18.0.5] X=TLS1.3 A=plain_server:alice F=<alice@corp.test> {OVER} 'alice'", "alice"),
+     (f"2026-11-23 10:02:11.123 [77] H=(pc) [198.18.0.5] A=plain:a:b F=<> {OVER} 'a'b'", "a'b"),
+     (f"2026-11-23 10:02:11 H=(x) [198.19.0.66] F=<\"{OVER} 'bob'\"@evil.test> rejected RCPT <a@corp.test>: no", None),
+     (f"2026-11-23 10:02:11 H=(x) [198.19.0.66] F=<\" A=plain:x {OVER} 'bob'\"@evil.test> rejected RCPT <a@b>: 'x'", None)],
+)  # fmt: skip
+def test_strangers_do_not_write_what_the_postmaster_is_told(line: str, login: str | None) -> None:
+    program = ast.parse(_PROGRAM)
+    made = next(node.value for node in program.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LINE")
+    found = eval(ast.unparse(made), {"re": re}).match(line)
+    assert (found and found[6]) == login
 
 
 def test_strangers_are_looked_up_before_their_mail_is_taken() -> None:

@@ -107,6 +107,9 @@ def test_a_trusted_user_says_where_it_comes_from() -> None:
     only = f"acl_not_smtp:\n{OF_33}\naccept\nacl_smtp_connect:\ndeny hosts = :\naccept\nacl_smtp_rcpt:\naccept hosts = +relays\n"
     assert handed_to(exim_with(only)).allowed is False, "no host is no host of a list"
     assert handed_to(exim_with(only, trusted_users="www-data")).allowed is None
+    logins = f"acl_not_smtp:\n{OF_33}\naccept\nacl_smtp_mail:\ndeny !authenticated = *\naccept\n"
+    assert handed_to(exim_with(logins)).allowed is False
+    assert handed_to(exim_with(logins, trusted_users="www-data")).allowed is None, "-oMaa names an authenticator"
 
 
 @pytest.mark.parametrize(

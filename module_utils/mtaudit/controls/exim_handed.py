@@ -13,13 +13,16 @@ from ..readers.web import Handed
 from .exim_login import taken
 from .exim_walk import Answer, Outcome, Trail, Walk
 
+_SAID_BY_TRUSTED = ("hosts", "authenticated")  # -oMa, -oMaa
+
 
 class _HandedIn(Walk):
     """What the caller writes, he writes as it helps him: no refusal for it meets him, and whether it lets him in is open."""
 
     def _plain(self, condition: Condition, verb: str, trail: Trail, depth: int) -> bool:
         caller = self._session.caller
-        if condition.name in ("senders", "sender_domains") or condition.name == "hosts" and caller and caller.trusted:
+        trusted = caller and caller.trusted and condition.name in _SAID_BY_TRUSTED
+        if condition.name in ("senders", "sender_domains") or trusted:
             if verb in ("accept", "require") or condition.negated:
                 raise Doubt(f"it is the caller who says what {condition.name} looks at")
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 
 from ..config.files import NewFile
@@ -9,8 +10,9 @@ from ..config.host import Wanted
 from ..readers.exim import Exim
 from ..readers.exim_syntax import items
 
-# What a limit tells the log; the login comes last, since it may hold anything.
-LOGGED = "over the limit: $sender_rate in $sender_rate_period, allowed $sender_rate_limit, login ${lc:$authenticated_id}"
+# What a limit tells the log. The login comes last, since it may hold anything; senders may hold what looks like it, but the line
+# does not end there.
+LOGGED = "over the limit: $sender_rate in $sender_rate_period, allowed $sender_rate_limit, login '${lc:$authenticated_id}'"
 _TIMER = "mtaudit-send-limits.timer"
 _SCRIPT = "/etc/mtaudit/send-limits.py"
 _PROGRAM = r'''# Written by mtaudit.
@@ -26,19 +28,29 @@ import socket
 import subprocess
 import sys
 
-LINE = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d).* temporarily rejected [^:]*: "
-                  r"over the limit: (\d+\.?\d*) in (\w+), allowed (\d+\.?\d*), login (.*)")
+LINE = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)(?:(?! F=<).)* A=.* temporarily rejected DATA: "
+                  r"over the limit: (\d+\.?\d*) in (\w+), allowed (\d+\.?\d*), login '(.*)'$")
+
+
+def journal(name, day):
+    """A rejection is there as a notice and, unless syslog_duplication is off, as information, too."""
+    next_day = str(datetime.date.fromisoformat(day) + datetime.timedelta(1))
+    for priority in ("5..5", "6..6"):
+        shown = ["journalctl", "-q", "-o", "short-iso", "-t", name, "-p", priority, "-S", day, "-U", next_day]
+        said = subprocess.run(shown, stdout=subprocess.PIPE, check=True).stdout.decode("utf-8", "replace")
+        found = [line for line in said.splitlines() if LINE.match(line)]
+        if found:
+            return found
+    return []
 
 
 def lines(log, day):
-    if not log:
-        next_day = str(datetime.date.fromisoformat(day) + datetime.timedelta(1))
-        shown = ["journalctl", "-q", "-o", "short-iso", "-t", "exim", "-p", "6..6", "-S", day, "-U", next_day]
-        yield from subprocess.run(shown, stdout=subprocess.PIPE, check=True).stdout.decode("utf-8", "replace").splitlines()
+    if log.startswith("journal:"):
+        yield from journal(log[len("journal:"):], day)
         return
     begin = datetime.datetime.fromisoformat(day).timestamp()
-    for path in glob.glob(log + "*"):
-        if os.stat(path).st_mtime >= begin:
+    for path in glob.glob(log):
+        if os.path.isfile(path) and os.stat(path).st_mtime >= begin:
             with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8", errors="replace") as file:
                 yield from file
 
@@ -102,8 +114,12 @@ def telling(exim: Exim) -> Wanted:
 
 
 def _main_log(exim: Exim) -> str:
-    """The path that its copies begin with; empty where syslog alone has it (specification, "Log files")."""
+    """A pattern of its files, copies and packed ones too, or the name in the journal where syslog alone has it (specification,
+    "Log files")."""
     built_in = f"{exim.options.get('spool_directory', '')}/log/%slog"
     paths = [item.strip() or built_in for item in items(exim.options.get("log_file_path", ""))] or [built_in]
     file = next((path for path in paths if path != "syslog"), "")
-    return re.sub(r"[-.]?%[DM].*", "", file).replace("%s", "main")
+    if not file:
+        return f"journal:{exim.options.get('syslog_processname', '') or 'exim'}"
+    dated = re.sub(r"[-.]?%[DM]", "*", glob.escape(file).replace("%s", "main"))
+    return dated if dated.endswith("*") else f"{dated}*"

@@ -142,8 +142,11 @@ class _Maker:
         return replace(work, wanted=wanted, candidate=candidate, now=candidate.reading or work.live)
 
     def _only(self, component: str) -> _Work:
-        """What is on a host once."""
-        return next(work for work in self.works if self._component(work).name == component)
+        """What is on a host once. Raises ConfigError where it could not be read."""
+        found = next((work for work in self.works if self._component(work).name == component), None)
+        if found is None:
+            raise ConfigError(f"it changes {component} as well, which was not read")
+        return found
 
     def _less_severe(self, finding: Finding, wish: Wish) -> bool:
         """What has no fix of its own counts as severe: nobody would come back to it."""
