@@ -29,10 +29,9 @@ options:
     type: dict
     required: true
   only:
-    description: The controls that were asked for. Empty means all.
-    type: list
-    elements: str
-    default: []
+    description: The controls that were asked for, by host. A host that is not named was asked for all.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -72,7 +71,7 @@ def main() -> None:
         argument_spec={
             "run_directory": {"type": "path", "required": True},
             "planned": {"type": "dict", "required": True},
-            "only": {"type": "list", "elements": "str", "default": []},
+            "only": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

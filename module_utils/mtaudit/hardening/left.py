@@ -23,13 +23,13 @@ class Left:
 
 
 def left(
-    findings: Iterable[JoinedFinding], planned: Mapping[str, Collection[str]], only: Collection[str]
+    findings: Iterable[JoinedFinding], planned: Mapping[str, Collection[str]], only: Mapping[str, Collection[str]]
 ) -> dict[str, list[Left]]:
     """By host, the worst first as `findings` are. `planned` are the hosts, each with the controls that its plan names; `only`
-    are the controls that were asked for, all when empty."""
+    are the controls that were asked for; all on a host that it does not name."""
     found: dict[str, dict[str, list[JoinedFinding]]] = {host: {} for host in planned}
     for finding in findings:
-        wanted = not only or finding.control in only
+        wanted = finding.control in only.get(finding.host, (finding.control,))
         if finding.status is Status.FAIL and wanted and finding.control not in planned.get(finding.host, (finding.control,)):
             found[finding.host].setdefault(finding.control, []).append(finding)
     return {host: [_left(control, each) for control, each in controls.items()] for host, controls in found.items()}
