@@ -77,6 +77,7 @@ selection:
   elements: dict
   sample:
     - id: RELAY-15
+      severity: medium
       components: [os]
       kinds: [mx, submission]
       tunables: {max_proof_age_days: {type: int, value: 31}}

@@ -151,7 +151,8 @@ def main() -> None:
     if given.error_messages:
         module.fail_json(msg=f"Could not start, audit is wrong: {'; '.join(given.error_messages)}")
     wanted = wishes(params["fixes"], params["only"], params["max_disruption"], params["confirmed"])
-    severities = {fix["id"]: fix["severity"] for fix in params["fixes"]}
+    known = (*params["audit"]["selection"], *params["fixes"])
+    severities = {entry["id"]: entry["severity"] for entry in known if "severity" in entry}
     store = Store(params["directory"])
     try:
         request = request_from(given.validated_parameters)

@@ -150,6 +150,7 @@ def selection(catalogue: Catalogue, profile: str, tunables: Settings) -> list[di
 def _slim(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": entry.id,
+        "severity": entry.data["severity"],
         "components": list(entry.components),
         "kinds": list(entry.kinds),
         "tunables": {name: entry.tunables[name].shipped(value) for name, value in values.items()},

@@ -427,7 +427,7 @@ def test_the_selection_is_slim(catalogue: Catalogue) -> None:
     assert [c["id"] for c in chosen] == sorted(catalogue.profiles["baseline"].controls)
     days = {"type": "int", "value": 31, "minimum": 1, "maximum": 366}
     assert next(c for c in chosen if c["id"] == "RELAY-15")["tunables"] == {"max_proof_age_days": days}
-    assert all(set(c) == {"id", "components", "kinds", "tunables"} for c in chosen)
+    assert all(set(c) == {"id", "severity", "components", "kinds", "tunables"} for c in chosen)
     assert len(json.dumps(chosen)) < 10_000
 
 

@@ -13,6 +13,7 @@ from ansible.module_utils.mtaudit.audit import Looked, Request, Selected
 from ansible.module_utils.mtaudit.components import Component, Reading
 from ansible.module_utils.mtaudit.config.files import Candidate, ConfigError, NewFile
 from ansible.module_utils.mtaudit.config.postfix import Wanted
+from ansible.module_utils.mtaudit.control import REGISTRY
 from ansible.module_utils.mtaudit.finding import Finding, Method, Status, Subject
 from ansible.module_utils.mtaudit.fix import FIXES, Fix
 from ansible.module_utils.mtaudit.hardening.change import _against
@@ -146,6 +147,27 @@ def test_what_is_less_severe_may_show_behind_it(tmp_path: Path, fixes: Any) -> N
     found = proposed(tmp_path, live, FIRST, replace(SECOND, withheld="not now"))
     assert [finding.control for finding in found.steps[0].shows] == ["INFO-02"]
     assert [(refused.id, refused.why) for refused in found.refused] == [("INFO-02", "not now")]
+
+
+@pytest.mark.parametrize(("before", "mended"), [("notapplicable", True), ("unknown", True), ("pass", False)])
+def test_what_has_no_fix_may_show_only_where_it_did_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, mended: bool
+) -> None:
+    """Nobody is kept from closing an open relay because something that people have to mend shows behind it."""
+    monkeypatch.delitem(FIXES, ("INFO-02", "postfix"))
+    evaluate = REGISTRY[("INFO-02", "postfix")].evaluate
+
+    def looked_at(live: Postfix, site: Any) -> Any:
+        is_open = "0.0.0.0/1" in live.parameters["mynetworks"]
+        return (replace(f, status=Status(before) if is_open else Status.FAIL) for f in evaluate(live, site))
+
+    monkeypatch.setitem(REGISTRY, ("INFO-02", "postfix"), replace(REGISTRY[("INFO-02", "postfix")], evaluate=looked_at))
+    found = proposed(tmp_path, postfix(mynetworks="127.0.0.0/8 0.0.0.0/1"), FIRST)
+    assert bool(found.steps) is mended
+    if mended:
+        assert [finding.control for finding in found.steps[0].shows] == ["INFO-02"]
+    else:
+        assert found.refused[0].why.startswith("with it INFO-02 would fail")
 
 
 def test_why_a_fix_is_withheld() -> None:

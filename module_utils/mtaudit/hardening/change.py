@@ -39,7 +39,7 @@ def harden(
 ) -> dict[str, Any]:
     """Mend what fails.
 
-    `severities` are those of all controls that have a fix, `acknowledged` the controls whose fix may close what is in use.
+    `severities` are those of all controls that were asked, `acknowledged` the controls whose fix may close what is in use.
     `approved` is the digest of the plan that somebody has seen: another plan changes nothing.
     Without `guard_after_s` the change is confirmed at once. Raises ConfigError or SnapshotError when nothing was changed.
     """

@@ -47,7 +47,7 @@ def proposals(
 ) -> Proposals:
     """For everything that fails. Only reads, apart from `scratch`, an empty directory that only root may enter.
 
-    `severities` are those of all controls that have a fix.
+    `severities` are those of all controls that were asked.
     """
     maker = _Maker(runner, request, looked, severities, scratch)
     for wish in wishes:
@@ -117,7 +117,7 @@ class _Maker:
         self.looked = self._with(tried)
         self.findings = list(evaluated(self.request, self.looked))
         changed, left = list(_worse(before[-1], self.findings, fix.id)), self._failing(fix.id, work.place)
-        worse = next((f for f in changed if not self._less_severe(f, wish)), None)
+        worse = next((f for f in changed if not self._may_show(f, wish, before[-1])), None)
         if not worse and _keys(left) != _keys(failing) and len(left) <= len(failing):
             shows += changed
             return "", left
@@ -148,10 +148,13 @@ class _Maker:
             raise ConfigError(f"it changes {component} as well, which was not read")
         return found
 
-    def _less_severe(self, finding: Finding, wish: Wish) -> bool:
-        """What has no fix of its own counts as severe: nobody would come back to it."""
+    def _may_show(self, finding: Finding, wish: Wish, before: Iterable[Finding]) -> bool:
+        """What is less severe, and has a fix of its own or did not pass before either: people are told of it."""
         own = self.severities.get(finding.control)
-        return finding.status is Status.FAIL and own is not None and SEVERITIES.index(own) > SEVERITIES.index(wish.severity)
+        if finding.status is not Status.FAIL or own is None or SEVERITIES.index(own) <= SEVERITIES.index(wish.severity):
+            return False
+        mended = any((finding.control, self._component(work).name) in FIXES for work in self.works)
+        return mended or not any(f.status is Status.PASS and _key(f) == _key(finding) for f in before)
 
     def _failing(self, control_id: str, place: int) -> list[Finding]:
         """What fails of a control in this instance, as it would be now."""
