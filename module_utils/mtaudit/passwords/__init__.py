@@ -1,0 +1,1 @@
+"""Stored passwords: what their schemes are worth, and which of them is guessed."""
