@@ -15,7 +15,7 @@ _WHOLE = re.compile(r"\$argon2id?\$(?:v=\d+\$)?m=\d{1,8},t=\d{1,4},p=\d{1,3}\$[A
 def check(encoded: str) -> Callable[[bytes], bool]:
     """Raises Unsupported where neither library is there, and for what is no whole password of the kind."""
     if not _WHOLE.fullmatch(encoded):
-        raise Unsupported("an Argon2 password reads $argon2id$v=19$m=N,t=N,p=N$SALT$DIGEST")
+        raise Unsupported("an Argon2 password has its parameters, a salt and a digest")
     kept = encoded.encode()
     verify = _library()
     return lambda guess: verify(kept, guess)
