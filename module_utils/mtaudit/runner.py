@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Optional, Protocol
 
 from .kernel import Clock, acl, clock
+from .sqlite_file import NoAnswer, rows
 from .text import decode, printable
 
 DEFAULT_TIMEOUT_S = 20.0
@@ -102,6 +103,10 @@ class Runner(Protocol):
 
     def piece(self, path: str, offset: int, size_bytes: int) -> bytes:
         """A part of a file, shorter where the file ends. Raises ReadError."""
+
+    def query(self, path: str, statements: Sequence[str], timeout_s: float = DEFAULT_TIMEOUT_S) -> list[list[dict[str, Any]]]:
+        """The rows of each statement, asked of a file of SQLite that is only read; fewer answers where the time was over. Raises
+        ReadError, whose text holds nothing of the statements."""
 
     def space(self, path: str) -> Space:
         """Of the file system that holds a path. Raises ReadError."""
@@ -204,6 +209,12 @@ class LocalRunner:
         except (OSError, ValueError) as exc:
             raise ReadError(f"Could not read {printable(path)}: {getattr(exc, 'strerror', exc)}") from exc
 
+    def query(self, path: str, statements: Sequence[str], timeout_s: float = DEFAULT_TIMEOUT_S) -> list[list[dict[str, Any]]]:
+        try:
+            return rows(path, self.piece(path, 0, 20), statements, timeout_s)
+        except NoAnswer as exc:
+            raise ReadError(f"Could not ask {printable(path)}: {exc}") from None
+
     def space(self, path: str) -> Space:
         try:
             found = os.statvfs(path)
@@ -224,7 +235,7 @@ class Recorder:
     def __init__(self, inner: Runner) -> None:
         self._inner = inner
         self.recording: dict[str, Any] = {"run": [], "read": {}, "stat": {}, "glob": {}, "which": {}, "resolve": {}, "tail": {},
-                                          "piece": {}, "space": {}}
+                                          "piece": {}, "query": {}, "space": {}}
 
     @property
     def spawns(self) -> int:
@@ -301,6 +312,16 @@ class Recorder:
             raise
         entry[f"{offset}+{size_bytes}"] = base64.b64encode(data).decode()
         return data
+
+    def query(self, path: str, statements: Sequence[str], timeout_s: float = DEFAULT_TIMEOUT_S) -> list[list[dict[str, Any]]]:
+        entry = self.recording["query"].setdefault(path, {})
+        try:
+            found = self._inner.query(path, statements, timeout_s)
+        except ReadError as exc:
+            entry["error"] = str(exc)
+            raise
+        entry.update(zip(statements, found))
+        return found
 
     def space(self, path: str) -> Space:
         try:
@@ -383,6 +404,12 @@ class Replay:
         if "error" in entry:
             raise ReadError(entry["error"])
         return base64.b64decode(entry[f"{offset}+{size_bytes}"])
+
+    def query(self, path: str, statements: Sequence[str], timeout_s: float = DEFAULT_TIMEOUT_S) -> list[list[dict[str, Any]]]:
+        entry = self._recording["query"][path]
+        if "error" in entry:
+            raise ReadError(entry["error"])
+        return [entry[statement] for statement in statements if statement in entry]
 
     def space(self, path: str) -> Space:
         entry = self._recording["space"][path]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.mtaudit.passwords import guessing, schemes
+from ansible.module_utils.mtaudit.passwords.accounts import Account, alike
 from ansible.module_utils.mtaudit.passwords.common import COMMON
 from ansible.module_utils.mtaudit.passwords.guesses import EMPTY, INITIAL, NAME, SITE, USUAL, Words
-from ansible.module_utils.mtaudit.passwords.guessing import Account
 from ansible.module_utils.mtaudit.passwords.unsupported import Unsupported
 
 # Each scheme of doveadm-pw(1) with three passwords of alice@example.org: what `doveadm pw -l` lists, made by `doveadm pw -s`.
@@ -112,7 +112,7 @@ def test_equal_passwords_show_where_the_scheme_shows_them() -> None:
     names = ("a", "b", "c")
     unsalted = [Account(schemes.of_dovecot(name, sha1("same"), ""), "users") for name in names[:2]]
     base64 = Account(schemes.of_dovecot("c", "{SHA}" + "jrFt3J9yQb2O8PtDfCvNLhDnHkc=", ""), "users")
-    groups = guessing.alike([*unsalted, base64, slow("d"), slow("e")])
+    groups = alike([*unsalted, base64, slow("d"), slow("e")])
     assert [[account.stored.user for account in group] for group in groups] == [["a", "b"]]
 
 

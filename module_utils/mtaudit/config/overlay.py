@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from ..kernel import Clock
 from ..runner import DEFAULT_TIMEOUT_S, Completed, FileStat, ReadError, Runner, Space
@@ -59,6 +59,9 @@ class Overlay:
 
     def piece(self, path: str, offset: int, size_bytes: int) -> bytes:
         return self._runner.piece(path, offset, size_bytes)
+
+    def query(self, path: str, statements: Sequence[str], timeout_s: float = DEFAULT_TIMEOUT_S) -> list[list[dict[str, Any]]]:
+        return self._runner.query(path, statements, timeout_s)
 
     def space(self, path: str) -> Space:
         return self._runner.space(path)

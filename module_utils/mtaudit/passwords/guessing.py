@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, Optional
 
+from .accounts import Account
 from .guesses import EMPTY, Guess, Words
-from .schemes import SLOW, Stored, check
+from .schemes import SLOW, check
 from .unsupported import Unsupported
 
 _IN_A_TURN = 8  # guesses of a slow scheme before the next account has its turn
 _EVERY_S = 1.0
 Progress = Callable[[int, int], None]
-
-
-class Account(NamedTuple):
-    """Somebody's password, and the table that keeps it."""
-
-    stored: Stored
-    table: str
-
-    @property
-    def key(self) -> str:
-        """Tells this password of this account from every other, and nothing else: a digest with 96 bits."""
-        text = "\0".join((self.table, self.stored.user, self.stored.scheme, self.stored.text))
-        return hashlib.blake2b(text.encode(), digest_size=12, person=b"mtaudit").hexdigest()
 
 
 class Tries:
@@ -139,22 +126,3 @@ class _Pool:
             tries.problem = str(exc)
             return
         tries.tried = until
-
-
-def alike(accounts: Iterable[Account]) -> list[list[Account]]:
-    """Accounts that have one password, as far as their schemes show it; the passwords themselves are not needed for that."""
-    groups: dict[str, list[Account]] = {}
-    for account in accounts:
-        if not account.stored.locked and not account.stored.empty:
-            try:
-                same = account.stored.same_for_all
-            except Unsupported:
-                continue
-            if same:
-                groups.setdefault(same, []).append(account)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def schemes(accounts: Iterable[Account]) -> Counter[str]:
-    """How many accounts have each."""
-    return Counter(account.stored.scheme for account in accounts if not account.stored.locked)

@@ -14,11 +14,13 @@ from typing import Any, Callable, Optional
 from ..certificate import Certificate, chain
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from . import accounts, fail2ban, log_keeping, packages, role_mail, sockets, web
+from . import accounts, fail2ban, last_logins, log_keeping, packages, password_tables, role_mail, sockets, web
 from .accounts import Accounts
 from .fail2ban import Fail2ban
+from .last_logins import LastLogins
 from .log_keeping import Logs
 from .packages import Packages
+from .password_tables import Passwords
 from .role_mail import RoleMail
 from .sockets import Socket
 from .uses import SECRET, Around, Daemon, Process, UsedFile, Uses, failed
@@ -76,6 +78,8 @@ class Host:
     sockets: list[Socket] = field(default_factory=list)  # on the ports of SMTP, where others can reach them
     names: frozenset[str] = frozenset()  # of every process
     web: Web = field(default_factory=Web)
+    passwords: Passwords = Passwords()
+    last_logins: LastLogins = field(default_factory=LastLogins)
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -116,6 +120,14 @@ def _web(around: Around, programs: Programs, host: Host) -> None:
 
 def _filtered_web(around: Around, programs: Programs, host: Host) -> None:
     host.web = web.read(around, programs, filtered=True)
+
+
+def _passwords(around: Around, programs: Programs, host: Host) -> None:
+    host.passwords = password_tables.read(around.runner, programs)
+
+
+def _last_logins(around: Around, programs: Programs, host: Host) -> None:
+    host.last_logins = last_logins.read(around.runner, programs, host.passwords)
 
 
 def _packages(around: Around, _programs: Programs, host: Host) -> None:
@@ -249,7 +261,7 @@ def _above(runner: Runner, host: Host, paths: Iterable[str]) -> Iterable[tuple[s
 
 # The parts of Host: the controls that need one, and what reads it, in this order.
 _PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
-    ("DRIFT-01", "PATCH-01", "TLS-01"): _now,
+    ("DRIFT-01", "PASS-05", "PATCH-01", "TLS-01"): _now,
     ("CHROOT-01", "FILE-01", "LOG-05"): _accounts,
     ("CHROOT-01", "DRIFT-01", "FILE-01", "TLS-01"): _uses,
     ("FILE-01",): _files,
@@ -259,6 +271,8 @@ _PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
     ("RELAY-06",): _sockets,
     ("WEB-02", "WEB-03"): _web,
     ("WEB-01",): _filtered_web,
+    ("PASS-03", "PASS-04", "PASS-05"): _passwords,
+    ("PASS-05",): _last_logins,
     ("PATCH-01",): _packages,
     ("LOG-03", "LOG-04", "LOG-05"): _logs,
     ("LOG-05",): _log_files,
