@@ -8,7 +8,7 @@ from ..control import Site, control
 from ..finding import HOST, Evidence, Finding, Method, fail, notapplicable, passed, unknown
 from ..passwords.accounts import Account, alike
 from ..passwords.schemes import FAST, READABLE
-from ..readers.password_table import DOVECOT, OPENSMTPD, SHADOW, Table
+from ..readers.password_table import DOVECOT, SHADOW, Table
 from ..readers.password_tables import Passwords
 from ..readers.system import Host
 from ..text import printable
@@ -90,7 +90,7 @@ def no_empty_or_default_account_gets_in(host: Host, site: Site) -> Iterator[Find
 
 def _open_accounts(table: Table, passwords: Passwords, site: Site) -> Iterator[Evidence]:
     defaults = {str(name).lower() for name in site.tunables.get("default_names", ())}
-    empty_counts = table.kind in (DOVECOT, OPENSMTPD) or table.kind == SHADOW and passwords.nullok
+    empty_counts = table.kind == DOVECOT or table.kind == SHADOW and passwords.nullok
     of_the_host = table.kind == SHADOW
     kinds = (
         ("get in with any password", [a for a in table.accounts if a.free]),

@@ -13,6 +13,7 @@ from ..passwords.schemes import Stored, of_dovecot, of_shadow
 from ..runner import ReadError, Runner
 from ..text import decode, printable
 from . import berkeley_hash, dovecot_passdbs
+from .opensmtpd_tables import file_entries
 from .password_table import CYRUS, EXIM, EXPORTED, OPENSMTPD, SHADOW, Malformed, Table, lines, made_of, whole
 
 # Where a site puts what a data base that is not read here holds: a file of `login:hash`, or LDIF.
@@ -48,7 +49,7 @@ def read(runner: Runner, programs: Sequence[tuple[str, Any, Sequence[Any]]]) -> 
             tables += dovecot_passdbs.tables(runner, instance)
             system += dovecot_passdbs.of_the_host(instance)
         elif title == "OpenSMTPD":
-            tables += _opensmtpd(instance)
+            tables += _opensmtpd(runner, instance)
             system += ["OpenSMTPD"] * any(listen.auth and listen.logins is None for listen in instance.config.listens)
         elif title == "Exim":
             tables += [_exim(runner, path, compared) for path, compared in _exim_files(instance)]
@@ -142,14 +143,26 @@ def _sasldb(runner: Runner, path: str) -> Table:
 
 # OpenSMTPD and Exim
 
-def _opensmtpd(instance: Any) -> Iterator[Table]:
+def _opensmtpd(runner: Runner, instance: Any) -> Iterator[Table]:
     """Tables of `auth <logins>`: names with what crypt(3) makes (table(5), Credentials)."""
     for listen in instance.config.listens:
         logins = listen.logins if listen.auth else None
-        if logins is not None:
-            name = logins.path or f"table {logins}"
-            accounts = tuple(Account(of_shadow(user, kept), name) for user, kept in logins.entries)
-            yield Table(name, OPENSMTPD, accounts, problem=printable(logins.problem))
+        if logins is None:
+            continue
+        if logins.read_at_start:
+            path = logins.path
+            yield made_of(path, OPENSMTPD, lines(runner, path), lambda line, path=path: _credentials(line, path))  # type: ignore[misc]
+        else:
+            accounts = tuple(Account(of_shadow(user, kept), f"table {logins}") for user, kept in logins.entries)
+            doubt = f"{logins}: its passwords are not read ({logins.backend})" if logins.problem or not accounts else ""
+            yield Table(f"table {logins}", OPENSMTPD, accounts, problem=printable(doubt))
+
+
+def _credentials(line: str, path: str) -> Iterator[Account]:
+    for user, kept in file_entries(line):
+        if not user or not kept:
+            raise Malformed
+        yield Account(of_shadow(user, kept), path)
 
 
 def _exim_files(exim: Any) -> Iterator[tuple[str, bool]]:
