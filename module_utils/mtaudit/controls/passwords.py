@@ -16,7 +16,7 @@ from ..text import printable
 _SHOWN = 5
 _DAY_S = 86_400.0
 _FIRST_PERSON, _NOBODY = 1000, 65534  # UID_MIN of Debian's login.defs
-_WORTH = {READABLE: "can be read as they are", FAST: "are fast to guess", "": "have a scheme that is not known"}
+_WORTH = {READABLE: "to be read as it stands there", FAST: "fast to guess", "": "of a scheme that is not known"}
 _NO_SHELLS = ("nologin", "false", "sync")
 
 
@@ -24,6 +24,10 @@ def _names(accounts: Iterable[Account]) -> str:
     """The first few."""
     users = list(dict.fromkeys(account.stored.user for account in accounts))
     return printable(", ".join(users[:_SHOWN]) + (f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""))
+
+
+def _counted(accounts: list[Account], what: str) -> str:
+    return f"{len(accounts)} {what}{'' if len(accounts) == 1 else 's'}"
 
 
 def _seen(where: str, text: str) -> Evidence:
@@ -57,7 +61,7 @@ def passwords_are_kept_strong_and_salted(host: Host, site: Site) -> Iterator[Fin
     elif not held:
         yield notapplicable(HOST, "no password is kept here", "no table of this host holds one that somebody may log in with")
     else:
-        yield passed(HOST, f"each of {len(held)} stored passwords is salted and slow to guess")
+        yield passed(HOST, f"{_counted(held, 'stored password')}, salted and slow to guess")
 
 
 def _weak(table: Table) -> Iterator[tuple[str, Evidence]]:
@@ -68,7 +72,7 @@ def _weak(table: Table) -> Iterator[tuple[str, Evidence]]:
             groups.setdefault(account.stored.scheme, []).append(account)
     for scheme, accounts in groups.items():
         worth = accounts[0].stored.worth
-        text = f"{len(accounts)} passwords {_WORTH[worth]} ({scheme or 'none'}): {_names(accounts)}"
+        text = f"{_counted(accounts, 'password')} {_WORTH[worth]} ({scheme or 'none'}): {_names(accounts)}"
         yield worth, _seen(table.name, text)
 
 
@@ -81,7 +85,7 @@ def no_empty_or_default_account_gets_in(host: Host, site: Site) -> Iterator[Find
     if passwords.pam_problem and any(account.stored.empty for account in passwords.accounts):
         doubts.append(passwords.pam_problem)
     if found:
-        yield fail(HOST, f"accounts that are in every list of attackers let them in: {_first(found)}", *found)
+        yield fail(HOST, f"accounts are open to whoever tries: {_first(found)}", *found)
     elif doubts:
         yield unknown(HOST, "whether each account has a password and an owner is not known", doubts[0])
     else:
@@ -93,16 +97,16 @@ def _open_accounts(table: Table, passwords: Passwords, site: Site) -> Iterator[E
     empty_counts = table.kind == DOVECOT or table.kind == SHADOW and passwords.nullok
     of_the_host = table.kind == SHADOW
     kinds = (
-        ("get in with any password", [a for a in table.accounts if a.free]),
-        ("get in with an empty password", [a for a in table.accounts if a.stored.empty and empty_counts and not a.free]),
-        ("have a default name and a password", [a for a in table.accounts if a.usable and _local_part(a) in defaults]),
-        ("have the rights of root (uid 0)", [a for a in table.accounts if a.uid == 0 and a.stored.user != "root"]),
-        ("belong to a service and have a password", [a for a in table.accounts if of_the_host and a.usable and _is_service(a)]),
+        ("with any password at all", [a for a in table.accounts if a.free]),
+        ("with an empty password", [a for a in table.accounts if a.stored.empty and empty_counts and not a.free]),
+        ("with a default name and a password", [a for a in table.accounts if a.usable and _local_part(a) in defaults]),
+        ("with the rights of root (uid 0)", [a for a in table.accounts if a.uid == 0 and a.stored.user != "root"]),
+        ("of a service with a password", [a for a in table.accounts if of_the_host and a.usable and _is_service(a)]),
     )
     for what, accounts in kinds:
         if accounts:
             hint = f" ({passwords.nullok})" if "empty" in what and of_the_host else ""
-            yield _seen(table.name, f"{len(accounts)} accounts {what}{hint}: {_names(accounts)}")
+            yield _seen(table.name, f"{_counted(accounts, 'account')} {what}{hint}: {_names(accounts)}")
 
 
 def _local_part(account: Account) -> str:
@@ -132,13 +136,13 @@ def nobody_leaves_an_account_behind(host: Host, site: Site) -> Iterator[Finding]
     if dormant:
         seen = [_seen(table.name, f"nobody logged in for {days} days: {_names(mine)}") for table in host.passwords.tables
                 for mine in [[account for account in dormant if account in table.accounts]] if mine]  # fmt: skip
-        yield fail(HOST, f"{len(dormant)} accounts lie idle: {_first(seen)}", *seen)
+        yield fail(HOST, f"{_counted(dormant, 'account')} not in use: {_first(seen)}", *seen)
     elif doubts:
         yield unknown(HOST, "which accounts lie idle is not known", next(iter(doubts)))
     elif not people:
         yield notapplicable(HOST, "nobody has a password here", "no table of this host holds one that somebody may log in with")
     else:
-        yield passed(HOST, f"each of {len(people)} accounts was used, or got its password, in the last {days} days")
+        yield passed(HOST, f"{_counted(people, 'account')}, used or given a password in the last {days} days")
 
 
 def _last_times(account: Account, host: Host) -> tuple[list[float], str]:
