@@ -16,7 +16,7 @@ from ..text import printable
 _SHOWN = 5
 _DAY_S = 86_400.0
 _FIRST_PERSON, _NOBODY = 1000, 65534  # UID_MIN of Debian's login.defs
-_WORTH = {READABLE: "to be read as it stands there", FAST: "fast to guess", "": "of a scheme that is not known"}
+_WORTH = {READABLE: "readable", FAST: "fast to guess", "": "of a scheme that is not known"}
 _NO_SHELLS = ("nologin", "false", "sync")
 
 
@@ -134,8 +134,10 @@ def nobody_leaves_an_account_behind(host: Host, site: Site) -> Iterator[Finding]
             dormant.append(account)
     doubts.update(dict.fromkeys(_doubts(host.passwords)))
     if dormant:
-        seen = [_seen(table.name, f"nobody logged in for {days} days: {_names(mine)}") for table in host.passwords.tables
-                for mine in [[account for account in dormant if account in table.accounts]] if mine]  # fmt: skip
+        tables: dict[str, list[Account]] = {}
+        for account in dormant:
+            tables.setdefault(account.table, []).append(account)
+        seen = [_seen(table, f"nobody logged in for {days} days: {_names(mine)}") for table, mine in tables.items()]
         yield fail(HOST, f"{_counted(dormant, 'account')} not in use: {_first(seen)}", *seen)
     elif doubts:
         yield unknown(HOST, "which accounts lie idle is not known", next(iter(doubts)))
