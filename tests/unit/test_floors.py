@@ -29,12 +29,8 @@ FLOORS = {
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
         "services", "catalogue", "selection", "waivers"},
     1: {"finding", "joined", "control", "fix", "kernel", "runner", "text", "redact", "address", "listeners", "mechanisms",
-<<<<<<< HEAD
-        "tunable", "certificate", "tls_versions", "located_yaml", "json_schema", "retention", "zipped"},
-=======
-        "tunable", "certificate", "tls_versions", "located_yaml", "json_schema", "zipped",
+        "tunable", "certificate", "tls_versions", "located_yaml", "json_schema", "retention", "zipped",
         "sqlite_file"},
->>>>>>> 63e2bfc (Tables of passwords are read, and controls say how they are kept, whom they let in and who is gone)
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 

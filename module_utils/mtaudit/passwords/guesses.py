@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ class Words:
     initial: Sequence[str] = ()
     common: int = 100
     year: int = 0
+
+    def digest(self, salt: str) -> str:
+        """Tells these guesses from others, and with the salt nothing of the initial passwords."""
+        text = repr((self.site, self.initial, COMMON[: self.common], self.year))
+        return hashlib.scrypt(text.encode(), salt=salt.encode(), n=2**14, r=8, p=1, dklen=16).hex()
 
     def shared(self) -> list[Guess]:
         """What does not hang on the account, likeliest first."""

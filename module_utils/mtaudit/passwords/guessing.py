@@ -103,6 +103,7 @@ class _Pool:
                 tell()
 
     def _turns(self) -> None:
+        os.nice(19)  # of this thread alone (nice(2), "C library/kernel differences")
         while self.spent_s < self._budget_s:
             try:
                 tries = self._waiting.popleft()

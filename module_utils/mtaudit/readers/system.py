@@ -271,7 +271,7 @@ _PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
     ("RELAY-06",): _sockets,
     ("WEB-02", "WEB-03"): _web,
     ("WEB-01",): _filtered_web,
-    ("PASS-03", "PASS-04", "PASS-05"): _passwords,
+    ("PASS-02", "PASS-03", "PASS-04", "PASS-05"): _passwords,
     ("PASS-05",): _last_logins,
     ("PATCH-01",): _packages,
     ("LOG-03", "LOG-04", "LOG-05"): _logs,
