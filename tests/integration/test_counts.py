@@ -21,10 +21,11 @@ from audited_copy import ROOT, Copy, Cost, throw_away_copy
 pytestmark = pytest.mark.lab
 
 SPAWNS = 10
-# Measured: 802 KB, of which 169 KB are Ansible's own (its ping module, sent the same way), about 50 KB for each program that is
-# read, 90 KB for the host around them and the rest for what they share. Python compresses to a fifth; base64 adds a third.
-PAYLOAD_BYTES = 850_000
-OWN_BYTES = 680_000
+# Measured: 898 KB, of which 169 KB are Ansible's own (its ping module, sent the same way), about 50 KB for each program that is
+# read, 180 KB for the host around them (its passwords: 90) and the rest for what they share. Python compresses to a fifth; base64
+# adds a third.
+PAYLOAD_BYTES = 1_000_000
+OWN_BYTES = 830_000
 # A control's entry in the selection: id, components, kinds, tunables.
 SELECTED_BYTES = 1_000
 
