@@ -27,7 +27,7 @@ FLOORS = {
         "report", "transaction", "respond"},
     3: {"components", "controls", "fixes", "detect"},
     2: {"readers", "smtp", "dns", "firewall", "passwords", "logs", "queue", "feedback", "simulate", "config",
-        "services", "catalogue", "selection", "waivers"},
+        "services", "credentials", "catalogue", "selection", "waivers"},
     1: {"finding", "joined", "control", "fix", "kernel", "runner", "text", "redact", "address", "listeners", "mechanisms",
         "tunable", "certificate", "tls_versions", "located_yaml", "json_schema", "retention", "zipped",
         "sqlite_file"},
