@@ -25,6 +25,8 @@ AFTERWARDS = {
                     (r"(?s)www-data 1\n.*alice 0\n.*root 0\n.*batch 2\n", "250 Accepted")),
     "web-exim-acl-for-programs": (r"sendmail 1\n", r"250 Accepted"),
     "guard-without-any-jail": (r"refused\nkept out: \[Errno 111\]", r"(refused\n){6}"),
+    **dict.fromkeys(("guard-without-a-jail-for-exim", "guard-without-a-jail-for-exim-d13", "guard-without-a-jail-for-sendmail",
+                     "guard-without-a-filter-for-opensmtpd"), (r"refused\nkept out: ", r"(refused\n){6}")),
     "session-rate-is-not-limited": (r"(?s)535 .*535 .*450 4\.7\.1 .*too many AUTH commands", r"(<~\* 535 .*\n){3}"),
 }
 ASKED_AS = {"guard-without-any-jail": "guessing-source-is-banned"}

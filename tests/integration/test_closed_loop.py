@@ -23,8 +23,8 @@ FULL = bool(os.environ.get("MTAUDIT_FULL"))
 PROGRAMS = {"exim": "exim", "sendmail": "sendmail", "opensmtpd": "opensmtpd"}
 
 
-# Faults of programs that have no fixes, on hosts of one that has; and one that fail2ban's own check stops: all is put back.
-OTHERS = ("port-of-a-forwarder", "guard-that-cannot-start")
+# Faults of programs that have no fixes, on hosts of one that has.
+OTHERS = ("port-of-a-forwarder",)
 # What the probes alone see is not asked here: whether a scanner would refuse it, and which certificate a server still shows.
 PROBED = ("exim-local-sender-to-local-mailbox", "tls-certificate-renewed-and-not-read")
 # Nobody answers as the milter of these rows: where no mail gets past it any more, all mail waits.
@@ -51,6 +51,7 @@ SAMPLE = (
     "mynetworks-two-halves", "own-domain-ok-before-the-reject", "second-port-with-mynetworks", "login-on-port-25",
     "log-world-readable", "exim-relay-nets-everybody", "exim-login-in-clear", "sendmail-access-one-octet",
     "sendmail-login-on-port-25", "opensmtpd-from-any-for-any", "opensmtpd-logins-on-port-25", "dovecot-login-in-clear-for-some",
+    "guard-without-a-filter-for-opensmtpd",
 )  # fmt: skip
 # What no fix of ours mends, and what the plan says of it.
 UNKNOWN = "no change that mtaudit knows"
@@ -76,6 +77,7 @@ LEFT: dict[str, str] = {
     "postscreen-only-logs": UNKNOWN,
     "lists-answer-errors-to-the-resolver": "it would not help",  # which resolver a host asks is somebody's to say
     "postscreen-without-a-reply-filter": UNKNOWN,
+    "guard-not-installed": "it needs fail2ban: name fail2ban, nftables and python3-systemd in mta_harden_install",
     "log-rsyslog-stopped": "rsyslogd does not run .*somebody has to say",
     "log-discard-before-mail": "this rule throws away",
     "log-discard-by-program": "this rule throws away",

@@ -21,14 +21,19 @@ from test_postfix_inbound_fixes import proposed as of_postfix
 
 NFT = {"banaction": "nftables-multiport", "banaction_allports": "nftables-allports"}
 ON = {"enabled": "true"}
+BEGUN = {**ON, "port": "25,110,143,465,587,993,995,4190"}
+
+
+def journal(unit: str) -> dict[str, str]:
+    return {"backend": "systemd", "journalmatch": f"_SYSTEMD_UNIT={unit}.service"}
 
 
 @pytest.mark.parametrize(
     ("name", "jails"),
-    [("stopped", {"postfix-sasl": ON, "dovecot": ON}), ("without-a-jail-for-dovecot", {"dovecot": ON}),
-     ("watches-refusals-not-logins", {"postfix-sasl": ON}),
-     ("watches-a-frozen-file", {"postfix-sasl": {"backend": "systemd"}, "dovecot": {"backend": "systemd"}}),
-     ("reads-another-units-journal", {"postfix-sasl": {"journalmatch": "_SYSTEMD_UNIT=postfix@-.service"}}),
+    [("stopped", {"postfix-sasl": ON, "dovecot": ON}), ("without-a-jail-for-dovecot", {"dovecot": BEGUN}),
+     ("watches-refusals-not-logins", {"postfix-sasl": BEGUN}),
+     ("watches-a-frozen-file", {"postfix-sasl": journal("postfix@-"), "dovecot": journal("dovecot")}),
+     ("reads-another-units-journal", {"postfix-sasl": journal("postfix@-")}),
      ("bans-with-a-missing-program", {"postfix-sasl": NFT, "dovecot": NFT}),
      ("bans-from-other-ports", {"postfix-sasl": {"port": "smtp,465,587"}}),
      ("allows-a-thousand-guesses",
@@ -74,15 +79,44 @@ def test_how_seldom_an_address_may_guess(jail: Jail, most: int, options: dict[st
     assert _seldom(jail, most) == options
 
 
+def begun(program: str, guard: Fail2ban, port: int = 587) -> Wanted:
+    site = Site(servers={program: (Server("1", "/etc/x", logins=(port,)),)})
+    return keep_out_who_guesses(Host(guard=guard), site, [])
+
+
 @pytest.mark.parametrize(
-    ("program", "guard", "why"),
-    [("postfix", Fail2ban(), "fail2ban, nftables and python3-systemd in mta_harden_install"),
-     ("opensmtpd", Fail2ban(installed=True, running=True), "no filter for failed logins of opensmtpd")],
+    ("guard", "why"),
+    [(Fail2ban(), "fail2ban, nftables and python3-systemd in mta_harden_install"),
+     (Fail2ban(installed=True, stuck=("sshd", "nginx")), "does not start with its jail nginx")],
 )  # fmt: skip
-def test_what_is_not_here_is_said(program: str, guard: Fail2ban, why: str) -> None:
-    site = Site(servers={program: (Server("1", "/etc/x", logins=(587,)),)})
+def test_what_is_not_here_is_said(guard: Fail2ban, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        keep_out_who_guesses(Host(guard=guard), site, [])
+        begun("postfix", guard)
+
+
+WHERE_IT_RUNS = {"master": {"postfix@-.service"}, "smtpd": {"opensmtpd.service"}, "exim4": {"exim4.service"}}
+HERE = Fail2ban(installed=True, banaction="nftables", tools={"nftables": True, "nft": True}, units=WHERE_IT_RUNS)
+
+
+def test_a_jail_that_is_begun_bans_from_every_port_of_mail_and_reads_what_is_written() -> None:
+    assert begun("exim", HERE, 2525).jails == {"exim": {**ON, "port": "25,110,143,465,587,993,995,2525,4190"}}
+    assert begun("postfix", replace(HERE, syslog=True)).jails == {"postfix-sasl": BEGUN}
+    assert begun("postfix", HERE).jails == {"postfix-sasl": {**BEGUN, **journal("postfix@-")}}
+    missing = replace(HERE, syslog=True, banaction="iptables-multiport", tools={"iptables": False})
+    assert begun("postfix", missing).jails == {"postfix-sasl": {**BEGUN, **NFT}}
+
+
+def test_opensmtpd_gets_a_filter() -> None:
+    found = begun("opensmtpd", replace(HERE, running=True))
+    assert found.jails == {"opensmtpd": {**BEGUN, "filter": "mtaudit-opensmtpd", **journal("opensmtpd")}}
+    ((path, file),) = found.texts.items()
+    assert path == file.path == "/etc/fail2ban/filter.d/mtaudit-opensmtpd.conf"
+    assert (file.content or b"").startswith(b"# Written by mtaudit: ") and b"<HOST>" in (file.content or b"")
+
+
+def test_sshs_jail_does_not_keep_fail2ban_from_its_start() -> None:
+    assert begun("exim", replace(HERE, stuck=("sshd",))).jails["sshd"] == {"backend": "systemd"}
+    assert "sshd" not in begun("exim", replace(HERE, stuck=("sshd",), running=True)).jails
 
 
 def test_jails_are_written_beside_those_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

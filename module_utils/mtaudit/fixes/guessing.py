@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from ..config import postfix as postfix_config
-from ..config.files import ConfigError
+from ..config.files import ConfigError, NewFile
 from ..config.host import Wanted
 from ..control import Site
 from ..controls.guessing import allowed_per_day, covers, is_wide, login_ports, watches, weak
 from ..controls.guessing_session import AUTH_RATE, auth_rate
 from ..finding import Finding
 from ..fix import fix
-from ..readers.fail2ban import Fail2ban, Jail, tool_of
+from ..readers.fail2ban import DIRECTORY, Fail2ban, Jail, tool_of
 from ..readers.postfix import Postfix
 from ..readers.system import Host
 from ..readers.uses import DAEMONS
@@ -24,7 +24,26 @@ from .postfix_changes import failing, for_service, put_right, services, together
 _DAY_S = 86_400
 _ERRORS, _DEFAULT_ERRORS = "smtpd_hard_error_limit", 20
 # The jails that fail2ban comes with for failed logins.
-_JAILS = {"postfix": "postfix-sasl", "dovecot": "dovecot", "exim": "exim", "sendmail": "sendmail-auth"}
+_JAILS = {"postfix": "postfix-sasl", "dovecot": "dovecot", "exim": "exim", "sendmail": "sendmail-auth", "opensmtpd": "opensmtpd"}
+# Who is banned may not go on with another program: a jail that is begun bans from every port of mail.
+_PORTS = frozenset({25, 110, 143, 465, 587, 993, 995, 4190})
+_NFTABLES = {"banaction": "nftables-multiport", "banaction_allports": "nftables-allports"}
+# fail2ban comes with none. The address and the failure are lines of one session; the reply is one more line of the same failure.
+_OPENSMTPD = "mtaudit-opensmtpd"
+_FILTER = f"{DIRECTORY}/filter.d/{_OPENSMTPD}.conf"
+_OPENSMTPD_FILTER = r"""
+# Written by mtaudit: failed logins of OpenSMTPD.
+[INCLUDES]
+before = common.conf
+
+[Definition]
+_daemon = smtpd
+prefregex = ^%(__prefix_line)s<F-MLFID>[0-9a-f]{16}</F-MLFID> smtp <F-CONTENT>.+</F-CONTENT>$
+failregex = ^connected <F-NOFAIL>address=<HOST></F-NOFAIL>
+            ^authentication user=<F-USER>\S*</F-USER> (?:address=\S+ host=\S+ )?result=permfail$
+ignoreregex =
+journalmatch = _SYSTEMD_UNIT=opensmtpd.service
+"""
 _LOOPBACK = ("127.0.0.0/8", "::1")
 _MAXRETRY, _SHORTEST_S = 5, 600  # fail2ban's own
 
@@ -36,12 +55,15 @@ def keep_out_who_guesses(host: Host, site: Site, findings: Sequence[Finding]) ->
     if not guard.installed:
         raise ConfigError("it needs fail2ban: name fail2ban, nftables and python3-systemd in mta_harden_install")
     jails: dict[str, Mapping[str, str]] = {}
+    texts: dict[str, NewFile] = {}
+    if not guard.running:
+        jails.update(dict.fromkeys(_stuck(guard), {"backend": "systemd"}))
     for program, ports in login_ports(site).items():
         jail = _jail(guard, program, site)
-        name = jail.name if jail else _JAILS.get(program, "")
-        if not name:
-            raise ConfigError(f"fail2ban comes with no filter for failed logins of {program}: write one, and a jail for it")
-        lacks = _lacks(jail, guard, program, ports, site) if jail else _begun(guard, program)
+        name = jail.name if jail else _JAILS[program]
+        lacks = _lacks(jail, guard, program, ports, site) if jail else _begun(guard, program, ports)
+        if not jail and program == "opensmtpd":
+            texts[_FILTER] = NewFile(_FILTER, _OPENSMTPD_FILTER.lstrip().encode())
         if jail and not guard.running:  # it is named, so that what is started is what was meant
             lacks = {"enabled": "true", **lacks}
         never = [str(network) for network in site.tunables.get("never_banned", ())]
@@ -51,7 +73,15 @@ def keep_out_who_guesses(host: Host, site: Site, findings: Sequence[Finding]) ->
             lacks = {**lacks, "ignoreip": " ".join(dict.fromkeys([*kept, *never]))}
         if lacks:
             jails[name] = lacks
-    return Wanted(jails=jails)
+    return Wanted(jails=jails, texts=texts)
+
+
+def _stuck(guard: Fail2ban) -> tuple[str, ...]:
+    """sshd's jail, which the package switches on and which keeps Debian 12's fail2ban down where no syslog daemon writes."""
+    others = [name for name in guard.stuck if name != "sshd"]
+    if others:
+        raise ConfigError(f"fail2ban does not start with its jail {others[0]}: no file is there that it should watch")
+    return guard.stuck
 
 
 def _jail(guard: Fail2ban, program: str, site: Site) -> Optional[Jail]:
@@ -64,20 +94,34 @@ def _most(site: Site) -> int:
     return int(site.tunables.get("max_guesses_per_day", 1000))
 
 
-def _begun(guard: Fail2ban, program: str) -> dict[str, str]:
-    return {"enabled": "true"} if guard.syslog or program == "exim" else {"enabled": "true", "backend": "systemd"}
+def _begun(guard: Fail2ban, program: str, ports: set[int]) -> dict[str, str]:
+    found = {"enabled": "true", "port": ",".join(map(str, sorted(_PORTS | ports)))}
+    if program == "opensmtpd":
+        found.update({"filter": _OPENSMTPD, **_journal(_units(guard, program))})
+    elif program != "exim" and not guard.syslog:
+        found.update(_journal(_units(guard, program)))
+    return found if guard.tools.get(tool_of(guard.banaction)) else {**found, **_NFTABLES}
+
+
+def _units(guard: Fail2ban, program: str) -> set[str]:
+    return {unit for name in DAEMONS[program] for unit in guard.units.get(name, ())}
+
+
+def _journal(units: set[str]) -> dict[str, str]:
+    match = " + ".join(f"_SYSTEMD_UNIT={unit}" for unit in sorted(units))
+    return {"backend": "systemd", "journalmatch": match} if match else {"backend": "systemd"}
 
 
 def _lacks(jail: Jail, guard: Fail2ban, program: str, ports: set[int], site: Site) -> dict[str, str]:
     found: dict[str, str] = {}
-    units = {unit for name in DAEMONS[program] for unit in guard.units.get(name, ())}
+    units = _units(guard, program)
     if jail.backend != "systemd" and program != "exim" and not (guard.syslog and any(log.stat for log in jail.logs)):
-        found["backend"] = "systemd"
+        found.update(_journal(units))
     elif jail.backend == "systemd" and jail.units and units and not units & set(jail.units):
-        found["journalmatch"] = " + ".join(f"_SYSTEMD_UNIT={unit}" for unit in sorted(units))
+        found.update(_journal(units))
     tools = [tool for tool in map(tool_of, jail.actions) if tool]
     if not any(guard.tools.get(tool) for tool in tools):
-        found.update({"banaction": "nftables-multiport", "banaction_allports": "nftables-allports"})
+        found.update(_NFTABLES)
     narrow = [text for text in jail.ignored if not is_wide(text, site)]
     if len(narrow) < len(jail.ignored):
         found["ignoreip"] = " ".join(narrow)

@@ -57,13 +57,16 @@ class Jail:
 @dataclass
 class Fail2ban:
     """`tools` says of each program that a ban needs whether it is there; `units` which units the mail daemons run in, by process
-    name; `ignored` what each jail, enabled or not, leaves alone; `others` are running programs of the same kind. `problem`: why
-    the jails are not known."""
+    name; `ignored` what each jail, enabled or not, leaves alone; `banaction` how jails ban that do not say it themselves; `stuck`
+    the enabled jails of other services whose file is not there, with which fail2ban does not start. `others` are running programs
+    of the same kind. `problem`: why the jails are not known."""
 
     installed: bool = False
     running: bool = False
     jails: list[Jail] = field(default_factory=list)
     ignored: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    banaction: str = ""
+    stuck: tuple[str, ...] = ()
     actions: dict[str, str] = field(default_factory=dict)  # name: its file, empty when there is none
     tools: dict[str, bool] = field(default_factory=dict)
     units: dict[str, set[str]] = field(default_factory=dict)
@@ -105,14 +108,18 @@ def read(around: Around) -> Fail2ban:
 def _read_jails(around: Around, found: Fail2ban) -> None:
     runner = around.runner
     config = load(runner, f"{DIRECTORY}/jail")
-    found.jails = [_jail(runner, config, name) for name in config.enabled() if _MAIL.search(name + config.get(name, "filter"))]
+    of_mail = {name: bool(_MAIL.search(name + config.get(name, "filter"))) for name in config.enabled()}
+    found.jails = [_jail(runner, config, name) for name, watched in of_mail.items() if watched]
+    found.stuck = tuple(name for name, watched in of_mail.items() if not watched and _without_a_file(runner, config, name))
+    found.banaction = config.get("DEFAULT", "banaction")
     found.ignored = {name: _ignored(config, name) for name in config.sections}
-    for action in {action for jail in found.jails for action in jail.actions}:
+    actions = {action for jail in found.jails for action in jail.actions}
+    for action in actions:
         paths = [f"{DIRECTORY}/action.d/{action}.{end}" for end in ("conf", "local")]
         found.actions[action] = next((path for path in paths if runner.stat(path)), "")
-        if tool_of(action):
-            found.tools[tool_of(action)] = runner.which(tool_of(action)) is not None
-    if any(jail.backend == "systemd" for jail in found.jails):
+    for tool in filter(None, {tool_of(action) for action in (*actions, found.banaction)}):
+        found.tools[tool] = runner.which(tool) is not None
+    if not found.syslog or any(jail.backend == "systemd" for jail in found.jails):
         found.journal_module = bool(runner.glob("/usr/lib/python3/dist-packages/systemd/_reader*.so"))
         for process in around.processes:
             if process.name in _DAEMONS:
@@ -196,8 +203,6 @@ def _jail(runner: Runner, config: Config, name: str) -> Jail:
     head = re.match(r"([\w.:/-]*)(?:\[(.*)\])?", config.get(name, "filter"), re.DOTALL)
     file, options = (head.group(1), head.group(2) or "") if head else ("", "")
     mode = re.search(r"\bmode\s*=\s*[\"']?(\w+)", options)
-    paths = [word for line in config.get(name, "logpath").split("\n") for word in line.split()[:1]]
-    logs = [Log(path, runner.stat(path)) for pattern in paths for path in runner.glob(pattern) or [pattern]]
     there = any(runner.stat(f"{DIRECTORY}/filter.d/{file}.{end}") for end in ("conf", "local"))
     actions = re.findall(r"(?m)^\s*([\w.-]+)(?=\[|\s*$)", _without_options(config.get(name, "action")))
     backend = config.get(name, "backend").lower()
@@ -211,7 +216,7 @@ def _jail(runner: Runner, config: Config, name: str) -> Jail:
         filter_there=there,
         mode=mode.group(1) if mode else config.get(name, "mode") or "normal",
         backend=backend.partition("[")[0],
-        logs=tuple(logs),
+        logs=_logs(runner, config, name),
         units=tuple(re.findall(r"_SYSTEMD_UNIT=(\S+)", matched)),
         ports=_port(config, name),
         ignored=_ignored(config, name),
@@ -220,6 +225,17 @@ def _jail(runner: Runner, config: Config, name: str) -> Jail:
         bantime_s=seconds(banned),
         actions=tuple(dict.fromkeys(actions)),
     )
+
+
+def _without_a_file(runner: Runner, config: Config, name: str) -> bool:
+    """Whether a jail watches files of which none is there."""
+    logs = _logs(runner, config, name)
+    return bool(logs) and not config.get(name, "backend").lower().startswith("systemd") and not any(log.stat for log in logs)
+
+
+def _logs(runner: Runner, config: Config, name: str) -> tuple[Log, ...]:
+    paths = [word for line in config.get(name, "logpath").split("\n") for word in line.split()[:1]]
+    return tuple(Log(path, runner.stat(path)) for pattern in paths for path in runner.glob(pattern) or [pattern])
 
 
 def _ignored(config: Config, name: str) -> tuple[str, ...]:
