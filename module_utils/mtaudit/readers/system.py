@@ -14,12 +14,13 @@ from typing import Any, Callable, Optional
 from ..certificate import Certificate, chain
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from . import accounts, fail2ban, last_logins, log_keeping, packages, password_tables, role_mail, sockets, web
+from . import accounts, fail2ban, last_logins, log_keeping, packages, password_policy, password_tables, role_mail, sockets, web
 from .accounts import Accounts
 from .fail2ban import Fail2ban
 from .last_logins import LastLogins
 from .log_keeping import Logs
 from .packages import Packages
+from .password_policy import Policy
 from .password_tables import Passwords
 from .role_mail import RoleMail
 from .sockets import Socket
@@ -79,6 +80,7 @@ class Host:
     names: frozenset[str] = frozenset()  # of every process
     web: Web = field(default_factory=Web)
     passwords: Passwords = Passwords()
+    policy: Policy = Policy()
     last_logins: LastLogins = field(default_factory=LastLogins)
     now: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -124,6 +126,10 @@ def _filtered_web(around: Around, programs: Programs, host: Host) -> None:
 
 def _passwords(around: Around, programs: Programs, host: Host) -> None:
     host.passwords = password_tables.read(around.runner, programs)
+
+
+def _policy(around: Around, _programs: Programs, host: Host) -> None:
+    host.policy = password_policy.read(around.runner)
 
 
 def _last_logins(around: Around, programs: Programs, host: Host) -> None:
@@ -271,7 +277,8 @@ _PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
     ("RELAY-06",): _sockets,
     ("WEB-02", "WEB-03"): _web,
     ("WEB-01",): _filtered_web,
-    ("PASS-02", "PASS-03", "PASS-04", "PASS-05"): _passwords,
+    ("PASS-01", "PASS-02", "PASS-03", "PASS-04", "PASS-05"): _passwords,
+    ("PASS-01",): _policy,
     ("PASS-05",): _last_logins,
     ("PATCH-01",): _packages,
     ("LOG-03", "LOG-04", "LOG-05"): _logs,

@@ -1,0 +1,58 @@
+"""Controls on what a new password has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..control import Site, control
+from ..finding import HOST, Evidence, Finding, Method, fail, passed, unknown
+from ..readers.password_policy import Asked, heeded
+from ..readers.password_table import SHADOW
+from ..readers.system import Host
+from ..text import printable
+
+
+@control("PASS-01", "os")
+def new_passwords_are_held_against_a_policy(host: Host, site: Site) -> Iterator[Finding]:
+    policy = host.policy
+    asked = list(heeded(policy.asked))
+    wrong = list(_missing(asked, site))
+    shown = [Evidence(Method.CONFIG, printable(each.where), printable(_said(each))) for each in policy.asked]
+    elsewhere = {str(name) for name in site.tunables.get("checked_elsewhere", ())}
+    past = [t.name for t in host.passwords.tables if t.kind != SHADOW and t.accounts and t.name not in elsewhere]
+    doubts = [*policy.problems, *(each.problem for each in policy.asked if each.problem)]
+    if wrong:
+        yield fail(HOST, f"a new password may be weak: {wrong[0]}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}",
+                   *shown, *(Evidence(Method.CONFIG, "passwd", text) for text in wrong))  # fmt: skip
+    elif doubts:
+        yield unknown(HOST, "what a new password has to be is not known", printable(doubts[0]))
+    elif past:
+        text = f"passwords in {past[0]} are not set through PAM: see what its program asks, and name it in checked_elsewhere"
+        yield unknown(HOST, "what is asked of some new passwords is not known", printable(text))
+    else:
+        longest = max(each.length for each in asked)
+        yield passed(HOST, f"a new password has {longest} characters or more, and is not the account's name")
+
+
+def _missing(asked: Sequence[Asked], site: Site) -> Iterator[str]:
+    """What is wanted and no module that is heeded asks."""
+    length, classes = int(site.tunables.get("min_length", 12)), int(site.tunables.get("min_classes", 1))
+    longest = max((each.length for each in asked), default=0)
+    if longest < length:
+        yield f"{longest} characters are enough, {length} are wanted" if longest else "no length is asked"
+    most = max((each.classes for each in asked), default=1)
+    if most < classes:
+        yield f"{most} {'class' if most == 1 else 'classes'} of characters will do, {classes} are wanted"
+    if not any(each.not_the_name for each in asked):
+        yield "it may be the account's name"
+    if not any(each.no_word for each in asked):
+        yield "it may be a word of a dictionary"
+
+
+def _said(asked: Asked) -> str:
+    if asked.unheeded:
+        return f"{asked.module} refuses in vain: {asked.unheeded}"
+    parts = [f"{asked.length} characters" if asked.length else "any length"]
+    parts += [f"{asked.classes} classes"] * (asked.classes > 1)
+    parts += ["not the name"] * asked.not_the_name + ["no word"] * asked.no_word
+    return f"{asked.module}: {', '.join(parts)}{'' if asked.for_root else '; root may set what it likes'}"

@@ -1,0 +1,168 @@
+"""Read what is asked of a new password: the modules of PAM's stack, and whether one of them that refuses is heeded.
+
+Sources: pam_pwquality(8), pwquality.conf(5) and settings.c of libpwquality 1.4.5; pam_passwdqc(8); pam_unix(8).
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Callable, Optional
+
+from ..runner import ReadError, Runner
+from ..text import printable
+from . import pam
+from .pam import Stack, Step
+
+# Those that set the password, each by itself unless it is told to take what a module before it has asked for.
+_SETTERS = ("pam_unix", "pam_ldap", "pam_sss", "pam_krb5", "pam_winbind")
+_REFUSES = "authtok_err"
+_PLACES = ("/usr/lib/security", "/etc/security")  # the later one wins, file by file
+_SHORTEST = 6  # PWQ_BASE_MIN_LENGTH
+_NUMBERS = {"difok": 1, "minlen": 8, "dcredit": 0, "ucredit": 0, "lcredit": 0, "ocredit": 0, "minclass": 0, "maxrepeat": 0,
+            "maxclassrepeat": 0, "maxsequence": 0, "gecoscheck": 0, "dictcheck": 1, "usercheck": 1, "usersubstr": 0,
+            "enforcing": 1, "retry": 1}  # fmt: skip
+_SWITCHES = ("enforce_for_root", "local_users_only")
+_TEXTS = ("badwords", "dictpath")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one module asks: how many characters at least, of how many classes (small, capital, digits, others), and whether the
+    password may be made of the account's name, or be a word. `unheeded` says why a refusal changes nothing; `problem` what of its
+    settings is not as it was meant."""
+
+    module: str
+    where: str
+    length: int = 0
+    classes: int = 1
+    not_the_name: bool = False
+    no_word: bool = False
+    for_root: bool = False
+    unheeded: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the stack of a service asks, in its order. `problems`: what could not be read or understood."""
+
+    asked: tuple[Asked, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def read(runner: Runner, service: str = "passwd") -> Policy:
+    """No spawn."""
+    stack = pam.read(runner, service, "password")
+    found, problems = [], [printable(text) for text in stack.problems]
+    for step in stack.steps:
+        module = _MODULES.get(step.name)
+        if module:
+            try:
+                asks = module(runner, step)
+            except ReadError as exc:
+                problems.append(printable(str(exc)))
+                continue
+            found.append(replace(asks, unheeded=asks.unheeded or _unheeded(stack, step)))
+    return Policy(tuple(found), tuple(problems))
+
+
+def _unheeded(stack: Stack, refusing: Step) -> str:
+    """Why a password is set though `refusing` refuses it; empty where it is not."""
+    def returns(step: Step) -> str:
+        # Without a password that an earlier module has taken, use_authtok fails.
+        return _REFUSES if step is refusing or step.name == "pam_deny" or _takes_what_was_asked(step) else pam.SUCCESS
+
+    walked = pam.walk(stack, returns)
+    setter = next((s for s in walked.asked if s is not refusing and s.name in _SETTERS and not _takes_what_was_asked(s)), None)
+    if setter:
+        return f"{setter.name} asks by itself and sets it all the same ({setter.where})"
+    return "the stack goes on as if nothing were wrong" if walked.result == pam.SUCCESS else ""
+
+
+def _takes_what_was_asked(step: Step) -> bool:
+    return step.name in _SETTERS and step.argument("use_authtok") is not None
+
+
+# The modules
+
+def _unix(runner: Runner, step: Step) -> Asked:
+    """Debian's checks of `obscure` are about how like the old password it is."""
+    given = step.argument("minlen")
+    length = int(given) if given and given.isdigit() else _SHORTEST if step.argument("obscure") is not None else 0
+    return Asked("pam_unix", step.where, length)
+
+
+def _pwquality(runner: Runner, step: Step) -> Asked:
+    settings, where, problem = _settings(runner)
+    for argument in step.arguments:
+        name, equals, value = argument.partition("=")
+        if name in _SWITCHES or equals and name in (*_NUMBERS, *_TEXTS):
+            problem = _set(settings, name, value) or problem
+    credits = [int(settings[name]) for name in ("dcredit", "ucredit", "lcredit", "ocredit")]
+    length = max(int(settings["minlen"]), _SHORTEST) - sum(credit for credit in credits if credit > 0)
+    needed = [-credit for credit in credits if credit < 0]
+    return Asked(
+        "pam_pwquality", f"{step.where}, {where}" if where else step.where, max(length, sum(needed), 1),
+        max(int(settings["minclass"]), len(needed), 1), settings["usercheck"] != 0, settings["dictcheck"] != 0,
+        bool(settings.get("enforce_for_root")), "" if settings["enforcing"] else "enforcing is 0: it only warns", problem,
+    )  # fmt: skip
+
+
+def _settings(runner: Runner) -> tuple[dict[str, int], str, str]:
+    """What the files say, the last of them, and what is wrong. Drop-ins come first, so the main file wins; a line that is none
+    ends the reading of its file. Raises ReadError."""
+    settings = {**_NUMBERS, **dict.fromkeys(_SWITCHES, 0)}
+    drop_ins = {posixpath.basename(path): path for place in _PLACES for path in runner.glob(f"{place}/pwquality.conf.d/*.conf")}
+    main = [path for place in reversed(_PLACES) for path in runner.glob(f"{place}/pwquality.conf")][:1]
+    where, problem = "", ""
+    for path in (*(drop_ins[name] for name in sorted(drop_ins)), *main):
+        for number, line in enumerate(runner.read(path).splitlines(), 1):
+            words = line.partition("#")[0].replace("=", " ", 1).split(None, 1)
+            if words:
+                where = path
+                wrong = _set(settings, words[0].lower(), words[1].strip() if len(words) > 1 else "")
+                if wrong:
+                    problem = problem or f"{path}:{number}: {wrong}; what follows there is not read"
+                    break
+    return settings, where, problem
+
+
+def _set(settings: dict[str, int], name: str, value: str) -> str:
+    """What is wrong with a setting, or nothing."""
+    if name in _SWITCHES:
+        settings[name] = 1
+    elif name in _NUMBERS:
+        if not value.lstrip("+-").isdigit():
+            return f"{name} has no number"
+        settings[name] = int(value)
+    elif name not in _TEXTS:
+        return f"{printable(name, 40)} is no setting of pwquality"
+    return ""
+
+
+def _passwdqc(runner: Runner, step: Step) -> Asked:
+    """min=N0,N1,N2,N3,N4: the lengths for one class, two, a phrase, three, four; a class that is not named has that before it."""
+    given = (step.argument("min") or "").split(",")
+    lengths: list[Optional[int]] = []
+    for n, usual in enumerate((None, 24, 11, 8, 7)):
+        text = given[n] if step.argument("min") and n < len(given) else None
+        lengths.append(usual if text is None else int(text) if text.isdigit() else None)
+    by_classes = [(classes, lengths[n]) for classes, n in ((1, 0), (2, 1), (3, 3), (4, 4)) if lengths[n]]
+    enforced = step.argument("enforce") or "everyone"
+    if not by_classes:
+        return Asked("pam_passwdqc", step.where, problem="min allows no password at all")
+    length, classes = min(length for _, length in by_classes if length), by_classes[0][0]
+    return Asked("pam_passwdqc", step.where, length, classes, True, True, enforced == "everyone",
+                 "enforce=none: it only warns" if enforced == "none" else "")  # fmt: skip
+
+
+_MODULES: Mapping[str, Callable[[Runner, Step], Asked]] = {
+    "pam_unix": _unix, "pam_pwquality": _pwquality, "pam_cracklib": _pwquality, "pam_passwdqc": _passwdqc,
+}  # fmt: skip
+
+
+def heeded(asked: Iterable[Asked]) -> Iterator[Asked]:
+    """Those without which a password is not set."""
+    return (each for each in asked if not each.unheeded)

@@ -1,0 +1,102 @@
+"""What a new password has to be: stacks of PAM with the settings of their modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.mtaudit.readers import pam, password_policy
+from ansible.module_utils.mtaudit.readers.password_policy import Asked, Policy, heeded
+from ansible.module_utils.mtaudit.runner import LocalRunner
+
+DEBIAN = (
+    "password [success=1 default=ignore] pam_unix.so obscure {}yescrypt\n"
+    "password requisite pam_deny.so\npassword required pam_permit.so\n"
+)
+QUALITY = "password requisite pam_pwquality.so retry=3{}\n" + DEBIAN.format("use_authtok try_first_pass ")
+
+
+@pytest.fixture
+def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+    return Read(tmp_path, monkeypatch)
+
+
+class Read:
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        monkeypatch.setattr(pam, "DIRECTORIES", (str(directory),))
+        monkeypatch.setattr(password_policy, "_PLACES", (str(directory / "usr"), str(directory / "etc")))
+
+    def __call__(self, stack: str, **files: str) -> Policy:
+        (self.directory / "passwd").write_text(stack)
+        for name, text in files.items():
+            path = self.directory / name.replace("__", "/").replace("_conf", ".conf").replace("_d/", ".d/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return password_policy.read(LocalRunner())
+
+    def quality(self, stack: str = QUALITY.format(""), **files: str) -> Asked:
+        return next(each for each in self(stack, **files).asked if each.module == "pam_pwquality")
+
+
+def test_debian_as_it_comes_asks_for_six_characters(policy: Read) -> None:
+    found = policy(DEBIAN.format(""))
+    assert not found.problems
+    assert [(each.module, each.length, each.not_the_name, each.unheeded) for each in found.asked] == [("pam_unix", 6, False, "")]
+
+
+def test_pwquality_in_front_is_heeded(policy: Read) -> None:
+    found = policy.quality()
+    assert (found.length, found.classes, found.not_the_name, found.no_word, found.for_root) == (8, 1, True, True, False)
+    assert not found.unheeded
+
+
+@pytest.mark.parametrize(("files", "expected"), [
+    ({"etc__pwquality_conf": "minlen = 14\n"}, (14, 1)),
+    ({"etc__pwquality_conf_d__50-mail_conf": "minlen=14\nminclass 3 # of four\n"}, (14, 3)),
+    ({"etc__pwquality_conf_d__50-mail_conf": "minlen=14\n", "etc__pwquality_conf": "minlen = 9\n"}, (9, 1)),
+    ({"etc__pwquality_conf_d__50-a_conf": "minlen=14\n", "etc__pwquality_conf_d__60-b_conf": "minlen=10\n"}, (10, 1)),
+    ({"etc__pwquality_conf": "minlen=14\ndcredit=1\nucredit=1\n"}, (12, 1)),
+    ({"etc__pwquality_conf": "minlen=14\ndcredit=-1\nucredit=-1\nlcredit=-1\n"}, (14, 3)),
+    ({"etc__pwquality_conf": "minlen=3\n"}, (6, 1)),
+    ({"usr__pwquality_conf_d__50-a_conf": "minlen=14\n", "etc__pwquality_conf_d__50-a_conf": "# nothing\n"}, (8, 1)),
+])  # fmt: skip
+def test_its_files_in_their_order(policy: Read, files: dict[str, str], expected: tuple[int, int]) -> None:
+    found = policy.quality(**files)
+    assert (found.length, found.classes) == expected and not found.problem
+
+
+def test_arguments_of_the_line_win(policy: Read) -> None:
+    found = policy.quality(QUALITY.format(" minlen=16 enforce_for_root usercheck=0"), etc__pwquality_conf="minlen=9\n")
+    assert (found.length, found.for_root, found.not_the_name) == (16, True, False)
+
+
+def test_a_line_that_is_none_ends_its_file(policy: Read) -> None:
+    found = policy.quality(etc__pwquality_conf="minlen=10\nminlength=14\nminclass=4\n")
+    assert (found.length, found.classes) == (10, 1) and "minlength is no setting" in found.problem
+
+
+@pytest.mark.parametrize(("stack", "why"), [
+    ("password optional pam_pwquality.so\n" + DEBIAN.format(""), "pam_unix asks by itself"),
+    ("password required pam_pwquality.so\n" + DEBIAN.format(""), "pam_unix asks by itself"),
+    ("password required pam_pwquality.so\n" + DEBIAN.format("use_authtok "), ""),
+    (DEBIAN.format("") + "password requisite pam_pwquality.so\n", "pam_unix asks by itself"),
+    ("password requisite pam_pwquality.so enforcing=0\n" + DEBIAN.format("use_authtok "), "it only warns"),
+    ("password optional pam_pwquality.so\npassword sufficient pam_permit.so\n", "as if nothing were wrong"),
+])  # fmt: skip
+def test_a_refusal_that_changes_nothing(policy: Read, stack: str, why: str) -> None:
+    assert why in policy.quality(stack).unheeded and bool(why) is bool(policy.quality(stack).unheeded)
+    assert ("pam_pwquality" in [each.module for each in heeded(policy(stack).asked)]) is not bool(why)
+
+
+@pytest.mark.parametrize(("arguments", "length", "classes", "unheeded"), [
+    ("", 7, 2, False), ("min=disabled,24,11,12,12", 12, 2, False), ("min=disabled,disabled,disabled,disabled,14", 14, 4, False),
+    ("min=8,8,8,8,8 enforce=none", 8, 1, True),
+])  # fmt: skip
+def test_passwdqc_asks_by_classes(policy: Read, arguments: str, length: int, classes: int, unheeded: bool) -> None:
+    found = policy(f"password requisite pam_passwdqc.so {arguments}\n" + DEBIAN.format("use_authtok ")).asked[0]
+    assert (found.length, found.classes, bool(found.unheeded)) == (length, classes, unheeded)
+
+
+def test_what_is_not_understood_is_a_problem(policy: Read) -> None:
+    assert "no line of PAM's" in policy("what is this\n" + DEBIAN.format("")).problems[0]
