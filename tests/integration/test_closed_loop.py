@@ -51,7 +51,7 @@ SAMPLE = (
     "mynetworks-two-halves", "own-domain-ok-before-the-reject", "second-port-with-mynetworks", "login-on-port-25",
     "log-world-readable", "exim-relay-nets-everybody", "exim-login-in-clear", "sendmail-access-one-octet",
     "sendmail-login-on-port-25", "opensmtpd-from-any-for-any", "opensmtpd-logins-on-port-25", "dovecot-login-in-clear-for-some",
-    "guard-without-a-filter-for-opensmtpd",
+    "guard-without-a-filter-for-opensmtpd", "policy-optional",
 )  # fmt: skip
 # What no fix of ours mends, and what the plan says of it.
 UNKNOWN = "no change that mtaudit knows"
@@ -94,6 +94,11 @@ LEFT: dict[str, str] = {
     "web-opensmtpd-closed-by-mode": "OpenSMTPD is not told which account",
     "web-msmtp-without-a-login": "only the site knows",  # which login
     "web-one-login-for-two-sites": "only the site knows",
+    "policy-as-debian-comes": "name libpam-pwquality in mta_harden_install",
+    "policy-of-login-defs": "name libpam-pwquality in mta_harden_install",
+    "password-of-a-second-root": UNKNOWN,  # what is done with it, only the site knows
+    "password-not-asked-by-dovecot": UNKNOWN,  # Dovecot's own tables
+    "password-beside-nopassword": UNKNOWN,
     "submission-missing": UNKNOWN,  # nobody can log in anywhere
     "secret-by-access-control-list": UNKNOWN,
     "log-readable-by-an-access-control-list": "somebody has to say",

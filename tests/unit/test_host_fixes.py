@@ -371,3 +371,24 @@ def test_a_text_that_is_new_can_be_looked_at(tmp_path: Path) -> None:
     path = str(tmp_path / "new")
     seen = Overlay(LocalRunner(), {path: "four"}, lambda argv: argv).stat(path)
     assert seen and (seen.kind, seen.size_bytes, seen.mode) == ("file", 4, 0o644)
+
+
+def test_open_accounts_of_the_host_are_locked_but_no_others() -> None:
+    assert proposed("PASS-04", "password-of-a-default-name", default_names=["scan"]) == Wanted(locked=("scan",))
+    assert proposed("PASS-04", "password-empty") == Wanted(locked=("bob",))
+    assert proposed("PASS-04", "password-not-asked-by-dovecot") is None
+
+
+def test_a_locked_account_keeps_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shadow = tmp_path / "shadow"
+    shadow.write_text("root:*:1:0:9:7:::\nscan:$y$a$b:1:0:9:7:::\nbob::1:0:9:7:::\nalice:!$y$c:1:0:9:7:::\n")
+    monkeypatch.setattr(host_files, "SHADOW", str(shadow))
+    (new,) = host_files.locked(LocalRunner(), ["scan", "bob", "alice"])
+    assert new.content == b"root:*:1:0:9:7:::\nscan:!$y$a$b:1:0:9:7:::\nbob:!:1:0:9:7:::\nalice:!$y$c:1:0:9:7:::\n"
+    assert (new.mode, new.uid, new.gid) == (None, None, None) and new.planned_on
+
+
+def test_a_policy_is_asked_of_pwquality() -> None:
+    found = proposed("PASS-01", "policy-too-short", min_length=14)
+    assert found and found.quality["minlen"] == 14 and "minclass" not in found.quality
+    assert proposed("PASS-01", "policy-optional", min_classes=3).quality["minclass"] == 3  # type: ignore[union-attr]

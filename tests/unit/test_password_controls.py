@@ -13,6 +13,7 @@ from ansible.module_utils.mtaudit.finding import Finding
 from ansible.module_utils.mtaudit.passwords.accounts import Account
 from ansible.module_utils.mtaudit.passwords.schemes import of_dovecot, of_shadow
 from ansible.module_utils.mtaudit.readers.last_logins import LastLogins
+from ansible.module_utils.mtaudit.readers.password_policy import Asked, Policy
 from ansible.module_utils.mtaudit.readers.password_table import DOVECOT, SHADOW, Table
 from ansible.module_utils.mtaudit.readers.password_tables import Passwords
 from ansible.module_utils.mtaudit.readers.system import Host
@@ -35,8 +36,10 @@ def person(user: str, field: str = STRONG, uid: int = 1000, shell: str = "/bin/s
     return Account(of_shadow(user, field), "/etc/shadow", uid, shell, since)
 
 
-def said(control: str, *tables: Table, logins: LastLogins | None = None, **more: Any) -> Finding:
-    host = Host(passwords=Passwords(tables, **more), last_logins=logins or LastLogins(), now=NOW)
+def said(
+    control: str, *tables: Table, logins: LastLogins | None = None, policy: Policy = Policy(), **more: Any  # noqa: B008
+) -> Finding:
+    host = Host(passwords=Passwords(tables, **more), policy=policy, last_logins=logins or LastLogins(), now=NOW)
     found = list(REGISTRY[control, "os"].evaluate(host, Site(tunables={"default_names": NAMES, "dormant_days": 180})))
     assert len(found) == 1
     return found[0]
@@ -111,3 +114,23 @@ def test_a_million_accounts_are_judged_in_seconds() -> None:
     for control in ("PASS-03", "PASS-04", "PASS-05"):
         said(control, table, logins=LastLogins(mail={"nobody": 0.0}))
     assert time.process_time() - began < 15
+
+
+@pytest.mark.parametrize(("account", "policy", "status"), [
+    (person("dora", shell="/bin/bash"), Policy((Asked("pam_unix", "/x:1", 6),)), "fail"),
+    (person("dora", shell="/bin/bash"), Policy((Asked("pam_pwquality", "/x:1", 12, 1, True, True),)), "pass"),
+    (person("dora", shell="/bin/bash"), Policy((Asked("pam_pwquality", "/x:1", 12, 1, True, True, unheeded="why"),)), "fail"),
+    (person("dora", shell="/bin/bash"), Policy((Asked("pam_pwquality", "/x:1", 12, 1, False, True),)), "fail"),
+    (person("dora", shell="/bin/bash"), Policy((), ("/x:1 is no line of PAM's",)), "unknown"),
+    (person("dora", shell="/usr/sbin/nologin"), Policy((Asked("pam_unix", "/x:1", 6),)), "notapplicable"),
+    (person("dora", "!", shell="/bin/bash"), Policy((Asked("pam_unix", "/x:1", 6),)), "notapplicable"),
+    (person("root", uid=0, shell="/bin/bash"), Policy((Asked("pam_unix", "/x:1", 6),)), "notapplicable"),
+])  # fmt: skip
+def test_what_is_asked_of_a_new_password(account: Account, policy: Policy, status: str) -> None:
+    assert said("PASS-01", shadow(account), policy=policy).status.value == status
+
+
+def test_tables_whose_passwords_pam_never_sees() -> None:
+    good = Policy((Asked("pam_pwquality", "/x:1", 12, 1, True, True),))
+    assert said("PASS-01", dovecot(("alice", "{CRYPT}$y$a$b")), policy=good).status.value == "unknown"
+    assert said("PASS-01", dovecot(("alice", "{CRYPT}$y$a$b")), policy=Policy()).status.value == "fail"

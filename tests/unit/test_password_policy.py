@@ -25,6 +25,12 @@ class Read:
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directory = directory
         monkeypatch.setattr(pam, "DIRECTORIES", (str(directory),))
+        monkeypatch.setattr(password_policy, "_LIBRARIES", (str(directory / "lib"),))
+        monkeypatch.setattr(password_policy, "DICTIONARIES", (str(directory / "lib" / "cracklib.pwd"),))
+        (directory / "lib").mkdir()
+        (directory / "lib" / "cracklib.pwd").touch()
+        for module in ("pam_unix", "pam_pwquality", "pam_passwdqc"):
+            (directory / "lib" / f"{module}.so").touch()
         monkeypatch.setattr(password_policy, "_PLACES", (str(directory / "usr"), str(directory / "etc")))
 
     def __call__(self, stack: str, **files: str) -> Policy:
@@ -89,6 +95,13 @@ def test_a_refusal_that_changes_nothing(policy: Read, stack: str, why: str) -> N
     assert ("pam_pwquality" in [each.module for each in heeded(policy(stack).asked)]) is not bool(why)
 
 
+def test_without_a_dictionary_every_password_is_refused(policy: Read) -> None:
+    (policy.directory / "lib" / "cracklib.pwd").unlink()
+    assert "no dictionary" in policy.quality().problem
+    assert not policy.quality(QUALITY.format(" dictcheck=0")).problem
+    assert not policy.quality(etc__pwquality_conf="dictpath = /srv/words\n").problem
+
+
 @pytest.mark.parametrize(("arguments", "length", "classes", "unheeded"), [
     ("", 7, 2, False), ("min=disabled,24,11,12,12", 12, 2, False), ("min=disabled,disabled,disabled,disabled,14", 14, 4, False),
     ("min=8,8,8,8,8 enforce=none", 8, 1, True),
@@ -100,3 +113,13 @@ def test_passwdqc_asks_by_classes(policy: Read, arguments: str, length: int, cla
 
 def test_what_is_not_understood_is_a_problem(policy: Read) -> None:
     assert "no line of PAM's" in policy("what is this\n" + DEBIAN.format("")).problems[0]
+
+
+@pytest.mark.parametrize(("line", "problem"), [
+    ("password requisite pam_of_ours.so\n", "what pam_of_ours asks is not known"),
+    ("password requisite pam_cracklib.so\n", "pam_cracklib is not installed"),
+    ("password required pam_pwhistory.so remember=5\n", ""),
+])  # fmt: skip
+def test_modules_of_which_nothing_is_known(policy: Read, line: str, problem: str) -> None:
+    assert problem in "".join(policy(line + DEBIAN.format("use_authtok ")).problems)
+    assert bool(problem) is bool(policy(line + DEBIAN.format("use_authtok ")).problems)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ..readers import fail2ban, journald, logrotate, php, role_mail
+from ..readers import fail2ban, journald, logrotate, password_policy, php, role_mail
+from ..readers.password_tables import shadow
 from ..readers.uses import Around
 from ..readers.web import msmtp_files
 from ..runner import ReadError, Runner
 from . import exim, host_files, opensmtpd, postfix, sendmail
+from . import password_policy as policy
 from .files import Candidate, ConfigError, NewFile
 from .overlay import Overlay
 
@@ -30,7 +32,8 @@ class Wanted:
     `pools`: by file and pool. `secrets` must be there, each for one account alone. `texts`: whole files, by path. `told`:
     what the units that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out`
     are accounts whose mail sendmail(1) does not take any more, which is a change of its program; `closed` the accounts and ports
-    that the packet filter stops with the texts."""
+    that the packet filter stops with the texts. `quality`: settings of pam_pwquality, which asks for so much at least.
+    `locked` are accounts that nobody logs in to with a password any more."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
     programs: Mapping[int, Any] = field(default_factory=dict)
@@ -45,6 +48,8 @@ class Wanted:
     checks: tuple[tuple[str, ...], ...] = ()
     kept_out: tuple[str, ...] = ()
     closed: frozenset[tuple[str, int]] = frozenset()
+    quality: Mapping[str, int] = field(default_factory=dict)
+    locked: tuple[str, ...] = ()
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
@@ -55,7 +60,8 @@ class Wanted:
                       {**self.rotations, **later.rotations}, _each(self.jails, later.jails), _each(self.php, later.php),
                       _each(self.pools, later.pools), (*self.secrets, *later.secrets), {**self.texts, **later.texts},
                       {**self.told, **later.told}, (*self.checks, *later.checks), (*self.kept_out, *later.kept_out),
-                      self.closed | later.closed)  # fmt: skip
+                      self.closed | later.closed, {**self.quality, **later.quality},
+                      (*self.locked, *later.locked))  # fmt: skip
 
 
 def _each(settings: Mapping[str, Mapping[str, str]], later: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
@@ -74,7 +80,9 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     jails = host_files.jails(runner, wanted.jails) if wanted.jails else []
     whole = list(wanted.texts.values())
     of_programs = [file for each in made.values() for file in each.files]
-    files = (*_closed(wanted.files), *of_programs, *journal, *rotated, *jails, *of_php, *whole)
+    asked, trials = policy.files(runner, wanted.quality, scratch) if wanted.quality else ([], [])
+    locked = host_files.locked(runner, wanted.locked) if wanted.locked else []
+    files = (*_closed(wanted.files), *of_programs, *journal, *rotated, *jails, *of_php, *whole, *asked, *locked)
     if not files and not wanted.kept_out:
         return Candidate()
     told = [(each.units, each.activate) for each in made.values() if each.activate != "none"]
@@ -82,7 +90,7 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     told += [(("fail2ban",), "start")] if jails else []
     told += [((unit,), activate) for unit, activate in wanted.told.items()] if of_php or whole else []
     (units, activate), *more = dict.fromkeys(told) or [((), "none")]
-    checks = [check for each in made.values() for check in each.checks] + list(wanted.checks)
+    checks = [check for each in made.values() for check in each.checks] + [*wanted.checks, *trials]
     if rotated and _is_content(runner):
         checks.append(_ROTATES)
     if jails:
@@ -137,13 +145,19 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
         if wanted.php or wanted.pools:
             places = php.read(changed)
             web = replace(web, places=places, msmtp=msmtp_files(changed, places))
+        asked = password_policy.read(changed) if wanted.quality else live.policy
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
+    passwords = live.passwords
+    if wanted.locked:
+        accounts = shadow(changed)
+        passwords = replace(passwords, tables=tuple(accounts if t.kind == accounts.kind else t for t in passwords.tables))
     guard = _guarded(changed, wanted.jails) if wanted.jails else live.guard
     handed = [replace(each, allowed=False, trusted=None) if each.account in wanted.kept_out else each for each in web.handed]
     stopped = replace(web.filter, closed=web.filter.closed | wanted.closed)
     web = replace(web, handed=handed, filter=stopped)
-    return replace(live, files=files, log_files=log_files, roles=roles, logs=logs, guard=guard, web=web)
+    return replace(live, files=files, log_files=log_files, roles=roles, logs=logs, guard=guard, web=web, policy=asked,
+                   passwords=passwords)  # fmt: skip
 
 
 def _guarded(changed: Runner, jails: Collection[str]) -> fail2ban.Fail2ban:

@@ -6,7 +6,7 @@ import configparser
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from ..readers import accounts
@@ -18,6 +18,7 @@ from .files import ConfigError, NewFile
 JOURNALD = "/etc/systemd/journald.conf"
 _DROP_INS = f"{JOURNALD}.d"
 _OURS = "zz-mtaudit"  # behind every other: the last one that sets something counts
+SHADOW = "/etc/shadow"
 JAILS = f"{DIRECTORY}/jail.d/{_OURS}.local"
 
 
@@ -142,6 +143,22 @@ def _text(runner: Runner, path: str) -> tuple[bool, str]:
     if "\ufffd" in text:
         raise ConfigError(f"Could not change {path}: it is no text of UTF-8; change it by hand")
     return existed, text
+
+
+def locked(runner: Runner, names: Collection[str]) -> list[NewFile]:
+    """Accounts with a `!` before what is kept of their password (shadow(5)). Raises ConfigError."""
+    lines = _text(runner, SHADOW)[1].split("\n")
+    for n, line in enumerate(lines):
+        name, colon, rest = line.partition(":")
+        if colon and name in names and not rest.startswith("!"):
+            lines[n] = f"{name}:!{rest}"
+    return [changed(runner, SHADOW, "\n".join(lines))]
+
+
+def changed(runner: Runner, path: str, text: str) -> NewFile:
+    """A file with another text, or a new one. Raises ConfigError."""
+    existed, before = _text(runner, path)
+    return _new(path, before, text, existed)
 
 
 def _new(path: str, before: str, after: str, existed: bool) -> NewFile:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..control import Site, control
-from ..finding import HOST, Evidence, Finding, Method, fail, passed, unknown
+from ..finding import HOST, Evidence, Finding, Method, fail, notapplicable, passed, unknown
 from ..readers.password_policy import Asked, heeded
 from ..readers.password_table import SHADOW
 from ..readers.system import Host
 from ..text import printable
+from .passwords import sets_a_password
 
 
 @control("PASS-01", "os")
@@ -21,7 +22,9 @@ def new_passwords_are_held_against_a_policy(host: Host, site: Site) -> Iterator[
     elsewhere = {str(name) for name in site.tunables.get("checked_elsewhere", ())}
     past = [t.name for t in host.passwords.tables if t.kind != SHADOW and t.accounts and t.name not in elsewhere]
     doubts = [*policy.problems, *(each.problem for each in policy.asked if each.problem)]
-    if wrong:
+    if not past and not any(map(sets_a_password, host.passwords.accounts)):
+        yield notapplicable(HOST, "nobody sets a password here", "no account has a password and a shell to change it from")
+    elif wrong and not policy.problems:
         yield fail(HOST, f"a new password may be weak: {wrong[0]}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}",
                    *shown, *(Evidence(Method.CONFIG, "passwd", text) for text in wrong))  # fmt: skip
     elif doubts:

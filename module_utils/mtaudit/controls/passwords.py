@@ -93,6 +93,13 @@ def no_empty_or_default_account_gets_in(host: Host, site: Site) -> Iterator[Find
 
 
 def _open_accounts(table: Table, passwords: Passwords, site: Site) -> Iterator[Evidence]:
+    for what, accounts in open_accounts(table, passwords, site):
+        hint = f" ({passwords.nullok})" if "empty" in what and table.kind == SHADOW else ""
+        yield _seen(table.name, f"{_counted(accounts, 'account')} {what}{hint}: {_names(accounts)}")
+
+
+def open_accounts(table: Table, passwords: Passwords, site: Site) -> Iterator[tuple[str, list[Account]]]:
+    """How somebody gets in whom nobody knows, and by which accounts."""
     defaults = {str(name).lower() for name in site.tunables.get("default_names", ())}
     empty_counts = table.kind == DOVECOT or table.kind == SHADOW and passwords.nullok
     of_the_host = table.kind == SHADOW
@@ -103,14 +110,16 @@ def _open_accounts(table: Table, passwords: Passwords, site: Site) -> Iterator[E
         ("with the rights of root (uid 0)", [a for a in table.accounts if a.uid == 0 and a.stored.user != "root"]),
         ("of a service with a password", [a for a in table.accounts if of_the_host and a.usable and _is_service(a)]),
     )
-    for what, accounts in kinds:
-        if accounts:
-            hint = f" ({passwords.nullok})" if "empty" in what and of_the_host else ""
-            yield _seen(table.name, f"{_counted(accounts, 'account')} {what}{hint}: {_names(accounts)}")
+    return (found for found in kinds if found[1])
 
 
 def _local_part(account: Account) -> str:
     return account.stored.user.partition("@")[0].lower()
+
+
+def sets_a_password(account: Account) -> bool:
+    """Whether passwd(1) is at the account's hand. root is asked for nothing."""
+    return account.usable and account.uid > 0 and not _is_service(account) and account.shell.rpartition("/")[2] not in _NO_SHELLS
 
 
 def _is_service(account: Account) -> bool:

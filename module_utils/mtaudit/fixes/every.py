@@ -14,6 +14,7 @@ from . import logs
 from . import opensmtpd_login
 from . import opensmtpd_relay
 from . import outbound
+from . import password_policy
 from . import postfix_headers
 from . import postfix_inbound
 from . import postfix_login

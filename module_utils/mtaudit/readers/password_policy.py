@@ -16,9 +16,16 @@ from . import pam
 from .pam import Stack, Step
 
 # Those that set the password, each by itself unless it is told to take what a module before it has asked for.
-_SETTERS = ("pam_unix", "pam_ldap", "pam_sss", "pam_krb5", "pam_winbind")
+SETTERS = ("pam_unix", "pam_ldap", "pam_sss", "pam_krb5", "pam_winbind")
 _REFUSES = "authtok_err"
 _PLACES = ("/usr/lib/security", "/etc/security")  # the later one wins, file by file
+_CREDITS = ("dcredit", "ucredit", "lcredit", "ocredit")  # each makes a password that has such a character shorter
+# Those that ask nothing of a new password.
+_ASK_NOTHING = (*SETTERS, "pam_deny", "pam_permit", "pam_pwhistory", "pam_gnome_keyring", "pam_kwallet5", "pam_ecryptfs",
+                "pam_systemd_home", "pam_cap", "pam_echo", "pam_env", "pam_warn", "pam_localuser", "pam_succeed_if", "pam_debug",
+                "pam_mount")  # fmt: skip
+_LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib/security", "/usr/lib64/security", "/lib64/security")
+DICTIONARIES = ("/var/cache/cracklib/cracklib_dict.pwd*", "/usr/share/cracklib/pw_dict.pwd*")  # Debian's, others'
 _SHORTEST = 6  # PWQ_BASE_MIN_LENGTH
 _NUMBERS = {"difok": 1, "minlen": 8, "dcredit": 0, "ucredit": 0, "lcredit": 0, "ocredit": 0, "minclass": 0, "maxrepeat": 0,
             "maxclassrepeat": 0, "maxsequence": 0, "gecoscheck": 0, "dictcheck": 1, "usercheck": 1, "usersubstr": 0,
@@ -46,7 +53,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the stack of a service asks, in its order. `problems`: what could not be read or understood."""
+    """What the stack of a service asks, in its order. `problems`: what could not be read or understood, and modules that may ask
+    something of which nothing is known here."""
 
     asked: tuple[Asked, ...] = ()
     problems: tuple[str, ...] = ()
@@ -58,31 +66,46 @@ def read(runner: Runner, service: str = "passwd") -> Policy:
     found, problems = [], [printable(text) for text in stack.problems]
     for step in stack.steps:
         module = _MODULES.get(step.name)
+        problems += list(_of_module(runner, step))
         if module:
             try:
                 asks = module(runner, step)
             except ReadError as exc:
                 problems.append(printable(str(exc)))
                 continue
-            found.append(replace(asks, unheeded=asks.unheeded or _unheeded(stack, step)))
+            found.append(replace(asks, unheeded=asks.unheeded or unheeded(stack, step)))
     return Policy(tuple(found), tuple(problems))
 
 
-def _unheeded(stack: Stack, refusing: Step) -> str:
+def _of_module(runner: Runner, step: Step) -> Iterator[str]:
+    """What is not known of what a line does."""
+    if not step.module:
+        return
+    if step.name not in _MODULES and step.name not in _ASK_NOTHING:
+        yield printable(f"{step.where}: what {step.name} asks is not known")
+    elif step.name in _MODULES and not installed(runner, step.name):
+        yield f"{step.where}: {step.name} is not installed, so no password can be set"
+
+
+def installed(runner: Runner, module: str) -> bool:
+    return any(runner.glob(f"{directory}/{module}.so") for directory in _LIBRARIES)
+
+
+def unheeded(stack: Stack, refusing: Step) -> str:
     """Why a password is set though `refusing` refuses it; empty where it is not."""
     def returns(step: Step) -> str:
         # Without a password that an earlier module has taken, use_authtok fails.
         return _REFUSES if step is refusing or step.name == "pam_deny" or _takes_what_was_asked(step) else pam.SUCCESS
 
     walked = pam.walk(stack, returns)
-    setter = next((s for s in walked.asked if s is not refusing and s.name in _SETTERS and not _takes_what_was_asked(s)), None)
+    setter = next((s for s in walked.asked if s is not refusing and s.name in SETTERS and not _takes_what_was_asked(s)), None)
     if setter:
         return f"{setter.name} asks by itself and sets it all the same ({setter.where})"
     return "the stack goes on as if nothing were wrong" if walked.result == pam.SUCCESS else ""
 
 
 def _takes_what_was_asked(step: Step) -> bool:
-    return step.name in _SETTERS and step.argument("use_authtok") is not None
+    return step.name in SETTERS and step.argument("use_authtok") is not None
 
 
 # The modules
@@ -95,12 +118,14 @@ def _unix(runner: Runner, step: Step) -> Asked:
 
 
 def _pwquality(runner: Runner, step: Step) -> Asked:
-    settings, where, problem = _settings(runner)
+    settings, where, problem = settings_of(runner)
     for argument in step.arguments:
         name, equals, value = argument.partition("=")
         if name in _SWITCHES or equals and name in (*_NUMBERS, *_TEXTS):
             problem = _set(settings, name, value) or problem
-    credits = [int(settings[name]) for name in ("dcredit", "ucredit", "lcredit", "ocredit")]
+    if settings["dictcheck"] and "dictpath" not in settings and not any(map(runner.glob, DICTIONARIES)):
+        problem = problem or f"{step.where}: no dictionary of cracklib is there (cracklib-runtime), so every password is refused"
+    credits = [int(settings[name]) for name in _CREDITS]
     length = max(int(settings["minlen"]), _SHORTEST) - sum(credit for credit in credits if credit > 0)
     needed = [-credit for credit in credits if credit < 0]
     return Asked(
@@ -110,23 +135,44 @@ def _pwquality(runner: Runner, step: Step) -> Asked:
     )  # fmt: skip
 
 
-def _settings(runner: Runner) -> tuple[dict[str, int], str, str]:
-    """What the files say, the last of them, and what is wrong. Drop-ins come first, so the main file wins; a line that is none
-    ends the reading of its file. Raises ReadError."""
+def settings_of(runner: Runner) -> tuple[dict[str, int], str, str]:
+    """What the files say, the last of them, and what is wrong. Raises ReadError."""
     settings = {**_NUMBERS, **dict.fromkeys(_SWITCHES, 0)}
+    where, problem = "", ""
+    for path in files_of(runner):
+        for number, line in enumerate(runner.read(path).splitlines(), 1):
+            name, value = setting(line)
+            wrong = _set(settings, name, value) if name else ""
+            where = path if name else where
+            if wrong:
+                problem = problem or f"{path}:{number}: {wrong}; what follows there is not read"
+                break
+    return settings, where, problem
+
+
+def files_of(runner: Runner) -> list[str]:
+    """In the order in which they are read: drop-ins come first, so the main file wins."""
     drop_ins = {posixpath.basename(path): path for place in _PLACES for path in runner.glob(f"{place}/pwquality.conf.d/*.conf")}
     main = [path for place in reversed(_PLACES) for path in runner.glob(f"{place}/pwquality.conf")][:1]
-    where, problem = "", ""
-    for path in (*(drop_ins[name] for name in sorted(drop_ins)), *main):
-        for number, line in enumerate(runner.read(path).splitlines(), 1):
-            words = line.partition("#")[0].replace("=", " ", 1).split(None, 1)
-            if words:
-                where = path
-                wrong = _set(settings, words[0].lower(), words[1].strip() if len(words) > 1 else "")
-                if wrong:
-                    problem = problem or f"{path}:{number}: {wrong}; what follows there is not read"
-                    break
-    return settings, where, problem
+    return [*(drop_ins[name] for name in sorted(drop_ins)), *main]
+
+
+def setting(line: str) -> tuple[str, str]:
+    """Name and value; both empty where the line sets nothing."""
+    words = line.partition("#")[0].replace("=", " ", 1).split(None, 1)
+    return (words[0].lower(), words[1].strip() if len(words) > 1 else "") if words else ("", "")
+
+
+def is_known(name: str, value: str) -> bool:
+    """Whether pwquality goes on behind such a line."""
+    return not _set({}, name, value)
+
+
+def asks_less(name: str, value: str, wanted: Mapping[str, int]) -> bool:
+    """Whether a setting asks for less than is wanted of it."""
+    if name not in wanted or not value.lstrip("+-").isdigit():
+        return False
+    return int(value) > wanted[name] if name in _CREDITS else int(value) < wanted[name]
 
 
 def _set(settings: dict[str, int], name: str, value: str) -> str:
@@ -137,7 +183,9 @@ def _set(settings: dict[str, int], name: str, value: str) -> str:
         if not value.lstrip("+-").isdigit():
             return f"{name} has no number"
         settings[name] = int(value)
-    elif name not in _TEXTS:
+    elif name in _TEXTS:
+        settings[name] = 1
+    else:
         return f"{printable(name, 40)} is no setting of pwquality"
     return ""
 

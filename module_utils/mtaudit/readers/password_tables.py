@@ -26,7 +26,7 @@ _EXIM_FILE = re.compile(r"\blsearch\*?(?:@\w*)?\s*\{\s*(/[^\s}]+)\s*\}")
 
 @dataclass(frozen=True)
 class Passwords:
-    """Every table, and whether an account of the host with an empty password gets in: PAM's `nullok`, by the line that says so.
+    """Every table, and whether an account of the host with an empty password gets in: the line of PAM's `nullok`, and a service.
     `system`: what checks passwords of the host's accounts for mail."""
 
     tables: tuple[Table, ...] = ()
@@ -55,8 +55,7 @@ def read(runner: Runner, programs: Sequence[tuple[str, Any, Sequence[Any]]]) -> 
             tables += [_exim(runner, path, compared) for path, compared in _exim_files(instance)]
     tables += [_sasldb(runner, path) for path in _sasldb_files(runner, instances)]
     tables += [exported(runner, path) for path in runner.glob(EXPORTS)]
-    nullok, problem = _nullok(runner)
-    return Passwords(tuple(_once(tables)), nullok, problem, tuple(dict.fromkeys(system)))
+    return Passwords(tuple(_once(tables)), system=tuple(dict.fromkeys(system)))
 
 
 def _once(tables: Iterable[Table]) -> Iterator[Table]:
@@ -99,18 +98,6 @@ def shadow(runner: Runner) -> Table:
     visible = [Account(of_shadow(name, kept), "/etc/passwd", uid, shell)
                for name, (uid, shell, kept) in people.items() if kept != "x"]  # fmt: skip
     return Table(found.name, found.kind, (*found.accounts, *visible), found.malformed, found.skipped, found.problem)
-
-
-def _nullok(runner: Runner) -> tuple[str, str]:
-    """The first line of PAM's files that lets an empty password in, as file:line (pam_unix(8))."""
-    for path in runner.glob("/etc/pam.d/*"):
-        try:
-            for number, line in enumerate(runner.read(path).splitlines(), 1):
-                if re.match(r"\s*-?auth\s[^#]*pam_unix\.so[^#]*\bnullok", line):
-                    return f"{path}:{number}", ""
-        except ReadError as exc:
-            return "", printable(str(exc))
-    return "", ""
 
 
 # Cyrus SASL

@@ -8,13 +8,25 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from ..certificate import Certificate, chain
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
-from . import accounts, fail2ban, last_logins, log_keeping, packages, password_policy, password_tables, role_mail, sockets, web
+from . import (
+    accounts,
+    fail2ban,
+    last_logins,
+    log_keeping,
+    packages,
+    pam_logins,
+    password_policy,
+    password_tables,
+    role_mail,
+    sockets,
+    web,
+)
 from .accounts import Accounts
 from .fail2ban import Fail2ban
 from .last_logins import LastLogins
@@ -126,6 +138,11 @@ def _filtered_web(around: Around, programs: Programs, host: Host) -> None:
 
 def _passwords(around: Around, programs: Programs, host: Host) -> None:
     host.passwords = password_tables.read(around.runner, programs)
+
+
+def _empty_password(around: Around, _programs: Programs, host: Host) -> None:
+    nullok, problem = pam_logins.empty_password(around.runner)
+    host.passwords = replace(host.passwords, nullok=nullok, pam_problem=problem)
 
 
 def _policy(around: Around, _programs: Programs, host: Host) -> None:
@@ -279,6 +296,7 @@ _PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
     ("WEB-01",): _filtered_web,
     ("PASS-01", "PASS-02", "PASS-03", "PASS-04", "PASS-05"): _passwords,
     ("PASS-01",): _policy,
+    ("PASS-04",): _empty_password,
     ("PASS-05",): _last_logins,
     ("PATCH-01",): _packages,
     ("LOG-03", "LOG-04", "LOG-05"): _logs,

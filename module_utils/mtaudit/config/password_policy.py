@@ -1,0 +1,262 @@
+"""Change what is asked of a new password: settings of pam_pwquality, and PAM's stack of passwd so that its refusal is heeded.
+
+A stack that is wrong keeps everybody from changing a password, and what services share keeps everybody out: libpam itself tries
+the candidate, with a copy of all stacks in which nothing sets a password, before and after it is in force.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha512
+from pathlib import Path
+from typing import Callable, Optional
+
+from ..readers import pam, password_policy
+from ..readers.pam import Stack, Step
+from ..readers.password_policy import SETTERS, asks_less, installed
+from ..runner import ReadError, Runner
+from ..text import printable
+from .files import ConfigError, NewFile
+from .host_files import changed
+from .overlay import Overlay
+
+MODULE, PACKAGE = "pam_pwquality", "libpam-pwquality"
+_LINE = "password\trequisite\t\t\tpam_pwquality.so {}"
+_MAIN, _DROP_IN = "/etc/security/pwquality.conf", ".d/"
+_OTHERS = ("pam_cracklib", "pam_passwdqc")
+# Long enough for any policy, made of no word, and the same each time.
+_ACCEPTED = b64encode(sha512(b"mtaudit").digest()).decode()
+_TRIAL = r"""
+import ctypes, os, re, shutil, sys, tempfile
+directories, accepted, refused = sys.argv[1].split(":"), sys.argv[2], sys.argv[3:]
+copy, asks_nothing = tempfile.mkdtemp(), r"\bpam_(?:unix|ldap|sss|krb5|winbind|pwhistory)\.so\b"
+def prepared(line):
+    line = re.sub(r"^(\s*(?:@include|-?\w+\s+(?:include|substack))\s+)(?=[^/\s])", lambda m: m[1] + copy + "/", line)
+    return re.sub(asks_nothing, "pam_permit.so", line) if re.match(r"\s*-?password\s", line, re.I) else line
+try:
+    for directory in directories:
+        for name in os.listdir(directory) if os.path.isdir(directory) else ():
+            with open(os.path.join(directory, name), encoding="latin-1") as file:
+                lines = [prepared(line) for line in file]
+            with open(os.path.join(copy, name), "w", encoding="latin-1") as file:
+                file.writelines(lines)
+    pam, libc = ctypes.CDLL("libpam.so.0"), ctypes.CDLL(None)
+    libc.calloc.restype = libc.strdup.restype = ctypes.c_void_p
+    pam.pam_strerror.restype = ctypes.c_char_p
+    class Response(ctypes.Structure):
+        _fields_ = [("text", ctypes.c_void_p), ("code", ctypes.c_int)]
+    class Message(ctypes.Structure):
+        _fields_ = [("style", ctypes.c_int), ("text", ctypes.c_char_p)]
+    TYPE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.POINTER(Message)),
+                            ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p)
+    class Conversation(ctypes.Structure):
+        _fields_ = [("talk", TYPE), ("data", ctypes.c_void_p)]
+    said = []
+    def answers(password):
+        def talk(count, messages, responses, _):
+            given = libc.calloc(count, ctypes.sizeof(Response))
+            for n in range(count):
+                if messages[n].contents.style in (1, 2):
+                    Response.from_address(given + n * ctypes.sizeof(Response)).text = libc.strdup(password.encode())
+                else:
+                    said.append((messages[n].contents.text or b"").decode("utf-8", "replace"))
+            responses[0] = given
+            return 0
+        return Conversation(TYPE(talk), None)
+    def started(password):
+        handle, conversation = ctypes.c_void_p(), answers(password)
+        code = pam.pam_start_confdir(b"passwd", b"nobody", ctypes.byref(conversation), copy.encode(), ctypes.byref(handle))
+        if code:
+            sys.exit("libpam does not take the stack of passwd: %d" % code)
+        return handle, conversation
+    trials = [(password, started(password)) for password in (accepted, *refused)]
+finally:
+    shutil.rmtree(copy)
+os.setgid(65534); os.setuid(65534)
+for n, (password, (handle, conversation)) in enumerate(trials):
+    code = pam.pam_chauthtok(handle, 0)
+    if (code == 0) is not (n == 0):
+        why = "%s (%d) %s" % (pam.pam_strerror(handle, code).decode(), code, "; ".join(said[-1:]))
+        sys.exit("with it no password could be set: " + why if n == 0 else "a password of %d characters is taken" % len(password))
+"""
+
+
+def files(runner: Runner, wanted: Mapping[str, int], scratch: Path) -> tuple[list[NewFile], list[tuple[str, ...]]]:
+    """What changes so that pwquality asks for `wanted` at least and is heeded, and the checks of that. Values that ask for more
+    stay. Raises ConfigError."""
+    try:
+        texts = {**stacks(runner, wanted), **settings(runner, wanted)}
+    except ReadError as exc:
+        raise ConfigError(str(exc)) from exc
+    if not texts:
+        return [], []
+    _unharmed(runner, texts)
+    _try(runner, texts, scratch / "pam.d")
+    short = _ACCEPTED[:min(wanted.get("minlen", 2), len(_ACCEPTED)) - 1]
+    return [changed(runner, path, text) for path, text in texts.items()], [trial(pam.DIRECTORIES, short)]
+
+
+def trial(directories: Sequence[str], *refused: str) -> tuple[str, ...]:
+    """The command that asks libpam: with the stacks of these directories, the later first, it takes a good password and refuses
+    others. It sets none."""
+    return sys.executable, "-I", "-c", _TRIAL, ":".join(reversed(directories)), _ACCEPTED, *refused
+
+
+def _try(runner: Runner, texts: Mapping[str, str], directory: Path) -> None:
+    directory.mkdir(mode=0o700)
+    new = Overlay(runner, texts, lambda argv: argv)
+    for place in reversed(pam.DIRECTORIES):
+        for path in new.glob(f"{place}/*"):
+            (directory / path.rpartition("/")[2]).write_text(new.read(path), encoding="utf-8", errors="surrogateescape")
+    done = runner.run(trial((str(directory),), "a"))
+    if done.returncode:
+        raise ConfigError(f"it was tried and not taken: {printable(done.stderr.strip().splitlines()[-1][:300])}")
+
+
+def _unharmed(runner: Runner, texts: Mapping[str, str]) -> None:
+    """What else the files say is as it was. Raises ConfigError."""
+    new = Overlay(runner, texts, lambda argv: argv)
+    services = {path.rpartition("/")[2] for place in pam.DIRECTORIES for path in runner.glob(f"{place}/*")}
+    for service in sorted(services):
+        for kind in ("auth", "account", "session"):
+            before, after = (pam.read(each, service, kind).steps for each in (runner, new))
+            if [replace(step, where="") for step in before] != [replace(step, where="") for step in after]:
+                raise ConfigError(f"the stacks of {service} would change for {kind} as well: change them by hand")
+
+
+# The stack
+
+def stacks(runner: Runner, wanted: Mapping[str, int]) -> dict[str, str]:
+    stack = pam.read(runner, "passwd", "password")
+    other = next((step for step in stack.steps if step.name in _OTHERS), None)
+    if stack.problems:
+        raise ConfigError(f"PAM's stack of passwd is not understood: {printable(stack.problems[0])}")
+    if other:
+        raise ConfigError(f"{other.name} asks for something already: set what it asks in {other.where}")
+    if not installed(runner, MODULE):
+        raise ConfigError(f"{MODULE} does and is not installed: name {PACKAGE} in mta_harden_install")
+    if not any(map(runner.glob, password_policy.DICTIONARIES)):
+        raise ConfigError("pam_pwquality needs a dictionary, else it refuses every password: name cracklib-runtime in "
+                          "mta_harden_install")  # fmt: skip
+    ours = [step for step in stack.steps if step.name == MODULE]
+    edits = _Edits(runner)
+    if ours and not any(password_policy.unheeded(stack, step) for step in ours):
+        for step in ours:
+            kept = _kept(step, wanted)
+            if kept != step.arguments:
+                edits.replace(step.where, lambda line, kept=kept: _with_arguments(line, kept))  # type: ignore[misc]
+    else:
+        _put_in_front(stack, [n for n, step in enumerate(stack.steps) if step.name == MODULE], wanted, edits)
+    return edits.texts()
+
+
+def _kept(step: Step, wanted: Mapping[str, int]) -> tuple[str, ...]:
+    """Its arguments, but for those that ask for less: they win over the files."""
+    return tuple(each for each in step.arguments if not asks_less(each.partition("=")[0], each.partition("=")[2], wanted))
+
+
+def _put_in_front(stack: Stack, old: Sequence[int], wanted: Mapping[str, int], edits: _Edits) -> None:
+    """Before the first module that sets a password, which then takes what was asked for; others step over as many as before."""
+    steps = stack.steps
+    first = next((n for n, step in enumerate(steps) if step.name in SETTERS), None)
+    if first is None or any(step.level or not step.module for step in steps):
+        raise ConfigError("PAM's stack of passwd has no module here that sets a password, or substacks: change it by hand")
+    arguments = _kept(steps[old[0]], wanted) if old else ("retry=3",)
+    order: list[Optional[int]] = [n for n in range(len(steps)) if n not in old]
+    order.insert(order.index(first), None)
+    for n, step in enumerate(steps):
+        if n in old:
+            edits.replace(step.where, lambda line: None)
+            continue
+        jumps = {name: _jump(order, n, first, int(action)) for name, action in step.actions.items() if action.isdigit()}
+        changed = {name: count for name, count in jumps.items() if count != int(step.actions[name])}
+        if changed:
+            edits.replace(step.where, lambda line, changed=changed: _with_jumps(line, changed))  # type: ignore[misc]
+        if step.name in SETTERS and step.argument("use_authtok") is None:
+            edits.replace(step.where, lambda line: _with_arguments(line, ("use_authtok",), more=True))
+    edits.insert(steps[first].where, _LINE.format(" ".join(arguments)).rstrip())
+
+
+def _jump(order: Sequence[Optional[int]], start: int, first: int, count: int) -> int:
+    """How many to step over, to come to the same module; to ours instead of the one behind it."""
+    target = start + 1 + count
+    if start < first == target:
+        return order.index(None) - order.index(start) - 1
+    there = next((place for place, n in enumerate(order) if n is not None and n >= target), len(order))
+    return there - order.index(start) - 1
+
+
+_PARTS = re.compile(r"(\s*-?\w+\s+(?:\[[^\]]*\]|\S+)\s+\S+)([^#]*?)(\s*(?:#.*)?)")
+
+
+def _with_arguments(line: str, arguments: Sequence[str], more: bool = False) -> str:
+    found = _PARTS.fullmatch(line)
+    if not found:
+        raise ConfigError(f"Could not change the line {printable(line)}: write it by hand")
+    words = [found[2].strip()] * more + list(arguments)
+    return " ".join([found[1], *filter(None, words)]) + found[3]
+
+
+def _with_jumps(line: str, jumps: Mapping[str, int]) -> str:
+    for name, count in jumps.items():
+        line = re.sub(rf"(\[[^\]]*?\b{name}\s*=\s*)\d+", rf"\g<1>{count}", line, count=1)
+    return line
+
+
+class _Edits:
+    """Changes of lines, each named by its file and number."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._lines: dict[str, list[list[str]]] = {}  # of each line that is there, what stands for it
+
+    def _of(self, where: str) -> tuple[list[list[str]], int]:
+        path, _, number = where.rpartition(":")
+        if path not in self._lines:
+            self._lines[path] = [[line] for line in self._runner.read(path).split("\n")]
+        found = self._lines[path], int(number) - 1
+        if any(line.endswith("\\") for line in found[0][found[1]]):
+            raise ConfigError(f"{where} goes on in the next line: write it as one")
+        return found
+
+    def replace(self, where: str, change: Callable[[str], Optional[str]]) -> None:
+        lines, n = self._of(where)
+        lines[n] = [new for line in lines[n] for new in [change(line)] if new is not None]
+
+    def insert(self, where: str, line: str) -> None:
+        lines, n = self._of(where)
+        lines[n].insert(0, line)
+
+    def texts(self) -> dict[str, str]:
+        made = {path: "\n".join(line for each in lines for line in each) for path, lines in self._lines.items()}
+        return {path: text for path, text in made.items() if text != self._runner.read(path)}
+
+
+# The settings
+
+def settings(runner: Runner, wanted: Mapping[str, int]) -> dict[str, str]:
+    """A line that pwquality does not know becomes a comment. In the main file, which is read last, what asks for less gives way,
+    and what lacks is added."""
+    paths = password_policy.files_of(runner)
+    main = next((path for path in paths if _DROP_IN not in path), "")
+    texts = {path: _known_lines(runner.read(path)) for path in paths if path != main}
+    lines = _known_lines(runner.read(main) if main else "").splitlines()
+    for n, line in enumerate(lines):
+        name, value = password_policy.setting(line)
+        if asks_less(name, value, wanted):
+            lines[n] = f"{name} = {wanted[name]}"
+    texts[_MAIN] = "".join(f"{line}\n" for line in lines)
+    found, _, _ = password_policy.settings_of(Overlay(runner, texts, lambda argv: argv))
+    texts[_MAIN] += "".join(f"{name} = {value}\n" for name, value in wanted.items() if asks_less(name, str(found[name]), wanted))
+    return {path: text for path, text in texts.items() if text != (runner.read(path) if path in paths else "")}
+
+
+def _known_lines(text: str) -> str:
+    known = (not name or password_policy.is_known(name, value)
+             for name, value in map(password_policy.setting, text.splitlines()))  # fmt: skip
+    return "".join(f"{line}\n" if good else f"# not known to pwquality: {line}\n"
+                   for line, good in zip(text.splitlines(), known))  # fmt: skip

@@ -1,0 +1,86 @@
+"""The role mta_password_policy on a real server: what passwd(1) takes of somebody before, afterwards, and after the way back.
+
+The oracles are passwd, su and pamtester of that person, pwscore, and swaks with a login.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from audited_copy import ROOT, Copy, throw_away_copy
+from test_harden import changed
+from test_harden_install import submits
+from test_outcome_roles import play
+
+pytestmark = [pytest.mark.lab, pytest.mark.full]
+
+PACKAGES = ["libpam-pwquality", "cracklib-runtime"]
+FIRST, SHORT, GOOD = "Basalt-Orchid-Ferry-31", "vIq4-zpw", "Marble-Kettle-Sparrow-74"
+FILES = "find /etc/pam.d /etc/security /etc/shadow -type f -printf '%p %m %U:%G ' -exec sha256sum {} \\; | sort"
+
+
+@pytest.fixture(scope="module", params=["full-d12", "full-d13"])
+def copy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
+    with throw_away_copy(request.param, f"t-policy-{request.param[-3:]}", tmp_path_factory.mktemp("policy")) as copy:
+        copy.lab.up(["router", "dns", "sink", "stranger", "repo"])
+        copy.shell(f"useradd -m -s /bin/bash dora; echo dora:{FIRST} | chpasswd")
+        copy.shell("apt-get -qq update; apt-get -qq install -y pamtester")
+        yield copy
+
+
+def sets(copy: Copy, old: str, new: str) -> bool:
+    """Whether passwd takes it of somebody who is not root."""
+    typed = shlex.join(["printf", "%s\\n", old, new, new])
+    return "updated successfully" in copy.shell(f"{typed} | runuser -u dora -- passwd 2>&1 || true")
+
+
+def logs_in(copy: Copy, password: str) -> bool:
+    by_su = copy.shell(f"echo {password} | runuser -u alice -- su dora -c id 2>&1 || true")
+    by_pam = copy.shell(f"echo {password} | pamtester login dora authenticate 2>&1 || true")
+    assert ("(dora)" in by_su) is ("successfully authenticated" in by_pam), (by_su, by_pam)
+    return "(dora)" in by_su
+
+
+def back(copy: Copy) -> None:
+    words = ("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / "playbooks/rollback.yml")
+    copy.ansible(*words, "-e", json.dumps({"mta_target": copy.name}))
+
+
+def test_a_weak_password_is_refused_afterwards(copy: Copy, tmp_path: Path) -> None:
+    assert sets(copy, FIRST, SHORT) and logs_in(copy, SHORT)
+    assert "name libpam-pwquality in mta_harden_install" in " ".join(play(copy, tmp_path, "mta_password_policy").split())
+    copy.shell(f"DEBIAN_FRONTEND=noninteractive apt-get -qq install -y {' '.join(PACKAGES)}")
+    before = copy.shell(FILES)
+
+    play(copy, tmp_path, "mta_password_policy", mta_harden_install=PACKAGES)
+    assert not sets(copy, SHORT, "Vw3-" + SHORT[:7]) and not sets(copy, SHORT, "dora-dora-dora-dora")
+    assert logs_in(copy, SHORT) and submits(copy), "who has a password keeps it"
+    printed = play(copy, tmp_path, "mta_password_policy", mta_harden_install=PACKAGES)
+    assert changed(printed, copy.name) == 0
+    back(copy)
+    assert copy.shell(FILES) == before
+    play(copy, tmp_path, "mta_password_policy")
+    assert sets(copy, SHORT, GOOD) and logs_in(copy, GOOD) and submits(copy)
+
+
+def test_a_stack_with_which_nobody_could_set_a_password_stays(copy: Copy, tmp_path: Path) -> None:
+    copy.shell("cp -a /etc/pam.d/common-password /root; sed -i 's/pam_pwquality.so.*/pam_gone.so/' /etc/pam.d/common-password")
+    before = copy.shell(FILES)
+    printed = " ".join(play(copy, tmp_path, "mta_password_policy").split())
+    assert copy.shell(FILES) == before and "with it no password could be set: Module is unknown" in printed, printed[-3000:]
+    copy.shell("mv /root/common-password /etc/pam.d/")
+
+
+def test_accounts_that_are_open_are_locked_when_that_is_acknowledged(copy: Copy, tmp_path: Path) -> None:
+    copy.shell("useradd -m -s /bin/bash scan; echo scan:Basalt-Orchid-Ferry-31 | chpasswd")
+    before = copy.shell(FILES)
+    printed = " ".join(play(copy, tmp_path, "mta_password_policy").split())
+    assert "it locks accounts: see whose they are" in printed and copy.shell(FILES) == before
+    printed = play(copy, tmp_path, "mta_password_policy", mta_harden_acknowledged=["PASS-04"], mta_harden_only=["PASS-04"])
+    assert " L " in copy.shell("passwd -S scan") and "$y$" not in printed and submits(copy)
+    back(copy)
+    assert copy.shell(FILES) == before and " P " in copy.shell("passwd -S scan")

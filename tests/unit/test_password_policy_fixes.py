@@ -1,0 +1,118 @@
+"""PAM's stack of passwd and the settings of pwquality, edited: what asks for more stays, what steps over lines still does."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.mtaudit.config import password_policy as policy
+from ansible.module_utils.mtaudit.config.files import ConfigError
+from ansible.module_utils.mtaudit.readers import pam, password_policy
+from ansible.module_utils.mtaudit.runner import LocalRunner
+
+DENY = "password requisite pam_deny.so\npassword required pam_permit.so\n"
+UNIX = "password [success=1 default=ignore] pam_unix.so {}yescrypt{}\n" + DENY
+OURS = "password\trequisite\t\t\tpam_pwquality.so {}\n"
+AFTER = OURS.format("retry=3") + UNIX.format("", " use_authtok")
+WANTED = {"minlen": 12, "usercheck": 1, "dictcheck": 1, "enforcing": 1, "dcredit": 0}
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("lib", "pam.d", "security/pwquality.conf.d"):
+        (tmp_path / name).mkdir(parents=True)
+    for module in ("pam_unix.so", "pam_pwquality.so", "words.pwd"):
+        (tmp_path / "lib" / module).touch()
+    monkeypatch.setattr(pam, "DIRECTORIES", (str(tmp_path / "pam.d"),))
+    monkeypatch.setattr(password_policy, "_LIBRARIES", (str(tmp_path / "lib"),))
+    monkeypatch.setattr(password_policy, "DICTIONARIES", (str(tmp_path / "lib/words.pwd"),))
+    monkeypatch.setattr(password_policy, "_PLACES", (str(tmp_path / "security"),))
+    monkeypatch.setattr(policy, "_MAIN", str(tmp_path / "security/pwquality.conf"))
+    return tmp_path
+
+
+def stack(host: Path, text: str) -> str:
+    """That of passwd, which includes another, as it is afterwards."""
+    (host / "pam.d/common-password").write_text(text)
+    (host / "pam.d/passwd").write_text("# its own\n@include common-password\n")
+    return policy.stacks(LocalRunner(), WANTED).get(str(host / "pam.d/common-password"), text)
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (UNIX.format("", ""), AFTER),
+    (UNIX.format("", " # ours"), OURS.format("retry=3") + UNIX.format("", " use_authtok # ours")),
+    ("password optional pam_pwquality.so difok=3 minlen=8\n" + UNIX.format("", ""),
+     OURS.format("difok=3") + UNIX.format("", " use_authtok")),
+    (UNIX.format("", "") + "password requisite pam_pwquality.so retry=3\n", AFTER),
+    # Who stepped over the module that sets the password does not come to another one now.
+    ("password [success=3 default=ignore] pam_sss.so\n" + UNIX.format("", ""),
+     OURS.format("retry=3") + "password [success=3 default=ignore] pam_sss.so use_authtok\n" + UNIX.format("", " use_authtok")),
+    ("password [success=2 ignore=1 default=3] pam_succeed_if.so uid > 999\npassword optional pam_warn.so\n" + UNIX.format("", ""),
+     "password [success=3 ignore=1 default=4] pam_succeed_if.so uid > 999\npassword optional pam_warn.so\n" + AFTER),
+    # A module that is heeded stays where it is, but for what makes it weak.
+    ("password requisite pam_pwquality.so retry=2 minlen=6 enforcing=0\n" + UNIX.format("use_authtok ", ""),
+     "password requisite pam_pwquality.so retry=2\n" + UNIX.format("use_authtok ", "")),
+    ("password requisite pam_pwquality.so minlen=16\n" + UNIX.format("use_authtok ", ""),
+     "password requisite pam_pwquality.so minlen=16\n" + UNIX.format("use_authtok ", "")),
+])  # fmt: skip
+def test_a_refusal_is_heeded_afterwards(host: Path, before: str, after: str) -> None:
+    assert stack(host, before) == after
+    assert stack(host, after) == after
+    steps = pam.read(LocalRunner(), "passwd", "password")
+    assert not any(password_policy.unheeded(steps, step) for step in steps.steps if step.name == "pam_pwquality")
+
+
+@pytest.mark.parametrize(("before", "why"), [
+    ("password requisite pam_passwdqc.so\n" + UNIX.format("use_authtok ", ""), "pam_passwdqc asks for something already"),
+    ("password requisite pam_exec.so /bin/true\n", "no module here that sets a password"),
+    ("password required pam_unix.so \\\n  yescrypt\n", "goes on in the next line"),
+    ("what is this\n" + UNIX.format("", ""), "no line of PAM's"),
+])  # fmt: skip
+def test_what_is_left_to_people(host: Path, before: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        stack(host, before)
+
+
+def test_what_is_missing_is_named(host: Path) -> None:
+    (host / "lib/words.pwd").unlink()
+    with pytest.raises(ConfigError, match="name cracklib-runtime in mta_harden_install"):
+        stack(host, UNIX.format("", ""))
+    (host / "lib/pam_pwquality.so").unlink()
+    with pytest.raises(ConfigError, match="name libpam-pwquality in mta_harden_install"):
+        stack(host, UNIX.format("", ""))
+
+
+@pytest.mark.parametrize(("main", "drop_in", "after"), [
+    ("# minlen = 8\n", "", "# minlen = 8\nminlen = 12\n"),
+    ("minlen = 8\ndcredit = -1\n", "", "minlen = 12\ndcredit = -1\n"),
+    ("minlen = 16\ndcredit = 1\n", "", "minlen = 16\ndcredit = 0\n"),
+    ("", "minlen = 14\n", None),
+    ("minlen=8\n", "minlen = 14\n", "minlen = 12\n"),
+    ("minlength = 9\nminlen = 20\n", "", "# not known to pwquality: minlength = 9\nminlen = 20\n"),
+    ("enforcing = 0\nusercheck 0\nminlen 12\n", "", "enforcing = 1\nusercheck = 1\nminlen 12\n"),
+    (None, "", "minlen = 12\n"),
+])  # fmt: skip
+def test_settings_are_raised_and_never_lowered(host: Path, main: str | None, drop_in: str, after: str | None) -> None:
+    (host / "security/pwquality.conf.d/50-site.conf").write_text(drop_in)
+    if main is not None:
+        (host / "security/pwquality.conf").write_text(main)
+    expected = {} if after is None else {str(host / "security/pwquality.conf"): after}
+    assert policy.settings(LocalRunner(), WANTED) == expected
+
+
+def test_a_line_of_a_drop_in_that_is_none(host: Path) -> None:
+    (host / "security/pwquality.conf.d/50-site.conf").write_text("whatever\nminlen = 30\n")
+    assert list(policy.settings(LocalRunner(), WANTED).values()) == ["# not known to pwquality: whatever\nminlen = 30\n"]
+
+
+@pytest.mark.parametrize(("lines", "why"), [
+    ("password required pam_permit.so\n", "a password of 1 characters is taken"),
+    ("password requisite pam_gone.so\npassword required pam_permit.so\n", "with it no password could be set: Module is unknown"),
+    (DENY, "with it no password could be set"),
+])  # fmt: skip
+def test_libpam_itself_tries_a_stack(host: Path, lines: str, why: str) -> None:
+    """As root, for whom modules do as for an account without rights; else it says that it cannot."""
+    (host / "pam.d/passwd").write_text(lines)
+    done = subprocess.run(policy.trial((str(host / "pam.d"),), "a"), capture_output=True, text=True, check=False)
+    assert done.returncode and (why in done.stderr or "Operation not permitted" in done.stderr)
