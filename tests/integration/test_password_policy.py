@@ -68,7 +68,9 @@ def test_a_weak_password_is_refused_afterwards(copy: Copy, tmp_path: Path) -> No
 
 
 def test_a_stack_with_which_nobody_could_set_a_password_stays(copy: Copy, tmp_path: Path) -> None:
-    copy.shell("cp -a /etc/pam.d/common-password /root; sed -i 's/pam_pwquality.so.*/pam_gone.so/' /etc/pam.d/common-password")
+    """What another package left behind."""
+    copy.shell("cp -a /etc/pam.d/common-password /root")
+    copy.shell("sed -i 's/pam_pwquality.so.*/pam_ecryptfs.so/' /etc/pam.d/common-password")
     before = copy.shell(FILES)
     printed = " ".join(play(copy, tmp_path, "mta_password_policy").split())
     assert copy.shell(FILES) == before and "with it no password could be set: Module is unknown" in printed, printed[-3000:]

@@ -133,4 +133,6 @@ def test_what_is_asked_of_a_new_password(account: Account, policy: Policy, statu
 def test_tables_whose_passwords_pam_never_sees() -> None:
     good = Policy((Asked("pam_pwquality", "/x:1", 12, 1, True, True),))
     assert said("PASS-01", dovecot(("alice", "{CRYPT}$y$a$b")), policy=good).status.value == "unknown"
-    assert said("PASS-01", dovecot(("alice", "{CRYPT}$y$a$b")), policy=Policy()).status.value == "fail"
+    assert said("PASS-01", dovecot(("alice", "{CRYPT}$y$a$b"))).status.value == "unknown"
+    somebody = shadow(person("dora", shell="/bin/bash"))
+    assert said("PASS-01", somebody, dovecot(("alice", "{CRYPT}$y$a$b"))).status.value == "fail"

@@ -22,12 +22,13 @@ def new_passwords_are_held_against_a_policy(host: Host, site: Site) -> Iterator[
     elsewhere = {str(name) for name in site.tunables.get("checked_elsewhere", ())}
     past = [t.name for t in host.passwords.tables if t.kind != SHADOW and t.accounts and t.name not in elsewhere]
     doubts = [*policy.problems, *(each.problem for each in policy.asked if each.problem)]
-    if not past and not any(map(sets_a_password, host.passwords.accounts)):
+    people = any(map(sets_a_password, host.passwords.accounts))
+    if not past and not people:
         yield notapplicable(HOST, "nobody sets a password here", "no account has a password and a shell to change it from")
-    elif wrong and not policy.problems:
+    elif people and wrong and not policy.problems:
         yield fail(HOST, f"a new password may be weak: {wrong[0]}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}",
                    *shown, *(Evidence(Method.CONFIG, "passwd", text) for text in wrong))  # fmt: skip
-    elif doubts:
+    elif people and doubts:
         yield unknown(HOST, "what a new password has to be is not known", printable(doubts[0]))
     elif past:
         text = f"passwords in {past[0]} are not set through PAM: see what its program asks, and name it in checked_elsewhere"
