@@ -53,7 +53,7 @@ def back(copy: Copy) -> None:
 def test_a_weak_password_is_refused_afterwards(copy: Copy, tmp_path: Path) -> None:
     assert sets(copy, FIRST, SHORT) and logs_in(copy, SHORT)
     assert "name libpam-pwquality in mta_harden_install" in " ".join(play(copy, tmp_path, "mta_password_policy").split())
-    copy.shell(f"DEBIAN_FRONTEND=noninteractive apt-get -qq install -y {' '.join(PACKAGES)}")
+    copy.shell(f"apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install -y {' '.join(PACKAGES)}")
     before = copy.shell(FILES)
 
     play(copy, tmp_path, "mta_password_policy", mta_harden_install=PACKAGES)

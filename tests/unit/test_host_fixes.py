@@ -386,6 +386,8 @@ def test_a_locked_account_keeps_what_it_had(tmp_path: Path, monkeypatch: pytest.
     (new,) = host_files.locked(LocalRunner(), ["scan", "bob", "alice"])
     assert new.content == b"root:*:1:0:9:7:::\nscan:!$y$a$b:1:0:9:7:::\nbob:!:1:0:9:7:::\nalice:!$y$c:1:0:9:7:::\n"
     assert (new.mode, new.uid, new.gid) == (None, None, None) and new.planned_on
+    changed = Overlay(LocalRunner(), {str(shadow): new.content.decode()}, lambda argv: argv)
+    assert changed.piece(str(shadow), 0, 4096) == new.content and changed.piece(str(shadow), 5, 3) == b"*:1"
 
 
 def test_a_policy_is_asked_of_pwquality() -> None:

@@ -58,6 +58,9 @@ class Overlay:
         return self._runner.now()
 
     def piece(self, path: str, offset: int, size_bytes: int) -> bytes:
+        led = path if path in self._texts else self._led_to(path)
+        if led in self._texts:
+            return self._texts[led].encode()[offset:offset + size_bytes]
         return self._runner.piece(path, offset, size_bytes)
 
     def query(self, path: str, statements: Sequence[str], timeout_s: float = DEFAULT_TIMEOUT_S) -> list[list[dict[str, Any]]]:
