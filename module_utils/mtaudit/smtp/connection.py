@@ -139,7 +139,8 @@ def _tls_context() -> ssl.SSLContext:
 _context: list[ssl.SSLContext] = []
 
 
-def _shared_context() -> ssl.SSLContext:
+def any_tls() -> ssl.SSLContext:
+    """TLS with whoever answers, as old as it may be."""
     if not _context:
         _context.append(_tls_context())
     return _context[0]
@@ -243,7 +244,7 @@ class Connection(Generic[Answer]):
 
     @property
     def _tls(self) -> ssl.SSLContext:
-        return self._context or _shared_context()
+        return self._context or any_tls()
 
     def _add(self, who: str, text: str) -> None:
         self.transcript.add(who, text, self._number)
