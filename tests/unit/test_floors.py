@@ -36,6 +36,8 @@ FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 
 # Only on the controller, which has these libraries: the readers of checks/, and the report.
 ON_THE_CONTROLLER = {"catalogue": {"yaml"}, "located_yaml": {"yaml"}, "report": {"jinja2"}}
+# On a vantage, where it may be missing: imported where it is used, and nowhere else.
+ON_THE_VANTAGE = {"credentials": {"paramiko"}}
 NEWER_THAN_3_9 = {"tomllib", "compression", "annotationlib", "string.templatelib"}
 STDLIB = set(sys.stdlib_module_names) - NEWER_THAN_3_9
 
@@ -129,12 +131,20 @@ def test_no_file_imports_itself_by_way_of_others(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_imports_nothing_but_the_standard_library(path: Path) -> None:
-    allowed = STDLIB | ON_THE_CONTROLLER.get(part(path), set())
+    allowed = STDLIB | ON_THE_CONTROLLER.get(part(path), set()) | ON_THE_VANTAGE.get(part(path), set())
     for line, module in absolute_imports(path):
         top = module.split(".")[0]
         assert top in allowed and module not in NEWER_THAN_3_9, f"{name(path)}:{line} imports {module}"
         by_name = name(path) == "zipped.py"  # which is how the others, imported by name, come out of the zip
         assert top != "importlib" or by_name, f"{name(path)}:{line}: AnsiballZ ships only what is imported by name"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if part(path) in ON_THE_VANTAGE], ids=name)
+def test_what_a_vantage_may_lack_is_imported_in_a_try(path: Path) -> None:
+    tried = {inner for node in ast.walk(tree(path)) if isinstance(node, ast.Try) for inner in node.body}
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import) and {alias.name for alias in node.names} & ON_THE_VANTAGE[part(path)]:
+            assert node in tried, f"{name(path)}:{node.lineno}"
 
 
 def too_new(node: ast.AST) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from urllib.parse import quote, quote_plus
 
 from ..redact import MASK, redact
 from ..text import printable
-from .clients import mail, redis
+from .clients import ftp, http, mail, mysql, postgresql, redis, rspamd, snmp, ssh, telnet
 from .clients.wire import Deadline, Shut
 from .values import Attempt, Credential, Outcome, Service
 
@@ -24,7 +25,15 @@ _CLIENTS: Mapping[str, Client] = MappingProxyType({
     "imap": mail.login,
     "pop3": mail.login,
     "sieve": mail.login,
+    "ssh": ssh.login,
+    "telnet": telnet.login,
+    "ftp": ftp.login,
+    "http": http.login,
+    "snmp": snmp.login,
     "redis": redis.login,
+    "mysql": mysql.login,
+    "postgresql": postgresql.login,
+    "rspamd": rspamd.login,
 })  # fmt: skip
 PROTOCOLS = tuple(_CLIENTS)
 
@@ -34,7 +43,15 @@ PORTS: Mapping[str, tuple[tuple[int, bool], ...]] = MappingProxyType({
     "imap": ((143, False), (993, True)),
     "pop3": ((110, False), (995, True)),
     "sieve": ((4190, False),),
+    "ssh": ((22, False),),
+    "telnet": ((23, False),),
+    "ftp": ((21, False),),
+    "http": ((80, False), (443, True)),
+    "snmp": ((161, False),),
     "redis": ((6379, False),),
+    "mysql": ((3306, False),),
+    "postgresql": ((5432, False),),
+    "rspamd": ((11334, False),),
 })  # fmt: skip
 
 SAID_CHARACTERS = 200
@@ -58,7 +75,7 @@ def try_login(service: Service, credential: Optional[Credential], timeout_s: flo
         attempt = client(service, credential, Deadline(timeout_s))
     except (Shut, OSError) as exc:
         attempt = Attempt(Outcome.SHUT, str(exc))
-    except (ValueError, LookupError, EOFError) as exc:  # an answer that is none
+    except (ValueError, LookupError, EOFError, struct.error) as exc:  # an answer that is none
         attempt = Attempt(Outcome.SHUT, f"sent what is no {service.protocol}: {type(exc).__name__}")
     if attempt.outcome in (Outcome.REFUSED, Outcome.SHUT, Outcome.UNASKED) and _PUT_OFF.search(attempt.said[:_READ_CHARACTERS]):
         attempt = replace(attempt, outcome=Outcome.PUT_OFF)

@@ -1,0 +1,219 @@
+"""HTTP: Basic (RFC 7617), Digest (RFC 7616), or the form of a page.
+
+Options of the service: `path` (where the login is asked for, else /), `host` (the name to ask by, else the address).
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Optional, Union
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from ..values import Attempt, Credential, Outcome, Service
+from .digest import authorization, parameters, strength
+from .http_form import Form, Page, parse
+from .wire import Deadline, Shut, Wire
+
+PAGE_LIMIT_BYTES = 128 * 1024
+REDIRECTS = 4
+_PUT_OFF = (429, 503)
+_SCHEMES = re.compile(r"(?i)(?:^|,)\s*(?=(?:basic|digest|bearer|negotiate|ntlm)\b)")
+
+
+class Elsewhere(Exception):
+    """The page is at another server, which nobody asked to try; the text is its address."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`url` is where it came from, after redirects; `first` the status before them."""
+
+    status: int
+    reason: str
+    url: str
+    headers: http.client.HTTPMessage
+    page: Page
+    first: int
+
+    @property
+    def said(self) -> str:
+        return " ".join(filter(None, (str(self.status), self.reason, self.page.title)))
+
+    @property
+    def outcome_of_status(self) -> Optional[Outcome]:
+        """What the status alone says; None where the page decides."""
+        if self.status in _PUT_OFF:
+            return Outcome.PUT_OFF
+        if self.status in (401, 403):
+            return Outcome.REFUSED
+        return Outcome.SHUT if self.status >= 500 else None
+
+    @property
+    def looks_in(self) -> bool:
+        """No refusal, and nothing that asks for a password any more."""
+        return self.status < 400 and self.page.form is None
+
+
+@dataclass
+class Visit:
+    """One visitor: cookies are kept, redirects followed as long as they stay at this server."""
+
+    service: Service
+    deadline: Deadline
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def start(self) -> str:
+        scheme = "https" if self.service.tls else "http"
+        host = self.service.options.get("host", self.service.address)
+        host = f"[{host}]" if ":" in host else host
+        usual = {"http": 80, "https": 443}[scheme] == self.service.port
+        port = "" if usual else f":{self.service.port}"
+        return urljoin(f"{scheme}://{host}{port}/", self.service.options.get("path", "/"))
+
+    def get(self, url: str, **headers: str) -> Answer:
+        return self._go("GET", url, b"", headers)
+
+    def submit(self, url: str, form: Form, credential: Credential) -> Answer:
+        """Send the form of the page at `url`. Raises Elsewhere when it would go to another server."""
+        target = self._inside(urljoin(url, form.action))
+        told = urlencode(form.filled(credential.username, credential.password))
+        if form.method == "post":
+            kind = {"Content-Type": "application/x-www-form-urlencoded", "Referer": _ascii(url)}
+            return self._go("POST", target, told.encode(), kind)
+        return self._go("GET", target.partition("?")[0] + "?" + told, b"", {"Referer": _ascii(url)})
+
+    def _inside(self, url: str) -> str:
+        here, there = urlsplit(self.start), urlsplit(url)
+        if (here.scheme, here.netloc.lower()) != (there.scheme, there.netloc.lower()):
+            raise Elsewhere(f"{there.scheme}://{there.netloc}"[:100])
+        return url
+
+    def _go(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> Answer:
+        first = 0
+        for _ in range(REDIRECTS + 1):
+            answer = self._request(method, url, body, headers, first)
+            first = answer.first
+            place = answer.headers.get("Location")
+            if not 300 <= answer.status < 400 or not place:
+                return answer
+            url = self._inside(urljoin(url, place).partition("#")[0])
+            method, body, headers = "GET", b"", {}
+        raise Shut("redirects without end")
+
+    def _request(self, method: str, url: str, body: bytes, headers: dict[str, str], first: int) -> Answer:
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        lines = {"Host": parts.netloc, "User-Agent": "mtaudit", "Accept": "*/*", "Connection": "close", **headers}
+        if self.cookies:
+            lines["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        if method == "POST":
+            lines["Content-Length"] = str(len(body))
+        head = "".join(f"{name}: {' '.join(value.split())}\r\n" for name, value in lines.items())
+        wire = Wire(self.service.address, self.service.port, self.deadline, self.service.tls)
+        try:
+            wire.send(f"{method} {_ascii(target)} HTTP/1.1\r\n{head}\r\n".encode() + body)
+            return self._answer(wire, method, url, first)
+        except http.client.HTTPException as exc:
+            raise Shut(f"does not speak HTTP: {type(exc).__name__}") from exc
+        finally:
+            wire.close()
+
+    def _answer(self, wire: Wire, method: str, url: str, first: int) -> Answer:
+        response = http.client.HTTPResponse(wire, method=method)  # type: ignore[arg-type]
+        response.begin()
+        try:
+            page = response.read(PAGE_LIMIT_BYTES)
+        except http.client.IncompleteRead as cut:
+            page = cut.partial
+        for line in response.headers.get_all("Set-Cookie", []):
+            name, is_one, value = line.partition(";")[0].partition("=")
+            if is_one and len(self.cookies) < 50:
+                self.cookies[name.strip()] = value.strip()
+        parsed = parse(page.decode("utf-8", "replace"))
+        return Answer(response.status, response.reason, url, response.headers, parsed, first or response.status)
+
+
+def _ascii(target: str) -> str:
+    """A target without what would end the line; what a page had no right to write is percent-encoded."""
+    return "".join(c if "!" <= c <= "~" else "".join(f"%{octet:02X}" for octet in c.encode()) for c in target)
+
+
+def login(service: Service, credential: Optional[Credential], deadline: Deadline) -> Attempt:
+    """One login. Without a credential ACCEPTED says that the page opens; whether it should is the caller's to know."""
+    visit = Visit(service, deadline)
+    try:
+        asked = visit.get(visit.start)
+        if credential is None:
+            return _open(asked)
+        if asked.status == 401:
+            return _answer_challenge(visit, asked, credential)
+        if asked.outcome_of_status in (Outcome.PUT_OFF, Outcome.SHUT):
+            return Attempt(asked.outcome_of_status, asked.said)
+        if asked.page.form is None:
+            why = "a form that sets a password" if asked.page.sets_password else "no login is asked for"
+            return Attempt(Outcome.UNASKED, f"{why}: {asked.said}")
+        return _by_form(visit, asked, credential)
+    except Elsewhere as place:
+        return Attempt(Outcome.UNASKED, f"leads to {place}")
+
+
+def _open(answer: Answer) -> Attempt:
+    if answer.looks_in and not answer.page.sets_password:
+        return Attempt(Outcome.ACCEPTED, answer.said)
+    return Attempt(answer.outcome_of_status or (Outcome.REFUSED if answer.page.form else Outcome.UNASKED), answer.said)
+
+
+def _answer_challenge(visit: Visit, asked: Answer, credential: Credential) -> Attempt:
+    challenges = [part for line in asked.headers.get_all("WWW-Authenticate", []) for part in _SCHEMES.split(line) if part]
+    ranked = [(strength(told), told) for told in map(parameters, challenges_of("digest", challenges))]
+    known = sorted(((rank, at) for at, (rank, _told) in enumerate(ranked) if rank is not None))
+    if known:
+        parts = urlsplit(asked.url)
+        target = _ascii((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+        value = authorization(ranked[known[0][1]][1], "GET", target, credential.username, credential.password)
+    elif challenges_of("basic", challenges):
+        value = "Basic " + base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
+    else:
+        return Attempt(Outcome.UNASKED, "asks for " + ", ".join(part.split(" ")[0] for part in challenges)[:100])
+    answer = visit.get(asked.url, Authorization=value)
+    outcome = answer.outcome_of_status
+    if outcome is None and answer.status == 400:
+        outcome = Outcome.UNASKED
+    return Attempt(outcome or Outcome.ACCEPTED, answer.said)
+
+
+def challenges_of(scheme: str, challenges: list[str]) -> list[str]:
+    return [part[len(scheme) :] for part in challenges if part.lower().split(" ")[0] == scheme]
+
+
+def _by_form(visit: Visit, asked: Answer, credential: Credential) -> Attempt:
+    """A page without a form is no login yet: a random password, sent only then, must get another answer."""
+    answer = _submitted(visit, asked, credential)
+    if isinstance(answer, Elsewhere):
+        return Attempt(Outcome.UNASKED, f"the login leads to {answer}")
+    if not answer.looks_in:
+        outcome = answer.outcome_of_status or (Outcome.REFUSED if answer.page.form else Outcome.UNASKED)
+        return Attempt(outcome, answer.said)
+    stranger = Visit(visit.service, visit.deadline)
+    again = stranger.get(stranger.start)
+    if again.page.form is None:
+        return Attempt(Outcome.UNASKED, f"{answer.said}; then no form to compare with: {again.said}")
+    other = _submitted(stranger, again, Credential(credential.username, secrets.token_hex(8)))
+    if isinstance(other, Elsewhere) or other.outcome_of_status in (Outcome.PUT_OFF, Outcome.SHUT):
+        return Attempt(Outcome.UNASKED, f"{answer.said}; a random password could not be compared")
+    if other.looks_in and (other.first, urlsplit(other.url).path) == (answer.first, urlsplit(answer.url).path):
+        return Attempt(Outcome.UNASKED, f"{answer.said}; a random password gets the same answer")
+    return Attempt(Outcome.ACCEPTED, answer.said)
+
+
+def _submitted(visit: Visit, asked: Answer, credential: Credential) -> Union[Answer, Elsewhere]:
+    assert asked.page.form is not None
+    try:
+        return visit.submit(asked.url, asked.page.form, credential)
+    except Elsewhere as place:
+        return place
