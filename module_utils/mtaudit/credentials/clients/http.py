@@ -21,7 +21,8 @@ from .wire import Deadline, Shut, Wire
 PAGE_LIMIT_BYTES = 128 * 1024
 REDIRECTS = 4
 _PUT_OFF = (429, 503)
-_SCHEMES = re.compile(r"(?i)(?:^|,)\s*(?=(?:basic|digest|bearer|negotiate|ntlm)\b)")
+# A scheme begins the line or follows a comma, and no "=" follows it; what is in quotes is passed over (RFC 9110, 11.6.1).
+_SCHEME = re.compile(r'"(?:[^"\\]|\\.)*"|(?:^|,)\s*([A-Za-z][\w-]*)(?=\s+[^\s=,]|\s*(?:,|$))')
 
 
 class Elsewhere(Exception):
@@ -169,17 +170,17 @@ def _open(answer: Answer) -> Attempt:
 
 
 def _answer_challenge(visit: Visit, asked: Answer, credential: Credential) -> Attempt:
-    challenges = [part for line in asked.headers.get_all("WWW-Authenticate", []) for part in _SCHEMES.split(line) if part]
-    ranked = [(strength(told), told) for told in map(parameters, challenges_of("digest", challenges))]
-    known = sorted(((rank, at) for at, (rank, _told) in enumerate(ranked) if rank is not None))
+    challenges = [found for line in asked.headers.get_all("WWW-Authenticate", []) for found in split(line)]
+    digests = [parameters(told) for scheme, told in challenges if scheme == "digest"]
+    known = sorted((rank, at) for at, told in enumerate(digests) if (rank := strength(told)) is not None)
     if known:
         parts = urlsplit(asked.url)
         target = _ascii((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
-        value = authorization(ranked[known[0][1]][1], "GET", target, credential.username, credential.password)
-    elif challenges_of("basic", challenges):
+        value = authorization(digests[known[0][1]], "GET", target, credential.username, credential.password)
+    elif "basic" in dict(challenges):
         value = "Basic " + base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
     else:
-        return Attempt(Outcome.UNASKED, "asks for " + ", ".join(part.split(" ")[0] for part in challenges)[:100])
+        return Attempt(Outcome.UNASKED, "asks for " + ", ".join(dict(challenges))[:100])
     answer = visit.get(asked.url, Authorization=value)
     outcome = answer.outcome_of_status
     if outcome is None and answer.status == 400:
@@ -187,8 +188,11 @@ def _answer_challenge(visit: Visit, asked: Answer, credential: Credential) -> At
     return Attempt(outcome or Outcome.ACCEPTED, answer.said)
 
 
-def challenges_of(scheme: str, challenges: list[str]) -> list[str]:
-    return [part[len(scheme) :] for part in challenges if part.lower().split(" ")[0] == scheme]
+def split(line: str) -> list[tuple[str, str]]:
+    """The challenges of a header: scheme in small letters, and its parameters."""
+    starts = [found for found in _SCHEME.finditer(line) if found[1]]
+    ends = [found.start() for found in starts[1:]] + [len(line)]
+    return [(found[1].lower(), line[found.end() : end]) for found, end in zip(starts, ends)]
 
 
 def _by_form(visit: Visit, asked: Answer, credential: Credential) -> Attempt:
@@ -198,7 +202,7 @@ def _by_form(visit: Visit, asked: Answer, credential: Credential) -> Attempt:
         return Attempt(Outcome.UNASKED, f"the login leads to {answer}")
     if not answer.looks_in:
         outcome = answer.outcome_of_status or (Outcome.REFUSED if answer.page.form else Outcome.UNASKED)
-        return Attempt(outcome, answer.said)
+        return Attempt(outcome, f"{answer.said}: {answer.page.beyond(asked.page)}")
     stranger = Visit(visit.service, visit.deadline)
     again = stranger.get(stranger.start)
     if again.page.form is None:

@@ -9,6 +9,8 @@ from typing import Optional
 
 FORM_LIMIT = 50
 FIELD_LIMIT = 200
+TEXT_LIMIT = 200
+TEXT_CHARACTERS = 300
 _NAMES = re.compile(r"(?i)user|log(?:in|on)|name|mail|account|uid|id$")
 _FREE = ("text", "email", "")
 
@@ -46,10 +48,13 @@ class _Forms(HTMLParser):
         self._submits = False
         self._select: Optional[str] = None
         self._in_title = False
+        self._is_code = False
         self.title = ""
+        self.texts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, Optional[str]]]) -> None:
         told = {name: value or "" for name, value in attrs}
+        self._is_code = tag in ("script", "style")
         if tag == "form" and len(self.forms) < FORM_LIMIT:
             self._form = Form(told.get("action", ""), told.get("method", "get").lower())
             self._submits = False
@@ -92,6 +97,7 @@ class _Forms(HTMLParser):
         return None
 
     def handle_endtag(self, tag: str) -> None:
+        self._is_code = False
         if tag == "form":
             self._form = None
         elif tag == "select":
@@ -102,15 +108,22 @@ class _Forms(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._in_title:
             self.title = (self.title + data)[:100]
+        elif not self._is_code and len(self.texts) < TEXT_LIMIT and data.strip():
+            self.texts.append(" ".join(data[:TEXT_CHARACTERS].split()))
 
 
 @dataclass(frozen=True)
 class Page:
-    """What matters of a page: its title, and its first form for a login."""
+    """What matters of a page: its title, its first form for a login, and its words."""
 
     title: str = ""
     form: Optional[Form] = None
     sets_password: bool = False
+    texts: tuple[str, ...] = ()
+
+    def beyond(self, other: Page) -> str:
+        """The words that are not on the other page."""
+        return " ".join(text for text in self.texts if text not in other.texts)
 
 
 def parse(page: str) -> Page:
@@ -120,4 +133,5 @@ def parse(page: str) -> Page:
     except AssertionError:  # Python's parser on a declaration that is none
         pass
     login = next((form for form in parser.forms if form.asks_for_login), None)
-    return Page(" ".join(parser.title.split()), login, any(len(form.passwords) > 1 for form in parser.forms))
+    sets_password = any(len(form.passwords) > 1 for form in parser.forms)
+    return Page(" ".join(parser.title.split()), login, sets_password, tuple(parser.texts))

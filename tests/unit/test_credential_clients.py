@@ -1,0 +1,411 @@
+"""Logins at services that do what a daemon does not on demand: hang, flood, talk rubbish, hang up, say the password again."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ansible.module_utils.mtaudit.credentials.client import PORTS, PROTOCOLS, try_login
+from ansible.module_utils.mtaudit.credentials.clients import ber, digest, http_form, mysql, postgresql, snmp, telnet
+from ansible.module_utils.mtaudit.credentials.values import Credential, Outcome, Service
+
+Peer = Callable[[socket.socket], Any]
+ADMIN = Credential("admin", "Tulip-Anvil-93")
+TIME_S = 1.0
+LITTLE_TIME_S = 0.4
+STANDS_OPEN = ("redis", "telnet", "http", "rspamd")  # perhaps: they are tried without a credential, too
+OVER_TCP = [protocol for protocol in PROTOCOLS if protocol not in ("snmp", "ssh")]  # paramiko is where the lab's vantages are
+
+
+@contextlib.contextmanager
+def served(peer: Peer) -> Iterator[int]:
+    """The port of a server that does `peer` with each connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=handle, args=(connection,), daemon=True).start()
+
+        def handle(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                peer(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+
+
+def service(protocol: str, port: int, **options: str) -> Service:
+    return Service(protocol, "127.0.0.1", port, options=options)
+
+
+def script(*steps: bytes) -> Peer:
+    """A peer that says one step, and the next after each thing that it is told."""
+    def talk(connection: socket.socket) -> None:
+        for step in steps:
+            connection.sendall(step)
+            if not connection.recv(4096):
+                return
+    return talk
+
+
+def hang(connection: socket.socket) -> None:
+    while connection.recv(4096):
+        pass
+
+
+def drip(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"2")
+        time.sleep(0.05)
+
+
+def flood(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"220-more and more\r\n" * 500)
+
+
+def one_long_line(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"* OK " + b"x" * 8000)
+
+
+def rubbish(connection: socket.socket) -> None:
+    connection.sendall(bytes(range(256)) * 8)
+    hang(connection)
+
+
+def cut(connection: socket.socket) -> None:
+    connection.sendall(b"+")
+
+
+def echo(connection: socket.socket) -> None:
+    while data := connection.recv(4096):
+        connection.sendall(data)
+
+
+@pytest.mark.parametrize("peer", [hang, drip, flood, one_long_line, rubbish, cut, echo], ids=lambda peer: peer.__name__)
+@pytest.mark.parametrize("protocol", OVER_TCP)
+def test_whatever_answers_ends_in_an_attempt_and_in_time(protocol: str, peer: Peer) -> None:
+    with served(peer) as port:
+        for credential in (ADMIN, None) if protocol in STANDS_OPEN else (ADMIN,):
+            started = time.monotonic()
+            attempt = try_login(service(protocol, port), credential, LITTLE_TIME_S)
+            assert time.monotonic() - started < LITTLE_TIME_S + 1.5
+            assert attempt.outcome in (Outcome.SHUT, Outcome.UNASKED), attempt
+            assert ADMIN.password not in attempt.said
+
+
+@pytest.mark.parametrize("protocol", [*OVER_TCP, "snmp"])
+def test_where_nobody_listens(protocol: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert try_login(service(protocol, port), ADMIN, TIME_S).outcome is Outcome.SHUT
+
+
+@pytest.mark.parametrize("protocol", OVER_TCP)
+def test_tls_with_one_that_has_none(protocol: str) -> None:
+    with served(rubbish) as port:
+        attempt = try_login(Service(protocol, "127.0.0.1", port, tls=True), ADMIN, TIME_S)
+    assert attempt.outcome in (Outcome.SHUT, Outcome.UNASKED)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_credential_with_a_line_end_is_not_sent(protocol: str) -> None:
+    assert try_login(service(protocol, 1), Credential("admin\r\nDELE 1", "x"), TIME_S).outcome is Outcome.UNASKED
+
+
+def test_each_protocol_has_its_ports() -> None:
+    assert set(PORTS) == set(PROTOCOLS)
+
+
+TOLD_AGAIN = b"no login for admin with Tulip-Anvil-93 (VHVsaXAtQW52aWwtOTM=)"
+
+
+@pytest.mark.parametrize(("protocol", "steps"), [
+    ("smtp", [b"220 a\r\n", b"250-a\r\n250 AUTH PLAIN\r\n", b"535 " + TOLD_AGAIN + b"\r\n"]),
+    ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO " + TOLD_AGAIN + b"\r\n"]),
+    ("pop3", [b"+OK a\r\n", b"-ERR no CAPA\r\n", b"+OK\r\n", b"-ERR " + TOLD_AGAIN + b"\r\n"]),
+    ("ftp", [b"220 a\r\n", b"331 a\r\n", b"530 " + TOLD_AGAIN + b"\r\n"]),
+    ("telnet", [b"login: ", b"Password: ", TOLD_AGAIN + b" incorrect\r\nlogin: "]),
+    ("redis", [b"", b"-WRONGPASS " + TOLD_AGAIN + b"\r\n"]),
+])
+def test_a_refusal_that_says_the_login_again_is_told_without_it(protocol: str, steps: list[bytes]) -> None:
+    peer = script(*steps) if steps[0] else answered(steps[1])
+    with served(peer) as port:
+        attempt = try_login(service(protocol, port), ADMIN, TIME_S * 3)
+    assert attempt.outcome is Outcome.REFUSED, attempt
+    assert "redacted" in attempt.said
+    assert not {"Tulip-Anvil-93", "VHVsaXAtQW52aWwtOTM", "admin"} & set(attempt.said.replace("(", " ").replace("=", " ").split())
+
+
+def answered(data: bytes) -> Peer:
+    def talk(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(data)
+    return talk
+
+
+@pytest.mark.parametrize(("protocol", "steps"), [
+    ("smtp", [b"220 a\r\n", b"250-a\r\n250 AUTH PLAIN\r\n", b"454 4.7.0 Temporary authentication failure\r\n"]),
+    ("smtp", [b"220 a\r\n", b"250-a\r\n250 AUTH PLAIN\r\n", b"421 4.7.0 Error: go away\r\n"]),
+    ("smtp", [b"220 a\r\n", b"250-a\r\n250 AUTH PLAIN\r\n", b"535 5.7.8 Too many failed logins\r\n"]),
+    ("smtp", [b"450 4.3.2 try again later\r\n"]),
+    ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO [UNAVAILABLE] Internal\r\n"]),
+    ("imap", [b"* BYE too many connections from your address\r\n"]),
+    ("ftp", [b"421 Too many users\r\n"]),
+    ("ftp", [b"220 a\r\n", b"331 a\r\n", b"530 Account is locked\r\n"]),
+    ("telnet", [b"login: ", b"Password: ", b"Too many attempts, come later\r\n"]),
+    ("mysql", [b"\x2a\0\0\0\xff\x69\x04Host '198.51.100.66' is blocked because."]),
+    ("redis", [b"-ERR max number of clients reached\r\n"]),
+])
+def test_who_is_put_off_is_not_refused(protocol: str, steps: list[bytes]) -> None:
+    with served(script(*steps)) as port:
+        attempt = try_login(service(protocol, port), ADMIN, TIME_S * 3)
+    assert attempt.outcome is Outcome.PUT_OFF, attempt
+
+
+# HTTP
+
+
+def web(answer: Callable[[str, str, str], str]) -> Peer:
+    """A web server: (method, path, whole request) to the answer after `HTTP/1.1 `."""
+    def talk(connection: socket.socket) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            data = connection.recv(4096)
+            if not data:
+                return
+            request += data
+        head, _, body = request.partition(b"\r\n\r\n")
+        wanted = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0)
+        while len(body) < wanted:
+            body += connection.recv(4096)
+        method, path, _version = head.decode().split("\r\n")[0].split(" ")
+        text = answer(method, path, (head + b"\r\n\r\n" + body).decode())
+        connection.sendall(b"HTTP/1.1 " + text.replace("\n", "\r\n").encode())
+    return talk
+
+
+FORM = (
+    "200 OK\nSet-Cookie: s=1\n\n<form method=post action=/in><input name=user><input name=p type=password>"
+    "<input type=hidden name=t value=7>Too many attempts lock you out."
+)
+
+
+def site(right: str, wrong: str) -> Peer:
+    """A form; `right` answers the right password, `wrong` any other."""
+    def answer(method: str, path: str, request: str) -> str:
+        if method == "GET":
+            return "200 OK\n\n<title>home</title>" if path == "/home" else FORM
+        assert "Cookie: s=1" in request and "t=7" in request
+        return right if f"user=admin&p={ADMIN.password}" in request else wrong
+    return web(answer)
+
+
+@pytest.mark.parametrize(("right", "wrong", "outcome"), [
+    ("302 Found\nLocation: /home\n\n", FORM, Outcome.ACCEPTED),
+    ("302 Found\nLocation: /home\n\n", "302 Found\nLocation: /login?error\n\n", Outcome.ACCEPTED),
+    ("200 OK\n\nwelcome", "401 Unauthorized\n\n", Outcome.ACCEPTED),
+    ("200 OK\n\nwelcome", "200 OK\n\nwrong password", Outcome.UNASKED),
+    ("302 Found\nLocation: /home\n\n", "302 Found\nLocation: /home\n\n", Outcome.UNASKED),
+    ("302 Found\nLocation: /home\n\n", "429 Too Many Requests\n\n", Outcome.UNASKED),
+    (FORM, FORM, Outcome.REFUSED),
+    ("302 Found\nLocation: http://198.51.100.9/\n\n", FORM, Outcome.UNASKED),
+    ("429 Too Many Requests\n\n", FORM, Outcome.PUT_OFF),
+    ("503 Service Unavailable\n\n", FORM, Outcome.PUT_OFF),
+    (FORM + "<p>You are locked out", FORM, Outcome.PUT_OFF),
+])
+def test_a_form_lets_in_whom_it_answers_otherwise_than_a_stranger(right: str, wrong: str, outcome: Outcome) -> None:
+    with served(site(right, wrong)) as port:
+        attempt = try_login(service("http", port), ADMIN, TIME_S * 5)
+    assert attempt.outcome is outcome, attempt
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [
+    ("200 OK\n\nhello", Outcome.UNASKED),
+    ("302 Found\nLocation: https://127.0.0.1/\n\n", Outcome.UNASKED),
+    ("302 Found\nLocation: /again\n\n", Outcome.SHUT),
+    ("401 Unauthorized\nWWW-Authenticate: Negotiate\n\n", Outcome.UNASKED),
+    ("503 Service Unavailable\n\n", Outcome.PUT_OFF),
+    ("500 Oops\n\n", Outcome.SHUT),
+    ("200 OK\n\n<form><input type=password name=a><input type=password name=b>", Outcome.UNASKED),
+    ("200 OK\n\n<![if x" + "<a" * 60000, Outcome.UNASKED),
+])
+def test_pages_that_ask_for_no_login_of_ours(answer: str, outcome: Outcome) -> None:
+    with served(web(lambda *_: answer)) as port:
+        attempt = try_login(service("http", port), ADMIN, TIME_S * 5)
+    assert attempt.outcome is outcome, attempt
+
+
+@pytest.mark.parametrize(("password", "outcome"), [(ADMIN.password, Outcome.ACCEPTED), ("other", Outcome.REFUSED)])
+def test_basic(password: str, outcome: Outcome) -> None:
+    right = "Basic " + base64.b64encode(f"admin:{ADMIN.password}".encode()).decode()
+
+    def answer(_method: str, path: str, request: str) -> str:
+        assert path == "/admin"
+        if f"Authorization: {right}\r\n" in request:
+            return "200 OK\n\nhello"
+        return '401 No\nWWW-Authenticate: Negotiate, Basic realm="a, Digest b", charset="UTF-8"\n\n'
+
+    with served(web(answer)) as port:
+        assert try_login(service("http", port, path="/admin"), Credential("admin", password), TIME_S * 3).outcome is outcome
+
+
+def test_digest_as_in_the_examples_of_rfc_7616() -> None:
+    told = (
+        'realm="http-auth@example.org", qop="auth, auth-int", algorithm={}, nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v",'
+        ' opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"'
+    )
+    for algorithm, response in (
+        ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+        ("MD5", "8ca523f5e9506fed4657c9700eebdbec"),
+    ):
+        challenge = digest.parameters(told.format(algorithm))
+        said = digest.authorization(challenge, "GET", "/dir/index.html", "Mufasa", "Circle of Life",
+                                    "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ")
+        assert f'response="{response}"' in said
+        assert digest.parameters(said[len("Digest "):])["opaque"] == challenge["opaque"]
+
+
+def test_digest_of_a_user_whose_name_is_hidden_as_in_rfc_7616() -> None:
+    challenge = digest.parameters('realm="api@example.org", qop="auth", algorithm=SHA-256, userhash=true, nonce="a"')
+    said = digest.parameters(digest.authorization(challenge, "GET", "/", "a", "b"))
+    assert said["userhash"] == "true" and len(said["username"]) == 64
+
+
+@pytest.mark.parametrize(("challenge", "rank"), [
+    ({"algorithm": "SHA-256"}, 1), ({}, 2), ({"algorithm": "md5-sess"}, 2),
+    ({"algorithm": "TOKEN"}, None), ({"qop": "auth-int"}, None),
+])
+def test_the_strength_of_a_challenge(challenge: dict[str, str], rank: int | None) -> None:
+    assert digest.strength(challenge) == rank
+
+
+def test_a_form_is_sent_as_a_browser_would() -> None:
+    page = http_form.parse("""<title> My
+      device</title><form action=/search><input name=q></form>
+      <form action="/login?a=1&amp;b=2" method="POST"><input type=hidden name=t value="a&quot;b"><input name=realm value=x>
+      <input name=username><input type=password name=pw><select name=lang><option value=en><option value=de selected></select>
+      <input type=checkbox name=stay><input type=checkbox name=https checked><button name=go value=1>in</button>
+      <input type=submit name=other value=2></form>""")
+    assert page.title == "My device" and page.form and page.form.action == "/login?a=1&b=2" and page.form.method == "post"
+    assert page.form.filled("u", "p") == [
+        ("t", 'a"b'), ("realm", "x"), ("username", "u"), ("pw", "p"), ("lang", "de"), ("https", "on"), ("go", "1"),
+    ]
+
+
+# SNMP
+
+
+def test_ber_of_lengths_and_numbers() -> None:
+    for number, told in ((0, "020100"), (127, "02017f"), (128, "02020080"), (-1, "0201ff"), (65535, "020300ffff")):
+        assert ber.integer(number).hex() == told
+        assert ber.read(ber.integer(number))[0].number == number
+    assert ber.object_identifier("1.3.6.1.4.1.8072").hex() == "06072b06010401bf08"
+    long = ber.octets(b"x" * 300)
+    assert long[:4].hex() == "0482012c" and ber.read(long + b"rest") == (ber.Value(ber.OCTETS, b"x" * 300), b"rest")
+
+
+@pytest.mark.parametrize("data", ["", "02", "0202ff", "0480", "04850102030405", "1f8101", "0484ffffffff"])
+def test_ber_that_is_none(data: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        ber.read(bytes.fromhex(data))
+
+
+def agent(respond: Callable[[bytes], list[bytes]]) -> socket.socket:
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                data, peer = udp.recvfrom(65535)
+                for answer in respond(data):
+                    udp.sendto(answer, peer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return udp
+
+
+def is_discovery(data: bytes) -> bool:
+    return ber.read(data)[0].parts[0].number == snmp.VERSION_3
+
+
+@pytest.mark.parametrize(("respond", "outcome", "words"), [
+    (lambda _: [], Outcome.SHUT, "silence"),
+    (lambda _: [b"\xff" * 40, b"", b"\x30\x84\xff\xff\xff\xff"], Outcome.SHUT, "silence"),
+    (lambda data: [data] if is_discovery(data) else [], Outcome.REFUSED, "silent to this community"),
+    (lambda data: [] if is_discovery(data) else [data.replace(b"\xa0", b"\xa2", 1).replace(b"\5\0", b"\4\0")],
+     Outcome.ACCEPTED, "SNMPv2c"),
+])
+def test_snmp(respond: Callable[[bytes], list[bytes]], outcome: Outcome, words: str) -> None:
+    with agent(respond) as udp:
+        attempt = try_login(service("snmp", udp.getsockname()[1]), Credential("", "public"), 5)
+    assert attempt.outcome is outcome and words in attempt.said, attempt
+
+
+# Telnet
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 50])
+def test_telnet_options_are_refused_once_however_they_are_cut(size: int) -> None:
+    data = b"\xff\xfb\x01\xff\xfd\x18lo\xff\xffg\xff\xfa\x18\x01\xff\xf0in\xff\xfb\x01\xff\xf9: "
+    options, text, answer = telnet.Options(), b"", b""
+    for at in range(0, len(data), size):
+        more, told = options.take(data[at:at + size])
+        text, answer = text + more, answer + told
+    assert (text, answer) == (b"lo\xffgin: ", b"\xff\xfe\x01\xff\xfc\x18")
+
+
+@pytest.mark.parametrize(("steps", "outcome"), [
+    ([b"login: ", b"Password: ", b"\r\nLast login: Mon\r\n\x1b[1mroot@nas\x1b[0m:~# "], Outcome.ACCEPTED),
+    ([b"Username: ", b"Password: ", b"\r\nrouter>"], Outcome.ACCEPTED),
+    ([b"Password: ", b"\r\nswitch#"], Outcome.ACCEPTED),
+    ([b"login: ", b"Password: ", b"\r\nLogin incorrect\r\nlogin: "], Outcome.REFUSED),
+    ([b"login: ", b"Password: ", b"\r\nAccess denied\r\n"], Outcome.REFUSED),
+    ([b"login: ", b"Password: ", b"\r\n##########\r\n"], Outcome.SHUT),
+    ([b"login: ", b"Password: ", b"\r\nEnter choice: "], Outcome.SHUT),
+    ([b"Welcome\r\n# "], Outcome.UNASKED),
+])
+def test_telnet_prompts(steps: list[bytes], outcome: Outcome) -> None:
+    with served(script(*steps)) as port:
+        attempt = try_login(service("telnet", port), ADMIN, TIME_S * 3)
+    assert attempt.outcome is outcome or (outcome is Outcome.SHUT and attempt.outcome is Outcome.UNASKED), attempt
+
+
+def test_a_telnet_server_that_says_the_password_again_shows_no_prompt_by_it() -> None:
+    with served(script(b"login: ", b"Password: ", b"secret#")) as port:
+        assert try_login(service("telnet", port), Credential("admin", "secret#"), TIME_S * 2).outcome is Outcome.SHUT
+
+
+# MySQL, PostgreSQL
+
+
+def test_mysql_scrambles_as_its_documentation_says() -> None:
+    import hashlib
+
+    salt, secret = bytes(range(20)), hashlib.sha1(b"secret").digest()
+    mask = hashlib.sha1(salt + hashlib.sha1(secret).digest()).digest()
+    told = mysql.response("mysql_native_password", "secret", salt, secure=False)
+    assert told is not None and bytes(a ^ b for a, b in zip(told, mask, strict=True)) == secret
+    assert mysql.response("mysql_native_password", "", salt, secure=False) == b""
+    assert mysql.response("mysql_clear_password", "secret", salt, secure=False) is None
+
+
+def test_scram_as_in_the_example_of_rfc_7677() -> None:
+    scram = postgresql.Scram("pencil", "user", "rOprNGfwEbeRWgbNEkqO")
+    assert scram.first() == b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
+    told = scram.final(b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
+    assert told.endswith(b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
