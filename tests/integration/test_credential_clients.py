@@ -36,7 +36,7 @@ with tempfile.TemporaryDirectory() as place:
         credential = Credential(*one["credential"]) if one["credential"] else None
         came_of = try_login(Service(**one["service"]), credential, 25)
         return [came_of.outcome.value, came_of.said]
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
         print(json.dumps(list(pool.map(attempt, told["attempts"]))))
 """
 

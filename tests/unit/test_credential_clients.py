@@ -150,6 +150,20 @@ def test_a_refusal_that_says_the_login_again_is_told_without_it(protocol: str, s
     assert not {"Tulip-Anvil-93", "VHVsaXAtQW52aWwtOTM", "admin"} & set(attempt.said.replace("(", " ").replace("=", " ").split())
 
 
+@pytest.mark.parametrize(("protocol", "steps"), [
+    ("smtp", [b"220 a\r\n", b"250-a\r\n250 AUTH PLAIN\r\n", b"538 5.7.11 Encryption required\r\n"]),
+    ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1 LOGINDISABLED\r\na1 OK\r\n", b""]),
+    ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 BAD Unknown command\r\n"]),
+    ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO [PRIVACYREQUIRED] not in clear\r\n"]),
+    ("pop3", [b"+OK a\r\n", b"-ERR no CAPA\r\n", b"-ERR [AUTH] Plaintext authentication disallowed here.\r\n"]),
+    ("redis", [b"-ERR AUTH <password> called without any password configured for the default user.\r\n"]),
+])
+def test_a_login_that_is_not_taken_so_is_not_refused(protocol: str, steps: list[bytes]) -> None:
+    with served(script(*steps)) as port:
+        attempt = try_login(service(protocol, port), ADMIN, TIME_S * 3)
+    assert attempt.outcome is Outcome.UNASKED, attempt
+
+
 def answered(data: bytes) -> Peer:
     def talk(connection: socket.socket) -> None:
         connection.recv(4096)
@@ -261,6 +275,16 @@ def test_basic(password: str, outcome: Outcome) -> None:
 
     with served(web(answer)) as port:
         assert try_login(service("http", port, path="/admin"), Credential("admin", password), TIME_S * 3).outcome is outcome
+
+
+def test_a_login_that_is_led_on_is_not_asked_again_without_its_name() -> None:
+    def answer(_method: str, path: str, request: str) -> str:
+        if "Authorization: Basic" in request and path == "/":
+            return "302 Found\nLocation: /home\n\n"
+        return '401 No\nWWW-Authenticate: Basic realm="a"\n\n'
+
+    with served(web(answer)) as port:
+        assert try_login(service("http", port), ADMIN, TIME_S * 3).outcome is Outcome.ACCEPTED
 
 
 def test_digest_as_in_the_examples_of_rfc_7616() -> None:

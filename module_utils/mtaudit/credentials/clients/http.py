@@ -54,6 +54,10 @@ class Answer:
         return Outcome.SHUT if self.status >= 500 else None
 
     @property
+    def challenges(self) -> list[str]:
+        return self.headers.get_all("WWW-Authenticate", [])
+
+    @property
     def looks_in(self) -> bool:
         """No refusal, and nothing that asks for a password any more."""
         return self.status < 400 and self.page.form is None
@@ -76,8 +80,12 @@ class Visit:
         port = "" if usual else f":{self.service.port}"
         return urljoin(f"{scheme}://{host}{port}/", self.service.options.get("path", "/"))
 
-    def get(self, url: str, **headers: str) -> Answer:
-        return self._go("GET", url, b"", headers)
+    def get(self, url: str) -> Answer:
+        return self._go("GET", url, b"", {})
+
+    def knock(self, url: str, **headers: str) -> Answer:
+        """The answer to these headers alone: where it leads is not asked without them."""
+        return self._request("GET", url, b"", headers, 0)
 
     def submit(self, url: str, form: Form, credential: Credential) -> Answer:
         """Send the form of the page at `url`. Raises Elsewhere when it would go to another server."""
@@ -170,7 +178,7 @@ def _open(answer: Answer) -> Attempt:
 
 
 def _answer_challenge(visit: Visit, asked: Answer, credential: Credential) -> Attempt:
-    challenges = [found for line in asked.headers.get_all("WWW-Authenticate", []) for found in split(line)]
+    challenges = [found for line in asked.challenges for found in split(line)]
     digests = [parameters(told) for scheme, told in challenges if scheme == "digest"]
     known = sorted((rank, at) for at, told in enumerate(digests) if (rank := strength(told)) is not None)
     if known:
@@ -181,11 +189,10 @@ def _answer_challenge(visit: Visit, asked: Answer, credential: Credential) -> At
         value = "Basic " + base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
     else:
         return Attempt(Outcome.UNASKED, "asks for " + ", ".join(dict(challenges))[:100])
-    answer = visit.get(asked.url, Authorization=value)
-    outcome = answer.outcome_of_status
-    if outcome is None and answer.status == 400:
-        outcome = Outcome.UNASKED
-    return Attempt(outcome or Outcome.ACCEPTED, answer.said)
+    answer = visit.knock(asked.url, Authorization=value)
+    if answer.status == 400 or any(parameters(line).get("stale", "").lower() == "true" for line in answer.challenges):
+        return Attempt(Outcome.UNASKED, f"does not take the answer to its own challenge: {answer.said}")
+    return Attempt(answer.outcome_of_status or Outcome.ACCEPTED, answer.said)
 
 
 def split(line: str) -> list[tuple[str, str]]:

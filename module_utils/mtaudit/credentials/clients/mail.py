@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from typing import Optional, Union
 
@@ -14,6 +15,8 @@ from ...smtp.evidence import Costs, Limits, Transcript
 from ..values import Attempt, Credential, Outcome, Service
 from .wire import Deadline
 
+# An answer about the way, not about the password: a command that is not known, or that wants TLS first.
+_NOT_SO = re.compile(r"(?i)^BAD\b|\[PRIVACYREQUIRED\]|\[ENCRYPT-NEEDED\]|\bplain ?text\b|\bcleartext\b|\b(?:TLS|SSL|STLS)\b")
 NO_LOGIN = Attempt(Outcome.UNASKED, "a login is needed here")
 
 
@@ -71,7 +74,7 @@ async def _mailbox(session: MailboxSession, credential: Credential) -> Attempt:
     if answer.word == "ok":
         await session.quit()
         return Attempt(Outcome.ACCEPTED, answer.text)
-    return Attempt(Outcome.REFUSED, answer.text)
+    return Attempt(Outcome.UNASKED if _NOT_SO.search(answer.text) else Outcome.REFUSED, answer.text)
 
 
 async def _give(session: MailboxSession, credential: Credential) -> Union[Answer, str]:

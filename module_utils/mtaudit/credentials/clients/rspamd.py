@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from ..values import Attempt, Credential, Outcome, Service
-from .http import Elsewhere, Visit
+from .http import Visit
 from .wire import Deadline
 
 
@@ -13,10 +13,7 @@ def login(service: Service, credential: Optional[Credential], deadline: Deadline
     """The credential's password alone; without a credential: does the controller answer whoever comes?"""
     visit = Visit(Service(service.protocol, service.address, service.port, service.tls, {"path": "/stat"}), deadline)
     headers = {} if credential is None else {"Password": credential.password}
-    try:
-        answer = visit.get(visit.start, **headers)
-    except Elsewhere as place:
-        return Attempt(Outcome.UNASKED, f"leads to {place}")
+    answer = visit.knock(visit.start, **headers)
     if "rspamd" not in answer.headers.get("Server", "").lower():
         return Attempt(Outcome.UNASKED, f"is no rspamd: {answer.said}")
     if answer.status == 200:
