@@ -137,7 +137,7 @@ TOLD_AGAIN = b"no login for admin with Tulip-Anvil-93 (VHVsaXAtQW52aWwtOTM=)"
     ("smtp", [b"220 a\r\n", b"250-a\r\n250 AUTH PLAIN\r\n", b"535 " + TOLD_AGAIN + b"\r\n"]),
     ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO " + TOLD_AGAIN + b"\r\n"]),
     ("pop3", [b"+OK a\r\n", b"-ERR no CAPA\r\n", b"+OK\r\n", b"-ERR " + TOLD_AGAIN + b"\r\n"]),
-    ("ftp", [b"220 a\r\n", b"331 a\r\n", b"530 " + TOLD_AGAIN + b"\r\n"]),
+    ("ftp", [b"220 a\r\n", b"502 no\r\n", b"331 a\r\n", b"530 " + TOLD_AGAIN + b"\r\n"]),
     ("telnet", [b"login: ", b"Password: ", TOLD_AGAIN + b" incorrect\r\nlogin: "]),
     ("redis", [b"", b"-WRONGPASS " + TOLD_AGAIN + b"\r\n"]),
 ])
@@ -156,6 +156,7 @@ def test_a_refusal_that_says_the_login_again_is_told_without_it(protocol: str, s
     ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 BAD Unknown command\r\n"]),
     ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO [PRIVACYREQUIRED] not in clear\r\n"]),
     ("pop3", [b"+OK a\r\n", b"-ERR no CAPA\r\n", b"-ERR [AUTH] Plaintext authentication disallowed here.\r\n"]),
+    ("ftp", [b"220 a\r\n", b"502 no\r\n", b"530 Non-anonymous sessions must use encryption.\r\n"]),
     ("redis", [b"-ERR AUTH <password> called without any password configured for the default user.\r\n"]),
 ])
 def test_a_login_that_is_not_taken_so_is_not_refused(protocol: str, steps: list[bytes]) -> None:
@@ -179,7 +180,7 @@ def answered(data: bytes) -> Peer:
     ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO [UNAVAILABLE] Internal\r\n"]),
     ("imap", [b"* BYE too many connections from your address\r\n"]),
     ("ftp", [b"421 Too many users\r\n"]),
-    ("ftp", [b"220 a\r\n", b"331 a\r\n", b"530 Account is locked\r\n"]),
+    ("ftp", [b"220 a\r\n", b"502 no\r\n", b"331 a\r\n", b"530 Account is locked\r\n"]),
     ("telnet", [b"login: ", b"Password: ", b"Too many attempts, come later\r\n"]),
     ("mysql", [b"\x2a\0\0\0\xff\x69\x04Host '198.51.100.66' is blocked because."]),
     ("redis", [b"-ERR max number of clients reached\r\n"]),

@@ -1,4 +1,4 @@
-"""FTP: USER and PASS (RFC 959), after AUTH TLS where the server wants that first (RFC 4217)."""
+"""FTP: USER and PASS (RFC 959), in TLS where the server has it (RFC 4217): some hang up on a name that comes in clear."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def _login(wire: Wire, credential: Credential, secure: bool) -> Attempt:
     said = _answer(wire)
     if not said.startswith("220"):
         return Attempt(Outcome.SHUT, said)
-    said = _ask(wire, f"USER {credential.username}")
-    if said[:1] in "45" and not secure and _WANTS_TLS.search(said):
-        if not _ask(wire, "AUTH TLS").startswith("234"):
-            return Attempt(Outcome.UNASKED, said)
+    if not secure and _ask(wire, "AUTH TLS").startswith("234"):
         wire.start_tls()
-        said = _ask(wire, f"USER {credential.username}")
+        secure = True
+    said = _ask(wire, f"USER {credential.username}")
+    if not secure and said.startswith("5") and _WANTS_TLS.search(said):
+        return Attempt(Outcome.UNASKED, said)
     if said.startswith("331"):
         said = _ask(wire, f"PASS {credential.password}")
     if said[:3] in ("230", "232"):
