@@ -1,0 +1,125 @@
+"""Try logins at many targets: a few targets at a time, each target's services one after the other; findings out."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .budget import Budget, Day
+from .findings import findings_of, planned, without_consent
+from .ledger import BEGUN, STATE, Ledger, LedgerError, Record, opened, peek
+from .values import Service
+from .visit import Client, Order, Reach, Tools, Visit, utc
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of the probe. `dry`: nothing is tried, but what would be is told."""
+
+    orders: tuple[Order, ...]
+    budget: Budget = field(default_factory=Budget)
+    vantage: str = "stranger"
+    concurrency: int = 10
+    attempt_s: float = 15.0
+    timeout_s: float = 1800.0
+    state: str = STATE
+    dry: bool = False
+
+
+def connects(service: Service, timeout_s: float) -> str:
+    """Why no connection can be made, empty where one can. Nothing is said in it."""
+    try:
+        socket.create_connection((service.address, service.port), timeout_s).close()
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    return ""
+
+
+def run(request: Request, client: Client, reach: Reach = connects) -> dict[str, Any]:
+    """Try and return plain data: `findings`, `attempts` and `consents`. Raises LedgerError before anything is tried."""
+    agreed = [order for order in request.orders if order.consent]
+    findings = [(o.target, f) for o in request.orders if not o.consent for f in without_consent(o)]
+    attempts: list[dict[str, Any]] = []
+    if request.dry:
+        records = peek(request.state) if agreed else []
+        for order in agreed:
+            day = Day([record for record in records if record.target == order.target], time.time())
+            findings += [(order.target, f) for f in planned(order, day)]
+    elif agreed:
+        started = time.time()
+        with opened(request.state, started) as ledger:
+            visits = _visited(request, client, reach, ledger, agreed)
+            for visit in visits:
+                findings += [
+                    (visit.order.target, f) for f in findings_of(visit.order, visit.seen, visit.day(), request.vantage)
+                ]
+            attempts = [_told(r) for order in agreed for r in ledger.of(order.target) if r.when >= started]
+    return {
+        "findings": [{**finding.to_dict(), "target": target} for target, finding in findings],
+        "attempts": attempts,
+        "consents": {order.target: order.consent for order in agreed},
+    }
+
+
+def _visited(request: Request, client: Client, reach: Reach, ledger: Ledger, orders: Iterable[Order]) -> list[Visit]:
+    """Every target's visit. One that hangs beyond the time of the call is left behind: its thread ends with the process."""
+    until = time.monotonic() + request.timeout_s
+    tools = Tools(client, reach, ledger, request.budget, request.attempt_s, until)
+    visits = [Visit(order, tools) for order in orders]
+    waiting: queue.SimpleQueue[Visit] = queue.SimpleQueue()
+    for visit in visits:
+        waiting.put(visit)
+    problems: list[LedgerError] = []
+    threads = [
+        threading.Thread(target=_work, args=(waiting, until, problems), daemon=True)
+        for _ in range(min(request.concurrency, len(visits)))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until + 2 * request.attempt_s - time.monotonic()))
+    if problems:
+        raise problems[0]
+    for seen in (seen for visit in visits for seen in visit.seen):
+        if not seen.asked and not seen.gave_up:
+            seen.gave_up = "the time of the call was over"
+    return visits
+
+
+def _work(waiting: queue.SimpleQueue[Visit], until: float, problems: list[LedgerError]) -> None:
+    while time.monotonic() < until and not problems:
+        try:
+            waiting.get_nowait().run()
+        except queue.Empty:
+            return
+        except LedgerError as exc:
+            problems.append(exc)
+
+
+def _told(record: Record) -> dict[str, Any]:
+    """One attempt for the log of the run: all but a password."""
+    address = record.service.rpartition(" ")[2].rpartition(":")[0].strip("[]")
+    outcome = "unknown: cut off" if record.outcome == BEGUN else record.outcome
+    return {
+        "when": utc(record.when), "from": _own_address(address), "target": record.target, "service": record.service,
+        "account": record.account, "credential": record.credential, "outcome": outcome,
+    }  # fmt: skip
+
+
+@functools.cache
+def _own_address(address: str) -> str:
+    """The address that this host uses towards another; a datagram socket sends nothing when it is connected."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return ""
+
