@@ -48,6 +48,10 @@ options:
     description: What M(mta_listener_probe) returned, by the vantage's inventory name.
     type: dict
     default: {}
+  credentials:
+    description: What M(mta_credential_probe) returned, by the vantage's inventory name.
+    type: dict
+    default: {}
   traces:
     description: What M(mta_log_trace) returned, by host.
     type: dict
@@ -85,6 +89,11 @@ service_targets:
   returned: success
   type: list
   elements: dict
+credential_targets:
+  description: The same for O(mta_credential_probe#module:targets).
+  returned: success
+  type: list
+  elements: dict
 tokens:
   description: By host, the tokens of the probes' sessions.
   returned: success
@@ -103,6 +112,7 @@ from ansible.module_utils.mtaudit.run_directory import protects_local_recipients
 from ansible.module_utils.mtaudit.run_directory import targets
 from ansible.module_utils.mtaudit.run_directory import tokens_of
 from ansible.module_utils.mtaudit.run_directory import tunables_of
+from ansible.module_utils.mtaudit.service_targets import credential_targets
 from ansible.module_utils.mtaudit.service_targets import service_targets
 
 
@@ -116,6 +126,7 @@ def main() -> None:
             "refused": {"type": "dict", "default": {}},
             "probes": {"type": "dict", "default": {}},
             "services": {"type": "dict", "default": {}},
+            "credentials": {"type": "dict", "default": {}},
             "traces": {"type": "dict", "default": {}},
             "hardening": {"type": "dict", "default": {}},
             "declared": {"type": "dict", "default": {}},
@@ -134,6 +145,8 @@ def main() -> None:
             for vantage, result in params[folder].items():
                 kept = result if "listeners" in result else {"vantage": result.get("vantage", ""), "error": failure(result)}
                 keep(directory, folder, vantage, kept)
+        for vantage, result in params["credentials"].items():
+            keep(directory, "credentials", vantage, result if "attempts" in result else {"error": failure(result)})
         for host, result in params["traces"].items():
             keep(directory, "traces", host, result if "traces" in result else {"error": failure(result), "traces": []})
         for host, told in params["hardening"].items():
@@ -145,7 +158,9 @@ def main() -> None:
     estates = {a["host"]: a["estate"] for a in answers if a["estate"]}
     planned = targets(estates, usable, protects_local_recipients(directory))
     looked_at = service_targets(planned, estates, usable, tunables_of(directory, "TLS-01"))
-    module.exit_json(changed=True, targets=planned, service_targets=looked_at, tokens=tokens_of(params["probes"].values()))
+    tried = credential_targets(estates, usable)
+    tokens = tokens_of(params["probes"].values())
+    module.exit_json(changed=True, targets=planned, service_targets=looked_at, credential_targets=tried, tokens=tokens)
 
 
 if __name__ == "__main__":

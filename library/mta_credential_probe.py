@@ -41,8 +41,8 @@ options:
         default: ""
       consent:
         description: >-
-          Who agreed that logins are tried here, and on which day, as C(2026-11-23). Without it nothing is tried, and a finding says
-          so.
+          Who agreed that logins are tried here, and on which day, as C(2026-11-23). Without it nothing is tried, and a finding
+          says so.
         type: str
         default: ""
       lockout:

@@ -307,9 +307,16 @@ def estate(
         "gateways": [str(g) for g in links.gateways] if links else [],
         "local_domains": sorted({*request.local_domains, *(d for _, server in found for d in server.local_domains)}),
         "mynetworks": sorted({str(n) for _, server in found for n in server.trusted}),
+        "lockout": _lockout(readings),
         "helo": next((server.helo for _, server in found if server.helo), ""),
         "config_digest": digest(readings),
     }
+
+
+def _lockout(readings: Sequence[Reading]) -> int:
+    """Failed logins after which the strictest jail of fail2ban shuts a client out; 0 where none is known to be in force."""
+    guard = getattr(one(readings, "os"), "guard", None)
+    return min((jail.maxretry for jail in guard.jails if jail.maxretry > 1), default=0) if guard and guard.running else 0
 
 
 def _listed(listener: Listener, program: str, instance: str) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from .joined import DISAGREE, JoinedFinding
 from .listeners import listener_name
 from .questions import is_question, site_of, unanswered
 from .report.run import ControlEntry, HostRun, RunData, checked_finding
+from .run_directory import DEVICE
 from .text import printable
 from .truth import CLOSED, PROBE_VERDICTS, UNKNOWN, Conclusion, conclude, worst, worst_verdict
 
 IDENTITY = "RELAY-07"  # the control on who may assert another client's address
+CREDENTIALS = "CRED-01"  # the control on credentials that vendors ship
 EVIDENCE_LIMIT = 12  # lines of one method in one joined finding: none crowds out the others
 
 
@@ -34,19 +36,28 @@ def join_run(run: RunData, more: Iterable[tuple[str, Finding]] = ()) -> list[Joi
 
 def join_host(run: RunData, host: HostRun, more: Iterable[Finding] = ()) -> Iterator[JoinedFinding]:
     """One host: its own answer, what the vantages saw of it, and what follows from both."""
-    observations = [f for f in (*host.findings, *probe_findings(run, host), *more) if f.control in run.controls]
+    concerned = _concerning(run, host)
+    found = (*host.findings, *probe_findings(run, host), *credential_findings(run, host), *more)
+    observations = [finding for finding in found if finding.control in concerned]
     groups: dict[tuple[str, Subject], list[Finding]] = {}
     for finding in attribute(observations):
         groups.setdefault((finding.control, finding.subject), []).append(finding)
-    yield from (_missing(run, host, control) for control in _unanswered(run, host, groups))
+    yield from (_missing(run, host, control) for control in _unanswered(concerned, groups))
     for (control, subject), findings in groups.items():
         yield from _joined(run, host, control, subject, findings)
 
 
-def _unanswered(run: RunData, host: HostRun, groups: Iterable[tuple[str, Subject]]) -> list[str]:
+def _concerning(run: RunData, host: HostRun) -> Mapping[str, ControlEntry]:
+    """The run's controls; of a device those that are about devices."""
+    if host.declared.get("program") != DEVICE:
+        return run.controls
+    return {control: entry for control, entry in run.controls.items() if DEVICE in (entry.data.get("components") or {})}
+
+
+def _unanswered(controls: Mapping[str, ControlEntry], groups: Iterable[tuple[str, Subject]]) -> list[str]:
     """The controls that nothing was said about; all of the host's own where it gave no answer."""
     answered = {control for control, _ in groups}
-    return [control for control, entry in run.controls.items() if control not in answered and not is_question(entry)]
+    return [control for control, entry in controls.items() if control not in answered and not is_question(entry)]
 
 
 def _missing(run: RunData, host: HostRun, control: str) -> JoinedFinding:
@@ -205,6 +216,20 @@ def probe_findings(run: RunData, host: HostRun) -> Iterator[Finding]:
                     yield _unreadable(name, exc, data.get("control"))
                     continue
                 yield from seen_from(finding, vantage, clients_of(run, host, name, finding.subject.name), host)
+
+
+def credential_findings(run: RunData, host: HostRun) -> Iterator[Finding]:
+    """What came of the logins that were tried at this host, or why none was."""
+    for name, answer in run.credentials.items():
+        if answer.get("error") and host.declared.get("credentials"):
+            text = f"no login was tried from {name}"
+            yield Finding(CREDENTIALS, HOST, Status.ERROR, text, Method.PROBE, reason=str(answer["error"]))
+        for data in answer.get("findings") or ():
+            if isinstance(data, dict) and data.get("target") == host.name:
+                try:
+                    yield checked_finding(data)
+                except (KeyError, TypeError, ValueError, AttributeError) as exc:
+                    yield _unreadable(name, exc, data.get("control") or CREDENTIALS)
 
 
 def _of_probed(run: RunData, looked: Mapping[str, Any]) -> dict[str, Any]:

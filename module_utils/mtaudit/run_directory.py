@@ -21,6 +21,8 @@ from .listeners import SMTP_PORTS
 from .report.shapes import is_sound_estate, sound_probe
 from .retention import outdated
 
+DEVICE = "device"  # the program of what is no mail server: a router, a printer
+
 # What Ansible adds to a module's result; `invocation` repeats the arguments.
 _ANSIBLES_OWN = ("invocation", "item", "ansible_loop_var", "changed", "failed", "exception", "warnings", "deprecations")
 
@@ -110,7 +112,7 @@ def _first_line(value: Any) -> str:
 
 
 def keep(directory: Path, folder: str, name: str, data: Mapping[str, Any]) -> None:
-    """Write what a vantage (`probes`, `services`) or a host (`traces`) returned, or what was planned for it (`hardening`)."""
+    """Write what a vantage (`probes`, `services`, `credentials`) or a host (`traces`) returned, or its plan (`hardening`)."""
     kept = {key: value for key, value in data.items() if key not in _ANSIBLES_OWN}
     write_json(directory / folder / f"{file_name(name)}.json", kept)
 
@@ -144,6 +146,8 @@ def targets(
     planned = []
     for name in sorted({*estates, *declared}):
         about, estate = declared.get(name, {}), estates.get(name, {})
+        if about.get("program") == DEVICE:
+            continue
         own = (about.get("tunables") or {}).get("SENDER-03") or {}
         protected = protects is not None and bool(own.get("protect_local_recipients", protects))
         ports = sorted({*map(int, about.get("ports") or ()), *_ports(estate)})

@@ -12,6 +12,8 @@ from datetime import date
 from typing import Any
 
 from .catalogue import Catalogue, Entry, Settings, merged, settings_problems, unknown_id
+from .credentials.arguments import CONSENT, LOCKOUT, is_consent, service_problem
+from .credentials.client import PORTS
 from .joined import SEVERITIES
 from .json_schema import check
 from .tunable import Tunable
@@ -94,6 +96,7 @@ def _contents(catalogue: Catalogue, declared: Mapping[str, Any]) -> Iterator[tup
     for number, port in enumerate(declared.get("ports", [])):
         if isinstance(port, int) and not 0 < port < 65536:
             yield ("ports", number), f"{port} is not a TCP port: 1 to 65535"
+    yield from _credential_problems(declared)
     for key in ("waivers", "answers"):
         for number, item in enumerate(declared.get(key, [])):
             for name, message in _decision_problems(catalogue, item if isinstance(item, dict) else {}):
@@ -107,6 +110,20 @@ def _login_problems(keys: Collection[str]) -> Iterator[str]:
         yield f"a mapping with {' and '.join(LOGIN_KEYS[:2])}: {' and '.join(missing)} missing"
     for key in sorted(set(keys) - set(LOGIN_KEYS)):
         yield f"unknown key '{key}': remove it, or use one of {', '.join(LOGIN_KEYS)}"
+
+
+def _credential_problems(declared: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Where logins are to be tried: protocols, ports and vendors that exist, and a consent that can be asked about."""
+    for number, service in enumerate(declared.get("credentials", [])):
+        wrong = service_problem(service, PORTS) if isinstance(service, dict) else ""
+        if wrong:
+            yield ("credentials", number), wrong
+    lockout = declared.get("credentials_lockout", 2)
+    if isinstance(lockout, int) and lockout < 2:
+        yield ("credentials_lockout",), LOCKOUT
+    consent = declared.get("credentials_consent", "")
+    if isinstance(consent, str) and not is_consent(consent):
+        yield ("credentials_consent",), CONSENT
 
 
 def _decision_problems(catalogue: Catalogue, item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -63,3 +63,24 @@ def _certificates(tunables: Mapping[str, Any]) -> dict[str, Any]:
     """The tunables of TLS-01, under the names of the module's arguments."""
     names = {"min_days_left": "certificate_days", "untrusted_fails": "untrusted_certificate_fails", "names": "certificate_names"}
     return {argument: tunables[tunable] for tunable, argument in names.items() if tunable in tunables}
+
+
+def credential_targets(
+    estates: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """As `mta_credential_probe` wants them: the services that the inventory lists for it, and nothing that it does not."""
+    found = []
+    for name, about in sorted(declared.items()):
+        estate = estates.get(name, {})
+        addresses = [str(address) for address in about.get("addresses") or estate.get("addresses") or ()]
+        if about.get("credentials"):
+            found.append(
+                {
+                    "name": name,
+                    "host": next(iter(addresses), ""),
+                    "consent": str(about.get("credentials_consent") or ""),
+                    "lockout": int(about.get("credentials_lockout") or estate.get("lockout") or 0),
+                    "services": [dict(service) for service in about["credentials"]],
+                }
+            )
+    return found

@@ -14,7 +14,8 @@ from .values import Service
 from .visit import NAMELESS, Door, Order
 
 SERVICES_LIMIT = 10_000
-_DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
+LOCKOUT = "is the number of failed logins after which a client is shut out: 2 or more, 0 for unknown"
+CONSENT = f"says who agreed and on which day, such as '{EXAMPLE}'; it names no day"
 
 
 class ArgumentError(Exception):
@@ -51,16 +52,30 @@ def request_from(params: Mapping[str, Any], ports: Ports) -> Request:
     )
 
 
+def is_consent(text: str) -> bool:
+    """Whether it names a day; that there is none is told apart."""
+    return not text.strip() or bool(re.search(r"\b\d{4}-\d{2}-\d{2}\b", text))
+
+
+def service_problem(raw: Mapping[str, Any], ports: Ports) -> str:
+    """What is wrong with a service as the inventory lists it; empty for nothing."""
+    try:
+        _door(raw, "host", "", [], ports)
+    except ArgumentError as exc:
+        return str(exc)
+    return ""
+
+
 def _own(listed: Iterable[Mapping[str, Any]], ports: Ports) -> Iterable[_Own]:
     """The site's own credentials, each with its password and the protocols that it is for."""
     seen = set()
     for index, raw in enumerate(listed):
-        where, label = f"own[{index}]", str(raw.get("label") or "").strip()
+        where, label = f"own[{index}]: ", str(raw.get("label") or "").strip()
         if not re.fullmatch(r"[\w .-]{1,60}", label):
-            raise ArgumentError(f"{where}: label, which stands for the password, is of letters, digits, blanks, '.', '_' and '-'")
+            raise ArgumentError(f"{where}label, which stands for the password, is of letters, digits, blanks, '.', '_' and '-'")
         username = str(raw.get("username") or "")
         if (label, username) in seen:
-            raise ArgumentError(f"{where}: '{label}' with this user name is there twice: give each password a label of its own")
+            raise ArgumentError(f"{where}'{label}' with this user name is there twice: give each password a label of its own")
         seen.add((label, username))
         protocols = tuple(_protocol(str(each), where, ports) for each in raw.get("protocols") or ())
         candidate = Candidate(f"own/{label}/{username}", f"the site ({label})", username, "the site's own list")
@@ -69,19 +84,19 @@ def _own(listed: Iterable[Mapping[str, Any]], ports: Ports) -> Iterable[_Own]:
 
 def _protocol(text: str, where: str, ports: Ports) -> str:
     if text not in ports:
-        raise ArgumentError(f"{where}: protocol is one of {', '.join(sorted(ports))}, not '{text}'")
+        raise ArgumentError(f"{where}protocol is one of {', '.join(sorted(ports))}, not '{text}'")
     return text
 
 
 def _order(raw: Mapping[str, Any], where: str, own: list[_Own], ports: Ports) -> Order:
     host, consent = str(raw.get("host") or "").strip(), str(raw.get("consent") or "").strip()
-    if consent and not _DATE.search(consent):
-        raise ArgumentError(f"{where}: consent says who agreed and on which day, such as '{EXAMPLE}'; it names no day")
+    if not is_consent(consent):
+        raise ArgumentError(f"{where}: consent {CONSENT}")
     lockout = int(raw.get("lockout") or 0)
     if lockout < 0 or lockout == 1:
-        raise ArgumentError(f"{where}: lockout is the failed logins after which a client is shut out: 2 or more, 0 for unknown")
+        raise ArgumentError(f"{where}: lockout {LOCKOUT}")
     doors = tuple(
-        _door(each, host, f"{where}.services[{index}]", own, ports) for index, each in enumerate(raw.get("services") or ())
+        _door(each, host, f"{where}.services[{index}]: ", own, ports) for index, each in enumerate(raw.get("services") or ())
     )
     return Order(str(raw.get("name") or host), doors, consent, lockout)
 
@@ -91,13 +106,13 @@ def _door(raw: Mapping[str, Any], host: str, where: str, own: list[_Own], ports:
     address, port = str(raw.get("address") or host), int(raw.get("port") or ports[protocol][0][0])
     tls = raw["tls"] if raw.get("tls") is not None else (port, True) in ports[protocol]
     if not address:
-        raise ArgumentError(f"{where}: no address is known: set mta_audit_addresses of the host, or address of the service")
+        raise ArgumentError(f"{where}no address is known: set mta_audit_addresses of the host, or address of the service")
     if not 0 < port < 65536:
-        raise ArgumentError(f"{where}: port numbers are 1 to 65535")
+        raise ArgumentError(f"{where}port numbers are 1 to 65535")
     vendors = [str(vendor) for vendor in raw.get("vendors") or ()]
     for vendor in vendors:
         if vendor not in VENDORS:
-            raise ArgumentError(f"{where}: there is no vendor '{vendor}'; there are {', '.join(VENDORS)}")
+            raise ArgumentError(f"{where}there is no vendor '{vendor}'; there are {', '.join(VENDORS)}")
     options = {str(key): str(value) for key, value in (raw.get("options") or {}).items()}
     passwords: dict[str, str] = {}
     candidates = []

@@ -69,6 +69,7 @@ DEFAULTS = (
     Default("redis", ("redis",), "", "foobared", "redis.conf of Redis: the example at requirepass"),
     Default("ricoh", (*FILES, *PAGES, "telnet"), "admin", "", "Ricoh: SP 4510DN manual, Specifying Administrator Privileges"),
     Default("rspamd", ("rspamd",), "", "q1", "rspamd: conf/worker-controller.inc as shipped"),
+    Default("supabase", ("postgresql",), "postgres", "postgres", "https://supabase.com/docs/guides/local-development"),
     Default("supermicro", ("ssh", *PAGES), "ADMIN", "ADMIN", "https://www.supermicro.com/en/support/BMC_Unique_Password"),
     Default("tp_link", (*PAGES, "telnet"), "admin", "admin", "TP-Link: TL-WR841N User Guide"),
     Default("ubiquiti", DEVICE, "ubnt", "ubnt", "Ubiquiti: EdgeRouter X Quick Start Guide"),

@@ -20,6 +20,7 @@ from .shapes import (
     check_clients,
     is_sound_estate,
     sound_control,
+    sound_credentials,
     sound_declaration,
     sound_hardening,
     sound_probe,
@@ -90,6 +91,7 @@ class RunData:
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     traces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    credentials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hardening: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
@@ -130,6 +132,7 @@ def load_run(path: str) -> RunData:
         probes=probes,
         traces=dict(_answers(directory, "traces", problems)),
         services=dict(_answers(directory, "services", problems)),
+        credentials=dict(_answers(directory, "credentials", problems)),
         hardening=dict(_answers(directory, "hardening", problems)),
         problems=tuple(problems),
     )
@@ -193,8 +196,9 @@ def _files(directory: Path, name: str) -> list[Path]:
 
 
 def _answers(directory: Path, name: str, problems: list[Problem]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The files of probes, of looks at services, of traces, or of plans, by the vantage's or the host's name."""
-    sound = {"probes": sound_probe, "services": sound_services, "traces": sound_traces, "hardening": sound_hardening}[name]
+    """The files of probes, of looks at services, of logins, of traces, or of plans, by the vantage's or the host's name."""
+    sound = {"probes": sound_probe, "services": sound_services, "credentials": sound_credentials, "traces": sound_traces,
+             "hardening": sound_hardening}[name]  # fmt: skip
     for path in _files(directory, name):
         data, reason = _read(path)
         answer, lost = sound(data)

@@ -60,7 +60,8 @@ _ESTATE: Mapping[str, Test] = {
 }
 _ESTATES_LISTENER: Mapping[str, Test] = {"name": text, "port": number, "bind": text}
 _DECLARED: Mapping[str, Test] = {
-    "waivers": listed, "answers": listed, "trusted_networks": texts, "proxies": texts, "tunables": mappings_by_name,
+    "waivers": listed, "answers": listed, "credentials": listed,
+    "trusted_networks": texts, "proxies": texts, "tunables": mappings_by_name,
 }
 _HARDENING: Mapping[str, Test] = {"plan": texts, "problem": text}
 _CONTROL: Mapping[str, Test] = {"components": mappings_by_name, "tunables": mappings_by_name}
@@ -91,6 +92,11 @@ def sound_probe(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 def sound_services(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The same for what `mta_listener_probe` returned."""
     return _sound_list({**answer, "findings": answer.get("findings") or []}, "listeners", _SERVICE, ("findings",))
+
+
+def sound_credentials(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The same for what `mta_credential_probe` returned."""
+    return _sound_list({**answer, "findings": answer.get("findings") or []}, "attempts", {}, ("findings",))
 
 
 def sound_traces(answer: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
