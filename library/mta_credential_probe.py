@@ -108,9 +108,9 @@ options:
     type: int
     default: 10
   attempt_timeout_s:
-    description: Seconds for each attempt.
+    description: Seconds for each attempt. Dovecot lets a client that failed often wait for 17.
     type: float
-    default: 15
+    default: 30
   timeout_s:
     description: Seconds for the whole call, after which no attempt begins.
     type: float
@@ -214,7 +214,7 @@ def main() -> None:
             "per_service": {"type": "int", "default": 2},
             "pause_s": {"type": "float", "default": 5},
             "concurrency": {"type": "int", "default": 10},
-            "attempt_timeout_s": {"type": "float", "default": 15},
+            "attempt_timeout_s": {"type": "float", "default": 30},
             "timeout_s": {"type": "float", "default": 1800},
             "state": {"type": "path", "default": STATE},
         },

@@ -36,28 +36,26 @@ def join_run(run: RunData, more: Iterable[tuple[str, Finding]] = ()) -> list[Joi
 
 def join_host(run: RunData, host: HostRun, more: Iterable[Finding] = ()) -> Iterator[JoinedFinding]:
     """One host: its own answer, what the vantages saw of it, and what follows from both."""
-    concerned = _concerning(run, host)
-    found = (*host.findings, *probe_findings(run, host), *credential_findings(run, host), *more)
-    observations = [finding for finding in found if finding.control in concerned]
+    is_device = host.declared.get("program") == DEVICE
+    found = (*host.findings, *probe_findings(run, host), *credential_findings(run, host), *(() if is_device else more))
+    observations = [finding for finding in found if finding.control in run.controls]
     groups: dict[tuple[str, Subject], list[Finding]] = {}
     for finding in attribute(observations):
         groups.setdefault((finding.control, finding.subject), []).append(finding)
-    yield from (_missing(run, host, control) for control in _unanswered(concerned, groups))
+    yield from (_missing(run, host, control) for control in _unanswered(run, is_device, groups))
     for (control, subject), findings in groups.items():
         yield from _joined(run, host, control, subject, findings)
 
 
-def _concerning(run: RunData, host: HostRun) -> Mapping[str, ControlEntry]:
-    """The run's controls; of a device those that are about devices."""
-    if host.declared.get("program") != DEVICE:
-        return run.controls
-    return {control: entry for control, entry in run.controls.items() if DEVICE in (entry.data.get("components") or {})}
-
-
-def _unanswered(controls: Mapping[str, ControlEntry], groups: Iterable[tuple[str, Subject]]) -> list[str]:
-    """The controls that nothing was said about; all of the host's own where it gave no answer."""
+def _unanswered(run: RunData, is_device: bool, groups: Iterable[tuple[str, Subject]]) -> list[str]:
+    """The controls that nothing was said about; all of the host's own where it gave no answer, of a device those about devices."""
     answered = {control for control, _ in groups}
-    return [control for control, entry in controls.items() if control not in answered and not is_question(entry)]
+    asked = {control: entry for control, entry in run.controls.items() if not is_device or _is_about_devices(entry)}
+    return [control for control, entry in asked.items() if control not in answered and not is_question(entry)]
+
+
+def _is_about_devices(entry: ControlEntry) -> bool:
+    return DEVICE in (entry.data.get("components") or {})
 
 
 def _missing(run: RunData, host: HostRun, control: str) -> JoinedFinding:

@@ -179,10 +179,11 @@ def test_telnet_sends_passwords_in_clear_and_that_is_said(state: Path) -> None:
 
 def test_silence_is_a_refusal_only_of_a_service_that_is_known_to_be_there(state: Path) -> None:
     community = Candidate("v/admin", "acme", "")
+    assert said(probe(request(state, door("snmp", community)), Device(good)))[0] == "pass"  # the client knows: its engine answers
     silent = Device(lambda _protocol, credential: Outcome.SHUT if credential else Outcome.UNASKED)
-    assert said(probe(request(state, door("snmp", community)), silent))[0] == "pass"
-    result = probe(request(state, door("snmp", community, port=1161)), Device(lambda *_: Outcome.SHUT))
-    assert said(result)[0] == "unknown" and "silence" in said(result)[1]
+    result = probe(request(state, door("snmp", community, port=1161), door("ssh", ADMIN)), silent)
+    assert [status for status, _ in told(result)] == ["unknown", "unknown"] and "silence" in told(result)[0][1]
+    assert ("ssh", "admin") not in silent.asked and len(silent.logins) == 3
 
 
 # When it ends

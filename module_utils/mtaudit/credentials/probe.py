@@ -26,7 +26,7 @@ class Request:
     budget: Budget = field(default_factory=Budget)
     vantage: str = "stranger"
     concurrency: int = 10
-    attempt_s: float = 15.0
+    attempt_s: float = 30.0
     timeout_s: float = 1800.0
     state: str = STATE
     dry: bool = False

@@ -20,7 +20,7 @@ Client = Callable[[Service, Optional[Credential], float], Attempt]
 Reach = Callable[[Service, float], str]  # why there is no connection, empty where there is one
 
 NAMELESS = ("snmp", "redis", "rspamd")  # no user name is asked for
-SILENT = ("snmp",)  # a wrong community is not answered (RFC 3414, 3.2, says what is: the engine of version 3)
+SILENT = ("snmp",)  # a wrong community is not answered: that nothing comes back is no ban
 ANSWERS = (Outcome.ACCEPTED, Outcome.REFUSED)
 
 
@@ -101,7 +101,6 @@ class Visit:
         for seen in self.seen:
             if not self.stopped and not seen.gave_up:
                 self._try(seen)
-        for seen in self.seen:
             seen.gave_up = seen.gave_up or self.stopped
 
     def day(self) -> Day:
@@ -113,13 +112,12 @@ class Visit:
             self.stopped = f"it shut the prober out at {utc(when)}: nothing is tried before a day is over"
 
     def _ask(self, seen: Seen) -> None:
-        is_silent = seen.door.service.protocol in SILENT
-        why = "" if is_silent else self._tools.reach(seen.door.service, self._tools.attempt_s)
+        why = "" if seen.door.service.protocol in SILENT else self._tools.reach(seen.door.service, self._tools.attempt_s)
         if why:
             seen.gave_up = f"it does not answer: {why}"
             return
         seen.asked = self._attempt(seen.door, OPEN, None)
-        if seen.asked.outcome is Outcome.SHUT and not is_silent:
+        if seen.asked.outcome is Outcome.SHUT:
             seen.gave_up = f"it does not answer: {seen.asked.said or 'nothing came back'}"
         elif seen.asked.outcome is Outcome.PUT_OFF:
             self.stopped = f"it puts the prober off: {seen.asked.said}"
@@ -162,7 +160,7 @@ class Visit:
         if self._tools.monotonic() >= self._tools.until:
             seen.gave_up = "the time of the call was over"
             return False
-        attempt = self._attempt(seen.door, credential, login, seen.answers)
+        attempt = self._attempt(seen.door, credential, login)
         seen.said[credential] = attempt.said
         if attempt.outcome in ANSWERS or (attempt.outcome is Outcome.SHUT and seen.door.service.protocol in SILENT):
             return True
@@ -178,9 +176,8 @@ class Visit:
         if last is not None:
             self._tools.sleep(max(0.0, last + self._tools.budget.pause_s - self._tools.monotonic()))
 
-    def _attempt(self, door: Door, credential: str, login: Optional[Credential], alive: bool = False) -> Attempt:
-        """Written down, made, and written down again. What the client cannot cope with is no answer; at a silent service that is
-        known to be alive, silence is one."""
+    def _attempt(self, door: Door, credential: str, login: Optional[Credential]) -> Attempt:
+        """Written down, made, and written down again. What the client cannot cope with is no answer."""
         account = login.username if login else ""
         record = Record(self._tools.now(), self.order.target, door.name, account, credential)
         self._tools.ledger.note(record)
@@ -188,9 +185,6 @@ class Visit:
             attempt = self._tools.client(door.service, login, self._tools.attempt_s)
         except Exception as exc:  # a defect of a client, or an answer that nobody expected
             attempt = Attempt(Outcome.UNASKED, f"the client failed ({type(exc).__name__})")
-        silence = alive and attempt.outcome is Outcome.SHUT and door.service.protocol in SILENT
-        if silence:
-            attempt = Attempt(Outcome.REFUSED, attempt.said)
         if credential != OPEN:
             self._last[door.name] = self._tools.monotonic()
         self._tools.ledger.close(record, attempt.outcome.value)
