@@ -48,7 +48,7 @@ def join_host(run: RunData, host: HostRun, more: Iterable[Finding] = ()) -> Iter
 
 
 def _unanswered(run: RunData, is_device: bool, groups: Iterable[tuple[str, Subject]]) -> list[str]:
-    """The controls that nothing was said about; all of the host's own where it gave no answer, of a device those about devices."""
+    """The controls that nothing was said about; all of the host's own where it gave no answer."""
     answered = {control for control, _ in groups}
     asked = {control: entry for control, entry in run.controls.items() if not is_device or _is_about_devices(entry)}
     return [control for control, entry in asked.items() if control not in answered and not is_question(entry)]

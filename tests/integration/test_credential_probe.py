@@ -52,7 +52,7 @@ class Audited:
 
 @pytest.fixture(scope="module")
 def audited(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
-    lab.up("device", "device-good")
+    lab.up(("device", "device-good"))
     directory = tmp_path_factory.mktemp("devices")
     state = f"/var/tmp/{uuid.uuid4().hex[:8]}"
     own = directory / "own.yml"

@@ -183,7 +183,7 @@ def test_silence_is_a_refusal_only_of_a_service_that_is_known_to_be_there(state:
     silent = Device(lambda _protocol, credential: Outcome.SHUT if credential else Outcome.UNASKED)
     result = probe(request(state, door("snmp", community, port=1161), door("ssh", ADMIN)), silent)
     assert [status for status, _ in told(result)] == ["unknown", "unknown"] and "silence" in told(result)[0][1]
-    assert ("ssh", "admin") not in silent.asked and len(silent.logins) == 3
+    assert len(silent.logins) == 3
 
 
 # When it ends
@@ -213,6 +213,12 @@ def test_a_service_that_is_not_there_is_no_ban(state: Path) -> None:
     result = probe(request(state, door("telnet", ADMIN), door("ssh", ADMIN)), device, unreachable=("telnet",))
     assert [status for status, _ in told(result)] == ["unknown", "pass"] and "Connection refused" in told(result)[0][1]
     assert said(result, "AUTH-07")[0] == "pass"
+
+
+def test_a_service_that_never_answered_a_login_stops_only_itself(state: Path) -> None:
+    device = Device(lambda protocol, login: Outcome.SHUT if login and protocol == "telnet" else good(protocol, login))
+    result = probe(request(state, door("telnet", ADMIN), door("ssh", ADMIN)), device)
+    assert [status for status, _ in told(result)] == ["unknown", "pass"] and said(result, "AUTH-07")[0] == "pass"
 
 
 def test_no_password_is_asked_for(state: Path) -> None:

@@ -13,7 +13,7 @@ SAFE_PER_ACCOUNT = 3
 SAFE_PER_SERVICE = 2
 REFUSED_LASTS_DAYS = 30  # a credential that was refused is asked for again afterwards
 
-_BANS = (Outcome.PUT_OFF.value, Outcome.SHUT.value)
+ANSWERS = (Outcome.ACCEPTED.value, Outcome.REFUSED.value)  # about a credential
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,22 @@ class Day:
 
     def random(self, service: str) -> list[Record]:
         """Today's attempts of nobody at a service that were answered."""
-        answers = (Outcome.ACCEPTED.value, Outcome.REFUSED.value)
-        return [r for r in self.today if r.service == service and r.credential == RANDOM and r.outcome in answers]
+        return [r for r in self.today if r.service == service and r.credential == RANDOM and r.outcome in ANSWERS]
 
     def ban(self, silent: Sequence[str] = ()) -> float:
-        """When the target shut us out today, 0 if it did not. At the `silent` services no answer is one."""
-        return max((r.when for r in self.today if r.outcome in _BANS and r.service not in silent), default=0.0)
+        """When the target last shut us out today, 0 if it did not: it put us off, or is silent after it had answered a login.
+        At the `silent` services nothing is told by silence."""
+        answered, found = False, 0.0
+        for record in sorted(self.today, key=lambda r: r.when):
+            gone = record.outcome == Outcome.SHUT.value and answered and record.service not in silent
+            found = record.when if gone or record.outcome == Outcome.PUT_OFF.value else found
+            answered = answered or record.outcome in ANSWERS
+        return found
 
     def last(self, service: str) -> dict[str, Record]:
         """By credential, the last attempt at a service that was answered, as long as the answer counts."""
         counts = (r for r in self.all if r.service == service and self._now - r.when < REFUSED_LASTS_DAYS * DAY_S)
-        return {r.credential: r for r in counts if r.outcome in (Outcome.ACCEPTED.value, Outcome.REFUSED.value)}
+        return {r.credential: r for r in counts if r.outcome in ANSWERS}
 
     def due(self, candidates: Iterable[Candidate], service: str) -> list[Candidate]:
         """What is to be tried: first what got in before, then what was never tried, then what was tried longest ago."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from ..finding import HOST, Evidence, Finding, Method, Status, Subject
 from .budget import SAFE_PER_ACCOUNT, SAFE_PER_SERVICE, Candidate, Day
 from .defaults import MAIL
-from .ledger import RANDOM, Record
+from .ledger import RANDOM
 from .values import Outcome
-from .visit import ANSWERS, SILENT, Order, Seen, utc
+from .visit import SILENT, Order, Seen, silent_doors, utc
 
 DEFAULTS, ANY_PASSWORD, BUDGET = "CRED-01", "AUTH-04", "AUTH-07"
 CONTROLS = (DEFAULTS, ANY_PASSWORD, BUDGET)
@@ -125,7 +125,7 @@ def _budget(order: Order, day: Day) -> Iterator[Finding]:
     services = {record.service for record in logins}
     worst = max((day.account(r.service, r.account) for r in logins), default=0)
     most = max((day.service(name) for name in services), default=0)
-    banned = day.ban([door.name for door in order.doors if door.service.protocol in SILENT])
+    banned = day.ban(silent_doors(order))
     wrong = []
     if worst > SAFE_PER_ACCOUNT:
         wrong.append(f"{worst} passwords at one account, of {SAFE_PER_ACCOUNT} that are safe")
@@ -133,7 +133,7 @@ def _budget(order: Order, day: Day) -> Iterator[Finding]:
         wrong.append(f"{most} passwords at one service, of {SAFE_PER_SERVICE} that are safe")
     if order.lockout and day.failed() >= order.lockout:
         wrong.append(f"{day.failed()} failed logins, where {order.lockout} shut a client out")
-    if banned and any(_answered(record) for record in day.today if record.when < banned):
+    if banned:
         wrong.append(f"shut out at {utc(banned)}")
     spent = f"{len(day.today)} logins in 24 hours, at most {worst} with passwords at one account and {most} at one service"
     known = "" if order.lockout else "; when the target locks is not known"
@@ -143,6 +143,3 @@ def _budget(order: Order, day: Day) -> Iterator[Finding]:
     else:
         yield _finding(BUDGET, HOST, Status.PASS, spent + known)
 
-
-def _answered(record: Record) -> bool:
-    return record.outcome in {outcome.value for outcome in ANSWERS}

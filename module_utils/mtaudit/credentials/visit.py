@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
-from .budget import Budget, Candidate, Day
+from .budget import ANSWERS, Budget, Candidate, Day
 from .defaults import MAIL
 from .ledger import OPEN, RANDOM, Ledger, Record
 from .values import Attempt, Credential, Outcome, Service
@@ -21,7 +21,6 @@ Reach = Callable[[Service, float], str]  # why there is no connection, empty whe
 
 NAMELESS = ("snmp", "redis", "rspamd")  # no user name is asked for
 SILENT = ("snmp",)  # a wrong community is not answered: that nothing comes back is no ban
-ANSWERS = (Outcome.ACCEPTED, Outcome.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Seen:
     @property
     def answers(self) -> bool:
         """Whether it is known to be there."""
-        return self.asked is not None and self.asked.outcome in (*ANSWERS, Outcome.UNASKED)
+        return self.asked is not None and self.asked.outcome.value in (*ANSWERS, Outcome.UNASKED.value)
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Visit:
         return Day(self._tools.ledger.of(self.order.target), self._tools.now())
 
     def _stop_if_banned(self) -> None:
-        when = self.day().ban([door.name for door in self.order.doors if door.service.protocol in SILENT])
+        when = self._banned()
         if when:
             self.stopped = f"it shut the prober out at {utc(when)}: nothing is tried before a day is over"
 
@@ -162,14 +161,19 @@ class Visit:
             return False
         attempt = self._attempt(seen.door, credential, login)
         seen.said[credential] = attempt.said
-        if attempt.outcome in ANSWERS or (attempt.outcome is Outcome.SHUT and seen.door.service.protocol in SILENT):
+        if attempt.outcome.value in ANSWERS or (attempt.outcome is Outcome.SHUT and seen.door.service.protocol in SILENT):
             return True
         if attempt.outcome is Outcome.UNASKED:
             seen.gave_up = f"no password could be tried: {attempt.said or 'none is asked for'}"
-        else:
+        elif self._banned():
             how = "put the prober off" if attempt.outcome is Outcome.PUT_OFF else "did not answer any more"
             self.stopped = f"{seen.door.name} {how} after {self.day().failed()} logins: {attempt.said or 'no answer'}"
+        else:
+            seen.gave_up = f"it did not answer a login: {attempt.said or 'nothing came back'}"
         return False
+
+    def _banned(self) -> float:
+        return self.day().ban(silent_doors(self.order))
 
     def _pause(self, door: Door) -> None:
         last = self._last.get(door.name)
@@ -189,6 +193,11 @@ class Visit:
             self._last[door.name] = self._tools.monotonic()
         self._tools.ledger.close(record, attempt.outcome.value)
         return attempt
+
+
+def silent_doors(order: Order) -> list[str]:
+    """The services of a target where no answer may be a refusal."""
+    return [door.name for door in order.doors if door.service.protocol in SILENT]
 
 
 def utc(when: float) -> str:
