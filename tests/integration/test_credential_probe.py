@@ -27,11 +27,13 @@ CONSENT = "the lab's owner, 2026-11-23"
 HANDED_OUT = "Initial-Copper-Heron-71"
 VANTAGE = "neighbour"
 SERVICES = [
-    {"protocol": "telnet"}, {"protocol": "ftp"}, {"protocol": "http", "options": {"path": "/basic/"}},
-    {"protocol": "http", "port": 8080, "options": {"path": "/login"}}, {"protocol": "imap"}, {"protocol": "snmp"},
+    {"protocol": "ftp", "vendors": ["qnap"]},
+    {"protocol": "http", "vendors": ["tp_link"], "options": {"path": "/basic/"}},
+    {"protocol": "http", "port": 8080, "vendors": ["yealink"], "options": {"path": "/login"}}, {"protocol": "snmp"},
     {"protocol": "redis", "vendors": ["redis"]}, {"protocol": "mysql", "vendors": ["mysql"]},
     {"protocol": "postgresql", "vendors": ["supabase"]},
 ]  # fmt: skip
+PORTS = ("21", "80", "8080", "161", "6379", "3306", "5432")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def audited(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audi
     given = {
         "mta_audit_profile": "provider", "mta_audit_canary": "", "mta_report_directory": str(directory / "reports"),
         "mta_audit_credentials_state": f"{state}/kept.jsonl", "mta_audit_credentials_file": str(own),
-        "mta_audit_credentials_pause_s": 0, "mta_audit_credentials_per_service": 4, "mta_audit_credentials_per_account": 40,
+        "mta_audit_credentials_pause_s": 0, "mta_audit_credentials_per_service": 3, "mta_audit_credentials_per_account": 40,
     }  # fmt: skip
     try:
         printed = play(directory, inventory, given)
@@ -81,8 +83,10 @@ def audited(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audi
 
 
 def device(lab: Lab, name: str) -> dict[str, Any]:
+    slow = [{"protocol": "telnet", "vendors": ["tp_link"]}, {"protocol": "imap"}]  # they let who fails wait
+    more = slow if name == "device" else []
     return {
-        "mta_audit_program": "device", "mta_audit_addresses": [lab.host(name).ipv4], "mta_audit_credentials": SERVICES,
+        "mta_audit_program": "device", "mta_audit_addresses": [lab.host(name).ipv4], "mta_audit_credentials": [*SERVICES, *more],
         "mta_audit_credentials_consent": CONSENT,
     }  # fmt: skip
 
@@ -100,12 +104,12 @@ def play(directory: Path, inventory: dict[str, Any], given: dict[str, Any]) -> s
 
 
 def test_what_a_device_was_shipped_with_is_found(audited: Audited) -> None:
-    assert audited.of("device") == dict.fromkeys(("23", "21", "80", "8080", "143", "161", "6379", "3306", "5432"), "fail")
+    assert audited.of("device") == dict.fromkeys((*PORTS, "23", "143"), "fail")
+    assert audited.of("device", "AUTH-04") == {"143": "pass"}
 
 
 def test_a_device_with_passwords_of_its_own_passes(audited: Audited) -> None:
-    assert audited.of("device-good") == dict.fromkeys(("23", "21", "80", "8080", "143", "161", "6379", "3306", "5432"), "pass")
-    assert audited.of("device-good", "AUTH-04") == {"143": "pass"}
+    assert audited.of("device-good") == dict.fromkeys(PORTS, "pass")
 
 
 def test_nothing_else_is_said_of_a_device(audited: Audited) -> None:

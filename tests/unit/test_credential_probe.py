@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.mtaudit.credentials.arguments import ArgumentError, request_from
 from ansible.module_utils.mtaudit.credentials.budget import Budget, Candidate, Day
+from ansible.module_utils.mtaudit.credentials.client import PORTS as SPOKEN
 from ansible.module_utils.mtaudit.credentials.defaults import DEFAULTS, VENDORS, defaults_for
 from ansible.module_utils.mtaudit.credentials.ledger import (
     BEGUN,
@@ -29,6 +31,7 @@ from ansible.module_utils.mtaudit.credentials.probe import Request, run
 from ansible.module_utils.mtaudit.credentials.values import Attempt, Credential, Outcome, Service
 from ansible.module_utils.mtaudit.credentials.visit import Door, Order
 
+TREE = Path(__file__).resolve().parents[2]
 PORTS = {name: ((port, False),) for name, port in (("ssh", 22), ("telnet", 23), ("imap", 143), ("snmp", 161), ("redis", 6379))}
 CONSENT = "J. Doe, head of IT, 2026-11-23"
 ADMIN, ROOT, OTHER = (Candidate(f"v/{name}", "acme", name) for name in ("admin", "root", "other"))
@@ -424,6 +427,11 @@ def test_every_default_says_where_it_is_documented() -> None:
     assert len(VENDORS) > 20 and all(len(default.source) > 10 for default in DEFAULTS)
     assert len({(default.id, default.protocols) for default in DEFAULTS}) == len(DEFAULTS)
     assert not [default for default in DEFAULTS if len(default.password) > 3 and default.password in default.id.partition("/")[2]]
+
+
+def test_the_documentation_lists_every_vendor_and_protocol() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (TREE / "docs/default-credentials.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(rows) == {*VENDORS, *SPOKEN} and {name for default in DEFAULTS for name in default.protocols} <= set(SPOKEN)
 
 
 def test_a_default_does_not_show_its_password() -> None:

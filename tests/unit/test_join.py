@@ -344,6 +344,21 @@ def test_what_a_probe_observes_without_a_verdict(own, seen, expected, words):
     assert all(f.status == Status.INFORMATIONAL and "one of them is wrong" in f.message for f in more)
 
 
+def test_of_a_device_only_its_logins_are_told():
+    data = Finding("CRED-01", Subject("listener", "198.51.100.1:22"), Status.FAIL, "gets in", Method.PROBE).to_dict()
+    run = run_of([], controls=("RELAY-01", "CRED-01"), declared={"program": "device", "credentials": [{"protocol": "ssh"}]})
+    assert ("CRED-01", "host") not in lines(run)
+    entry = replace(run.controls["CRED-01"], data={"components": {"device": {"methods": ["probe"]}}})
+    run = replace(run, controls={**run.controls, "CRED-01": entry})
+    assert lines(run)[("CRED-01", "host")].status == Status.NOTCHECKED and len(lines(run)) == 1
+    seen = replace(run, credentials={"v1": {"findings": [{**data, "target": "mx1"}, {**data, "target": "other"}, 1]}})
+    assert {line.status for line in lines(seen).values()} == {Status.FAIL} and len(lines(seen)) == 1
+    failed = replace(run, credentials={"v1": {"error": "the record of attempts cannot be read"}})
+    assert lines(failed)[("CRED-01", "host")].status == Status.ERROR
+    garbled = replace(run, credentials={"v1": {"findings": [{"control": "CRED-01", "target": "mx1"}]}})
+    assert lines(garbled)[("CRED-01", "host")].status == Status.ERROR
+
+
 def test_services_are_joined_on_the_hosts_own_names():
     run = run_of([], controls=("AUTH-02",), estate={**ESTATE, "mailbox_listeners": [{"name": "*:143", "bind": "*", "port": 143}]})
     data = Finding("AUTH-02", Subject("listener", "198.51.100.41:143"), Status.FAIL, "seen", Method.PROBE).to_dict()

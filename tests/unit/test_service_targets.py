@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.mtaudit.run_directory import targets, tunables_of
-from ansible.module_utils.mtaudit.service_targets import service_targets
+from ansible.module_utils.mtaudit.service_targets import credential_targets, service_targets
 
 SMTP = {"name": "*:25", "port": 25, "bind": "*", "families": ["ipv4", "ipv6"], "loopback_only": False, "protocol": "smtp"}
 IMAP = {**SMTP, "name": "*:143", "port": 143, "protocol": "imap", "tls_wrapper": False}
@@ -55,3 +55,18 @@ def test_what_the_site_says_of_certificates(tmp_path: Path, own: dict, expected:
     (target,) = service_targets(targets(estates, about), estates, about, tunables_of(tmp_path, "TLS-01"))
     assert target["certificate_days"] == expected
     assert tunables_of(tmp_path, "TLS-02") is None
+
+
+def test_logins_are_tried_where_the_inventory_says_and_nowhere_else() -> None:
+    ssh = {"protocol": "ssh", "vendors": ["mikrotik"]}
+    declared = {
+        "mx1": {"credentials": [ssh], "credentials_consent": "J. Doe, 2026-11-23"}, "mx2": {},
+        "router": {"program": "device", "addresses": ["198.51.100.1"], "credentials": [ssh], "credentials_lockout": 3},
+    }  # fmt: skip
+    estates = {"mx1": {**ESTATE, "lockout": 5}, "mx2": ESTATE}
+    found = credential_targets(estates, declared)
+    assert [(t["name"], t["host"], t["consent"], t["lockout"]) for t in found] == [
+        ("mx1", "198.51.100.7", "J. Doe, 2026-11-23", 5), ("router", "198.51.100.1", "", 3),
+    ]  # fmt: skip
+    assert found[0]["services"] == [ssh]
+    assert [target["name"] for target in targets(estates, declared)] == ["mx1", "mx1", "mx2", "mx2"]
