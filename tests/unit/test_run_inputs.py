@@ -35,6 +35,7 @@ def play(tmp_path: Path, variables: dict[str, Any], host: dict[str, Any] | None 
      "mta_audit_collect_batch, mta_report_hosts_per_page: must be greater than 0."),
     ({**CANARY, "mta_audit_canary_check": {"uri": "http://x"}}, "mta_audit_canary_check holds one of url, maildir and imap"),
     ({**CANARY, "mta_audit_canary": "sink"}, "mta_audit_canary is a mail address of yours"),
+    ({"mta_audit_credentials": [{"protocol": "ssh"}], "mta_audit_credentials_vantage": "ghost"}, "not 'ghost'"),
     ({**CANARY, "mta_audit_vantages": "v1"}, "mta_audit_vantages is a list of hosts of the inventory"),
     ({**CANARY, "mta_audit_vantages": ["v1", "ghost"]}, "it lacks ['ghost']"),
 ])
@@ -44,6 +45,20 @@ def test_refused_at_the_start(variables: dict[str, Any], words: str, tmp_path: P
     assert words in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "TASK [mta_audit : Audit the hosts]" not in done.stdout and not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(("variables", "words"), [
+    ({"mta_audit_credentials": [{"protocol": "ssh", "vendors": ["acme"]}]}, "credentials[0]: there is no vendor 'acme'"),
+    ({"mta_audit_credentials": [{"protocol": "gopher"}]}, "credentials[0]: protocol is one of"),
+    ({"mta_audit_credentials": [{"protocol": "ssh", "ports": 22}]}, "ports"),
+    ({"mta_audit_credentials_consent": "my boss"}, "mta_audit_credentials_consent: says who agreed and on which day"),
+    ({"mta_audit_credentials_lockout": 1}, "mta_audit_credentials_lockout: is the number of failed logins"),
+])
+def test_logins_that_cannot_be_tried_are_that_hosts_finding(variables: dict[str, Any], words: str, tmp_path: Path) -> None:
+    play(tmp_path, {"mta_audit_credentials_vantage": "v1"}, variables)
+    (file,) = tmp_path.glob("reports/runs/*/hosts/mx1.json")
+    answer = json.loads(file.read_text())
+    assert answer["status"] == "failed" and words in answer["reason"]
 
 
 @pytest.mark.parametrize(("login", "words"), [
