@@ -431,7 +431,8 @@ def test_every_default_says_where_it_is_documented() -> None:
 
 def test_the_documentation_lists_every_vendor_and_protocol() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", (TREE / "docs/default-credentials.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(rows) == {*VENDORS, *SPOKEN} and {name for default in DEFAULTS for name in default.protocols} <= set(SPOKEN)
+    named = {row for row in rows if row != "vendors" and not row.startswith("mta_")}
+    assert named == {*VENDORS, *SPOKEN} and {name for default in DEFAULTS for name in default.protocols} <= set(SPOKEN)
 
 
 def test_a_default_does_not_show_its_password() -> None:
