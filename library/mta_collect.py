@@ -126,7 +126,7 @@ def main() -> None:
             "refused": {"type": "dict", "default": {}},
             "probes": {"type": "dict", "default": {}},
             "services": {"type": "dict", "default": {}},
-            "credentials": {"type": "dict", "default": {}},
+            "credentials": {"type": "dict", "default": {}, "no_log": False},  # their ids, and no password
             "traces": {"type": "dict", "default": {}},
             "hardening": {"type": "dict", "default": {}},
             "declared": {"type": "dict", "default": {}},
