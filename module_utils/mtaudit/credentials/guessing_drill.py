@@ -201,6 +201,7 @@ async def _until_blocked(request: Request, found: Guessed) -> None:
     """Attempts at one port after the other. One that takes no connection any more is left out; the others are tried on, as
     whoever guesses would do."""
     ports, turn, started = list(found.offered), 0, time.monotonic()
+    answered = started, time.time()  # a block cuts off sessions as well: it began behind the last answer
     while ports and turn < request.attempts:
         port = ports[turn % len(ports)]
         tried = await _once(request, found.way.address, port, found.way.source)
@@ -212,11 +213,12 @@ async def _until_blocked(request: Request, found: Guessed) -> None:
             ports.remove(port)
             found.offered = [each for each in found.offered if each != port or not tried.connected]
             if not tried.connected and found.before_block is None:
-                found.before_block, found.took_s, found.blocked_at = found.guesses, _since(started), time.time()
+                found.before_block, found.took_s, found.blocked_at = found.guesses, round(answered[0] - started, 1), answered[1]
             continue
         turn += 1
         await asyncio.sleep(_PAUSE_S)
         if outcome != Outcome.SHUT:  # that one got no answer
+            answered = time.monotonic(), time.time()
             found.guesses += 1
             found.waits_s.append(tried.wait_s)
             found.said = tried.attempt.said
