@@ -53,16 +53,16 @@ class Kept(NamedTuple):
 
 def of_the_host(dovecot: Dovecot) -> list[str]:
     """Dovecot's name, where it lets accounts of the host in."""
-    return ["Dovecot"] if any(_driver(each) in _OF_THE_HOST and not _yes(each, "deny") for each in _passdbs(dovecot)) else []
+    return ["Dovecot"] if any(driver_of(each) in _OF_THE_HOST and not yes(each, "deny") for each in passdbs(dovecot)) else []
 
 
 def tables(runner: Runner, dovecot: Dovecot) -> list[Table]:
     """In the order in which Dovecot asks them: whom one with `deny` names gets in by none after it."""
     found: list[Table] = []
     denied: set[str] = set()
-    for passdb in _passdbs(dovecot):
+    for passdb in passdbs(dovecot):
         made = list(_tables(runner, dovecot, passdb))
-        if _yes(passdb, "deny"):
+        if yes(passdb, "deny"):
             denied.update(account.stored.user for table in made for account in table.accounts)
         else:
             found += [_without(table, denied) for table in made]
@@ -79,7 +79,7 @@ def _locked(account: Account) -> Account:
     return account._replace(stored=account.stored._replace(locked=True), free=False)
 
 
-def _passdbs(dovecot: Dovecot) -> list[Section]:
+def passdbs(dovecot: Dovecot) -> list[Section]:
     """Those of a protocol alone among them."""
     return list(_of_kind(dovecot.root, "passdb"))
 
@@ -91,16 +91,16 @@ def _of_kind(section: Section, kind: str) -> Iterator[Section]:
             yield from _of_kind(inner, kind)
 
 
-def _driver(section: Section) -> str:
+def driver_of(section: Section) -> str:
     return section.settings.get("driver") or section.name
 
 
-def _yes(section: Section, name: str) -> bool:
+def yes(section: Section, name: str) -> bool:
     return section.settings.get(name, "") in ("yes", "y", "1", "true")
 
 
 def _tables(runner: Runner, dovecot: Dovecot, passdb: Section) -> Iterator[Table]:
-    driver = _driver(passdb)
+    driver = driver_of(passdb)
     if driver == "passwd-file":
         yield from _passwd_files(runner, dovecot, passdb)
     elif driver == "static":
@@ -111,13 +111,13 @@ def _tables(runner: Runner, dovecot: Dovecot, passdb: Section) -> Iterator[Table
         yield Table(f"passdb {driver}", DOVECOT, problem=f"passwords that Dovecot asks {driver} for are not read: {_ADVICE}")
 
 
-def _setting(passdb: Section, name: str) -> str:
+def setting(passdb: Section, name: str) -> str:
     return passdb.settings.get(name) or passdb.settings.get(f"passdb_{name}", "")
 
 
 def _scheme(dovecot: Dovecot, passdb: Section) -> str:
     """Of a password without {SCHEME}, since 2.4."""
-    return _setting(passdb, "default_password_scheme") or dovecot.value("passdb_default_password_scheme") or "PLAIN"
+    return setting(passdb, "default_password_scheme") or dovecot.value("passdb_default_password_scheme") or "PLAIN"
 
 
 # Files
@@ -185,7 +185,7 @@ def _static(passdb: Section) -> Iterator[Table]:
     """One answer for every name. With `proxy` the host behind it checks the password."""
     fields = dict(word.partition("=")[::2] for word in passdb.settings.get("args", "").split())
     fields.update({name: value for each in passdb.of_kind("fields") for name, value in each.settings.items()})
-    kept = fields.get("password") or _setting(passdb, "static_password")
+    kept = fields.get("password") or setting(passdb, "static_password")
     if "proxy" in fields or "proxy_maybe" in fields:
         return
     if "nopassword" in fields:
@@ -234,7 +234,7 @@ def _settings(dovecot: Dovecot, passdb: Section) -> dict[str, str]:
         return next((value for place in places for name in names if (value := place.settings.get(name, ""))), "")
 
     nested = [each for place in (passdb, dovecot.root) for each in place.of_kind("sqlite")]
-    userdbs = [each for each in _of_kind(dovecot.root, "userdb") if _driver(each) == "sql"]
+    userdbs = [each for each in _of_kind(dovecot.root, "userdb") if driver_of(each) == "sql"]
     path = first("sqlite_path") or next((each.settings.get("path", "") for each in nested), "")
     return {
         "driver": first("sql_driver"), "connect": path, "password_query": first("query", "passdb_sql_query", places=(passdb,)),

@@ -1,4 +1,4 @@
-"""Read whether PAM lets somebody in who has an empty password, by walking the stacks of all services (pam_unix(8), nullok)."""
+"""Read whether PAM lets somebody in who has an empty password (pam_unix(8), nullok) or a wrong one, by walking its stacks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ _REFUSING = ("pam_deny", "pam_rootok", "pam_ldap", "pam_sss", "pam_krb5", "pam_w
              "pam_google_authenticator", "pam_oath", "pam_ssh_agent_auth", "pam_userdb", "pam_pwdfile")  # fmt: skip
 _AGREEING = ("pam_permit", "pam_env", "pam_nologin", "pam_faildelay", "pam_faillock", "pam_cap", "pam_group", "pam_warn",
              "pam_echo", "pam_issue", "pam_securetty", "pam_shells", "pam_gnome_keyring", "pam_ecryptfs")  # fmt: skip
+
+# What modules that compare passwords return for a name that nobody has, and for a wrong password (RETURN VALUES, pam_unix(8)).
+_WRONG = ("user_unknown", _REFUSES)
+_OF_ROOT = "pam_rootok"  # it goes by who asks: root, for some programs
 
 _OF_ACCOUNTS = {"chage", "chfn", "chpasswd", "chsh", "newusers", "passwd"}  # they ask the one who is in already
 
@@ -59,3 +63,28 @@ def _lets_in(stack: Stack, others: str) -> Optional[Step]:
     if walked.result != pam.SUCCESS or comes_to(False).result == pam.SUCCESS:
         return None
     return next((step for step in walked.asked if step in lines), None)
+
+
+def any_password(runner: Runner, service: str) -> tuple[str, str]:
+    """How a service lets somebody in whom nobody knows, or whose password is wrong; else why that is not known. No spawn."""
+    stack = pam.read(runner, service, "auth")
+    problems = list(stack.problems)
+    for wrong in _WRONG:
+        surely, perhaps = (_agrees(stack, wrong, others) for others in (wrong, pam.SUCCESS))
+        if surely:
+            return f"PAM lets in whoever comes as {service}: {surely.module} ({surely.where})", ""
+        if perhaps:
+            problems.append(f"PAM may let in whoever comes as {service}: it goes by {perhaps.module} ({perhaps.where})")
+    return "", next(iter(problems), "")
+
+
+def _agrees(stack: Stack, wrong: str, others: str) -> Optional[Step]:
+    """The last line that lets somebody in, where modules that are not known here answer `others`."""
+
+    def returns(step: Step) -> str:
+        if step.name == _OF_ROOT:
+            return others
+        return wrong if step.name in (_UNIX, *_REFUSING) else pam.SUCCESS if step.name in _AGREEING else others
+
+    walked = pam.walk(stack, returns)
+    return next((step for step in reversed(walked.asked) if returns(step) == pam.SUCCESS), None) if walked.result == pam.SUCCESS else None

@@ -19,6 +19,7 @@ from . import (
     fail2ban,
     last_logins,
     log_keeping,
+    login_checks,
     packages,
     pam_logins,
     password_policy,
@@ -31,6 +32,7 @@ from .accounts import Accounts
 from .fail2ban import Fail2ban
 from .last_logins import LastLogins
 from .log_keeping import Logs
+from .login_checks import LoginCheck
 from .packages import Packages
 from .password_policy import Policy
 from .password_tables import Passwords
@@ -92,6 +94,7 @@ class Host:
     names: frozenset[str] = frozenset()  # of every process
     web: Web = field(default_factory=Web)
     passwords: Passwords = Passwords()
+    login_checks: tuple[LoginCheck, ...] = ()
     policy: Policy = Policy()
     last_logins: LastLogins = field(default_factory=LastLogins)
     now: float = 0.0
@@ -143,6 +146,10 @@ def _passwords(around: Around, programs: Programs, host: Host) -> None:
 def _empty_password(around: Around, _programs: Programs, host: Host) -> None:
     nullok, problem = pam_logins.empty_password(around.runner)
     host.passwords = replace(host.passwords, nullok=nullok, pam_problem=problem)
+
+
+def _login_checks(around: Around, programs: Programs, host: Host) -> None:
+    host.login_checks = login_checks.read(around.runner, programs)
 
 
 def _policy(around: Around, _programs: Programs, host: Host) -> None:
@@ -297,6 +304,7 @@ _PARTS: Mapping[tuple[str, ...], Callable[[Around, Programs, Host], None]] = {
     ("PASS-01", "PASS-02", "PASS-03", "PASS-04", "PASS-05"): _passwords,
     ("PASS-01",): _policy,
     ("PASS-04",): _empty_password,
+    ("AUTH-04",): _login_checks,
     ("PASS-05",): _last_logins,
     ("PATCH-01",): _packages,
     ("LOG-03", "LOG-04", "LOG-05"): _logs,
