@@ -87,4 +87,6 @@ def _agrees(stack: Stack, wrong: str, others: str) -> Optional[Step]:
         return wrong if step.name in (_UNIX, *_REFUSING) else pam.SUCCESS if step.name in _AGREEING else others
 
     walked = pam.walk(stack, returns)
-    return next((step for step in reversed(walked.asked) if returns(step) == pam.SUCCESS), None) if walked.result == pam.SUCCESS else None
+    if walked.result != pam.SUCCESS:
+        return None
+    return next(step for step in reversed(walked.asked) if returns(step) == pam.SUCCESS)
