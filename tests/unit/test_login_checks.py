@@ -30,7 +30,8 @@ def host(tmp_path: Path) -> Host:
 
 def said(host: Host, title: str, instance: Any) -> list[str]:
     """`open`, `doubt` or `closed` of each check."""
-    return ["open" if each.open else "doubt" if each.doubt else "closed" for each in login_checks.read(host, [(title, None, [instance])])]
+    found = login_checks.read(host, [(title, None, [instance])])
+    return ["open" if each.open else "doubt" if each.doubt else "closed" for each in found]
 
 
 @pytest.mark.parametrize(("stack", "answer"), [
@@ -39,7 +40,7 @@ def said(host: Host, title: str, instance: Any) -> list[str]:
     ("auth required pam_env.so\nauth sufficient pam_permit.so\nauth required pam_deny.so\n", "open"),
     ("auth sufficient pam_unix.so\nauth optional pam_permit.so\n", "open"),  # nothing else is asked
     ("auth required pam_unix.so\nauth optional pam_permit.so\n", "closed"),
-    ("auth [user_unknown=ignore default=die success=done] pam_unix.so\nauth required pam_permit.so\n", "open"),  # whom nobody knows
+    ("auth [user_unknown=ignore default=die success=done] pam_unix.so\nauth required pam_permit.so\n", "open"),  # a stranger
     ("auth [auth_err=ignore default=die success=done] pam_unix.so\nauth required pam_permit.so\n", "open"),  # a wrong password
     ("auth sufficient pam_rootok.so\nauth required pam_unix.so\n", "doubt"),  # Dovecot asks as root, or not
     ("auth sufficient pam_script.so\nauth required pam_unix.so\n", "doubt"),
