@@ -32,6 +32,7 @@ from . import log_retention
 from . import logged_accounts
 from . import logged_passwords
 from . import logs
+from . import login_checks
 from . import password_policy
 from . import passwords
 from . import patches
