@@ -138,7 +138,8 @@ EXAMPLES = r"""
 RETURN = r"""
 findings:
   description: >-
-    For each service, named C(ADDRESS:PORT), one for CRED-01 and, of a mail service, for AUTH-04; for each target one for AUTH-07.
+    For each service, named C(ADDRESS:PORT) and by its options, one for CRED-01 and, of a mail service, for AUTH-04; for each
+    target one for AUTH-07.
   returned: success
   type: list
   elements: dict
@@ -158,7 +159,7 @@ attempts:
     when: {description: The time in UTC., type: str, returned: always}
     from: {description: The address that it came from., type: str, returned: always}
     target: {description: The target's name., type: str, returned: always}
-    service: {description: Protocol and listener., type: str, returned: always}
+    service: {description: "Protocol, listener and options.", type: str, returned: always}
     account: {description: The user name., type: str, returned: always}
     credential: {description: "The id of the credential, C((random)) or C((no login)).", type: str, returned: always}
     outcome: {description: "accepted, refused, put_off, shut or unasked.", type: str, returned: always}

@@ -48,7 +48,7 @@ class Audited:
     files: str  # what holds the password that the site hands out, on the vantage
 
     def of(self, host: str, control: str = "CRED-01") -> dict[str, str]:
-        return {f["subject"]["name"].rpartition(":")[2]: f["status"] for f in self.findings
+        return {f["subject"]["name"].partition(" ")[0].rpartition(":")[2]: f["status"] for f in self.findings
                 if (f["host"], f["control"]) == (host, control)}
 
 

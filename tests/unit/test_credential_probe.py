@@ -189,6 +189,25 @@ def test_silence_is_a_refusal_only_of_a_service_that_is_known_to_be_there(state:
     assert len(silent.logins) == 3
 
 
+def test_another_path_at_a_port_is_another_service_with_the_same_budget(state: Path) -> None:
+    def at(path: str) -> Door:
+        return Door(Service("http", "198.51.100.5", 80, options={"path": path}), (ADMIN,), PASSWORDS)
+
+    def opens(service: Service, credential: Credential | None, _timeout_s: float) -> Attempt:
+        wrong = not credential or service.options["path"] == "/shut" or credential.password != "Blue-Kettle"
+        return Attempt(Outcome.REFUSED if wrong else Outcome.ACCEPTED)
+
+    wanted = request(state, at("/shut"), at("/open"))
+    result = run(wanted, opens, lambda *_: "")
+    assert [(f["subject"]["name"], f["status"]) for f in result["findings"] if f["control"] == "CRED-01"] == [
+        ("198.51.100.5:80 path=/shut", "pass"), ("198.51.100.5:80 path=/open", "fail")]  # fmt: skip
+    assert "at most 2 with passwords at one account and 2 at one service" in json.dumps(result["findings"])
+    assert {attempt["from"] for attempt in result["attempts"]} != {""}
+    state.unlink()
+    tried = run(replace(wanted, budget=Budget(3, 1, 0)), opens, lambda *_: "")
+    assert [status for status, _ in told(tried)] == ["pass", "unknown"]
+
+
 # When it ends
 
 
@@ -440,5 +459,5 @@ def test_a_default_does_not_show_its_password() -> None:
 
 
 def test_days_are_the_last_24_hours() -> None:
-    records = [Record(1000.0, "r", "s", "admin", "v/admin", "refused")]
-    assert Day(records, 1000.0 + DAY_S - 1).service("s") == 1 and Day(records, 1000.0 + DAY_S).service("s") == 0
+    records = [Record(1000.0, "r", "ssh x:22", "admin", "v/admin", "refused")]
+    assert Day(records, 1000.0 + DAY_S - 1).service("x:22") == 1 and Day(records, 1000.0 + DAY_S).service("x:22") == 0

@@ -43,14 +43,14 @@ class Day:
         self.today = [record for record in self.all if now - record.when < DAY_S and record.is_login]
         self._now = now
 
-    def account(self, service: str, username: str) -> int:
-        """Attempts at an account today; where no name is asked for, the service is the account."""
-        at_account = [r for r in self.today if r.account == username and (username or r.service == service)]
+    def account(self, listener: str, username: str) -> int:
+        """Attempts at an account today; where no name is asked for, the listener is the account."""
+        at_account = [r for r in self.today if r.account == username and (username or r.listener == listener)]
         return sum(record.credential != RANDOM for record in at_account)
 
-    def service(self, service: str) -> int:
-        """Attempts with passwords at a service today."""
-        return sum(record.service == service and record.credential != RANDOM for record in self.today)
+    def service(self, listener: str) -> int:
+        """Attempts with passwords at a listener today, whatever is asked there."""
+        return sum(record.listener == listener and record.credential != RANDOM for record in self.today)
 
     def failed(self) -> int:
         """Logins today that the target may have counted as failed."""

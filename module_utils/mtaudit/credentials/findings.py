@@ -23,7 +23,7 @@ def without_consent(order: Order) -> Iterator[Finding]:
     """Where nobody is said to have agreed, nothing was tried."""
     for door in order.doors:
         text = f"{door.service.protocol}: no login was tried, for nobody is said to have agreed to it"
-        yield _finding(DEFAULTS, Subject("listener", door.listener), Status.ERROR, text, reason=NO_CONSENT)
+        yield _finding(DEFAULTS, Subject("listener", door.place), Status.ERROR, text, reason=NO_CONSENT)
 
 
 def planned(order: Order, day: Day) -> Iterator[Finding]:
@@ -31,7 +31,7 @@ def planned(order: Order, day: Day) -> Iterator[Finding]:
     for door in order.doors:
         due = day.due(door.candidates, door.name)
         text = f"{door.service.protocol}: {len(due)} of {len(door.candidates)} credentials are due ({_names(due) or 'none'})"
-        yield _finding(DEFAULTS, Subject("listener", door.listener), Status.NOTCHECKED, text, reason="check mode tries no login")
+        yield _finding(DEFAULTS, Subject("listener", door.place), Status.NOTCHECKED, text, reason="check mode tries no login")
 
 
 def findings_of(order: Order, listed: list[Seen], day: Day, vantage: str) -> Iterator[Finding]:
@@ -54,7 +54,7 @@ def _with_place(finding: Finding, vantage: str) -> Finding:
 def _defaults(seen: Seen, day: Day) -> Finding:
     """CRED-01. Passed only where each credential was refused by a service that was seen to refuse, within the days that count."""
     door, last = seen.door, day.last(seen.door.name)
-    subject, protocol = Subject("listener", door.listener), _protocol(seen)
+    subject, protocol = Subject("listener", door.place), _protocol(seen)
     if seen.asked is not None and seen.asked.outcome is Outcome.ACCEPTED:
         shown = _said(seen, seen.asked.said or "no login was asked for")
         return _finding(DEFAULTS, subject, Status.FAIL, f"{protocol}: lets anybody in, without a login", shown)
@@ -89,7 +89,7 @@ def _takes_anything(seen: Seen, day: Day) -> bool:
 
 def _any_password(seen: Seen, day: Day) -> Finding:
     """AUTH-04: two logins that nobody has."""
-    subject, protocol = Subject("listener", seen.door.listener), seen.door.service.protocol
+    subject, protocol = Subject("listener", seen.door.place), seen.door.service.protocol
     records = day.random(seen.door.name)
     if _takes_anything(seen, day):
         text = f"{protocol}: takes a random password for a name that does not exist"
@@ -101,7 +101,7 @@ def _any_password(seen: Seen, day: Day) -> Finding:
 
 
 def _unknown(seen: Seen, text: str, reason: str) -> Finding:
-    subject = Subject("listener", seen.door.listener)
+    subject = Subject("listener", seen.door.place)
     return _finding(DEFAULTS, subject, Status.UNKNOWN, text, reason=reason or "not answered")
 
 
@@ -122,9 +122,9 @@ def _budget(order: Order, day: Day) -> Iterator[Finding]:
     if not day.today:
         return
     logins = [record for record in day.today if record.credential != RANDOM]
-    services = {record.service for record in logins}
-    worst = max((day.account(r.service, r.account) for r in logins), default=0)
-    most = max((day.service(name) for name in services), default=0)
+    listeners = {record.listener for record in logins}
+    worst = max((day.account(r.listener, r.account) for r in logins), default=0)
+    most = max((day.service(name) for name in listeners), default=0)
     banned = day.ban(silent_doors(order))
     wrong = []
     if worst > SAFE_PER_ACCOUNT:

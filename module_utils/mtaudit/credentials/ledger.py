@@ -32,7 +32,8 @@ class LedgerError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """One attempt. `when` in seconds since 1970 (UTC); `service` as `ssh 198.51.100.5:22`; `credential` an id, no password."""
+    """One attempt. `when` in seconds since 1970 (UTC); `service` as `http 198.51.100.5:80 path=/login`; `credential` an id, no
+    password."""
 
     when: float
     target: str
@@ -45,6 +46,11 @@ class Record:
     def is_login(self) -> bool:
         """Whether the service saw a login, which it may count."""
         return self.credential != OPEN
+
+    @property
+    def listener(self) -> str:
+        """Address and port of the service."""
+        return self.service.partition(" ")[2].partition(" ")[0]
 
 
 class Ledger:

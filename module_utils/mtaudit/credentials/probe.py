@@ -104,7 +104,7 @@ def _work(waiting: queue.SimpleQueue[Visit], until: float, problems: list[Ledger
 
 def _told(record: Record) -> dict[str, Any]:
     """One attempt for the log of the run: all but a password."""
-    address = record.service.rpartition(" ")[2].rpartition(":")[0].strip("[]")
+    address = record.listener.rpartition(":")[0].strip("[]")
     outcome = "unknown: cut off" if record.outcome == BEGUN else record.outcome
     return {
         "when": utc(record.when), "from": _own_address(address), "target": record.target, "service": record.service,

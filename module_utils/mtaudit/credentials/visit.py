@@ -37,8 +37,13 @@ class Door:
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
     @property
+    def place(self) -> str:
+        """What is asked: another path at the same port may be another program."""
+        return " ".join([self.listener, *(f"{key}={value}" for key, value in sorted(self.service.options.items()))])
+
+    @property
     def name(self) -> str:
-        return f"{self.service.protocol} {self.listener}"
+        return f"{self.service.protocol} {self.place}"
 
 
 @dataclass(frozen=True)
@@ -135,10 +140,10 @@ class Visit:
             return
         for candidate in self.day().due(seen.door.candidates, seen.door.name):
             day, account = self.day(), candidate.username
-            if day.service(seen.door.name) >= self._tools.budget.per_service:
+            if day.service(seen.door.listener) >= self._tools.budget.per_service:
                 seen.gave_up = f"{self._tools.budget.per_service} passwords a day are tried at a service"
                 return
-            if day.account(seen.door.name, account) >= self._tools.budget.per_account:
+            if day.account(seen.door.listener, account) >= self._tools.budget.per_account:
                 seen.gave_up = f"{self._tools.budget.per_account} passwords a day are tried at an account"
                 continue
             if not self._login(seen, candidate.id, Credential(account, seen.door.passwords[candidate.id])):
@@ -176,7 +181,7 @@ class Visit:
         return self.day().ban(silent_doors(self.order))
 
     def _pause(self, door: Door) -> None:
-        last = self._last.get(door.name)
+        last = self._last.get(door.listener)
         if last is not None:
             self._tools.sleep(max(0.0, last + self._tools.budget.pause_s - self._tools.monotonic()))
 
@@ -190,7 +195,7 @@ class Visit:
         except Exception as exc:  # a defect of a client, or an answer that nobody expected
             attempt = Attempt(Outcome.UNASKED, f"the client failed ({type(exc).__name__})")
         if credential != OPEN:
-            self._last[door.name] = self._tools.monotonic()
+            self._last[door.listener] = self._tools.monotonic()
         self._tools.ledger.close(record, attempt.outcome.value)
         return attempt
 
