@@ -361,6 +361,16 @@ def test_old_records_go_and_the_last_of_each_stays(state: Path) -> None:
         assert [round((now - record.when) / DAY_S) for record in ledger.of("router")] == [20]
 
 
+def test_what_got_in_is_kept_though_a_later_attempt_was_not_answered(state: Path) -> None:
+    now = time.time()
+    with opened(str(state), now) as ledger:
+        for days, outcome in ((4, "refused"), (3, "accepted"), (2, "shut")):
+            ledger.note(Record(now - days * DAY_S, "router", "ssh 198.51.100.5:22", "admin", "v/admin", outcome))
+        ledger.note(Record(now - DAY_S, "other", "ssh 198.51.100.5:22", "admin", "v/admin", "refused"))
+    with opened(str(state), now) as ledger:
+        assert [record.outcome for record in ledger.of("router")] == ["accepted", "shut"]
+
+
 def test_a_full_disk_stops_before_the_attempt(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_file: int, _line: bytes) -> int:
         raise OSError(28, "No space left on device")

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .ledger import DAY_S, RANDOM, Record
+from .ledger import ANSWERS, DAY_S, RANDOM, Record
 from .values import Outcome
 
 # More than these in a day count as reckless (AUTH-07), whatever the call allows.
 SAFE_PER_ACCOUNT = 3
 SAFE_PER_SERVICE = 2
 REFUSED_LASTS_DAYS = 30  # a credential that was refused is asked for again afterwards
-
-ANSWERS = (Outcome.ACCEPTED.value, Outcome.REFUSED.value)  # about a credential
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from .values import Outcome
+
 STATE = "/var/lib/mtaudit/credentials.jsonl"
 DAY_S = 86_400.0
 KEPT_DAYS = 90
@@ -23,6 +25,9 @@ BEGUN = "begun"  # an attempt that nobody wrote the end of: it counts, and says 
 OPEN = "(no login)"  # asked whether anything is needed at all: no account is concerned
 RANDOM = "(random)"  # a name and a password that nobody has
 
+ANSWERS = (Outcome.ACCEPTED.value, Outcome.REFUSED.value)  # about a credential
+
+_Key = tuple[float, str, str, str]  # of an attempt, whose end has the key of its beginning
 _ADVICE = "look at it; remove it only when no login was tried from here for a day, for what it counts is forgotten with it"
 
 
@@ -59,7 +64,7 @@ class Ledger:
     def __init__(self, file: int, records: Iterable[Record]) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._records: dict[str, dict[tuple[float, str, str], Record]] = {}
+        self._records: dict[str, dict[_Key, Record]] = {}
         for record in records:
             self._take(record)
 
@@ -88,8 +93,8 @@ class Ledger:
         self.note(replace(record, outcome=outcome))
 
 
-def _key(record: Record) -> tuple[float, str, str]:
-    return (record.when, record.service, record.credential)
+def _key(record: Record) -> _Key:
+    return (record.when, record.target, record.service, record.credential)
 
 
 @contextmanager
@@ -150,7 +155,7 @@ def _read(file: Path) -> list[Record]:
 
 
 def _parsed(file: Path, raw: bytes) -> list[Record]:
-    found: dict[tuple[float, str, str], Record] = {}
+    found: dict[_Key, Record] = {}
     for number, line in enumerate(raw.splitlines(), 1):
         try:
             record = Record(**json.loads(line))
@@ -164,12 +169,13 @@ def _parsed(file: Path, raw: bytes) -> list[Record]:
 
 
 def _recent(records: Iterable[Record], now: float) -> Iterator[Record]:
-    """Without what is of no more use: of older days only the last attempt with each credential."""
+    """Without what is of no more use: of older days only the last attempt with each credential, and the last answer."""
     listed = sorted(records, key=lambda record: record.when)
-    last = {(record.service, record.credential): record for record in listed}
+    last = {(r.target, r.service, r.credential, r.outcome in ANSWERS): r for r in listed}
+    last.update({(r.target, r.service, r.credential, False): r for r in listed})
+    useful = {id(record) for record in last.values()}
     for record in listed:
-        is_last = last[(record.service, record.credential)] is record and now - record.when < KEPT_DAYS * DAY_S
-        if is_last or now - record.when < DAY_S:
+        if now - record.when < (KEPT_DAYS if id(record) in useful else 1) * DAY_S:
             yield record
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
-from .budget import ANSWERS, Budget, Candidate, Day
+from .budget import Budget, Candidate, Day
 from .defaults import MAIL
-from .ledger import OPEN, RANDOM, Ledger, Record
+from .ledger import ANSWERS, OPEN, RANDOM, Ledger, Record
 from .values import Attempt, Credential, Outcome, Service
 
 Client = Callable[[Service, Optional[Credential], float], Attempt]
