@@ -27,9 +27,9 @@ from ansible.module_utils.mtaudit.credentials.ledger import (
     opened,
     peek,
 )
-from ansible.module_utils.mtaudit.credentials.probe import Request, run
+from ansible.module_utils.mtaudit.credentials.probe import Request, _together, run
 from ansible.module_utils.mtaudit.credentials.values import Attempt, Credential, Outcome, Service
-from ansible.module_utils.mtaudit.credentials.visit import Door, Order
+from ansible.module_utils.mtaudit.credentials.visit import Door, Order, Visit
 
 TREE = Path(__file__).resolve().parents[2]
 PORTS = {name: ((port, False),) for name, port in (("ssh", 22), ("telnet", 23), ("imap", 143), ("snmp", 161), ("redis", 6379))}
@@ -277,6 +277,36 @@ def test_an_account_is_one_on_all_services_of_a_target(state: Path) -> None:
     result = probe(request(state, *services), device)
     assert [name for _, name in device.logins].count("admin") == 3
     assert [status for status, _ in told(result)] == ["pass", "unknown", "unknown"]
+
+
+def test_an_account_is_one_however_it_is_spelt(state: Path) -> None:
+    spelt = [Candidate(f"v/{name}", "acme", name) for name in ("admin", "Admin", "ADMIN")]
+    order = Order("router", tuple(Door(door().service, (each,), {each.id: "x"}) for each in spelt), CONSENT)
+    device = Device(good)
+    result = probe(Request((order,), Budget(2, 9, 0), state=str(state)), device)
+    assert len([name for _, name in device.logins if name and name.lower() == "admin"]) == 2
+    assert "at most 2 with passwords at one account" in said(result, "AUTH-07")[1] + json.dumps(result["findings"])
+
+
+def test_two_names_of_one_address_have_one_budget_and_one_ban(state: Path) -> None:
+    device = Device(good)
+    both = tuple(Order(name, (door(),), CONSENT) for name in ("router", "gateway"))
+    wanted = Request(both, Budget(3, 2, 0), state=str(state))
+    probe(wanted, device)
+    assert len([name for _, name in device.logins if not name.startswith("mtaudit-")]) == 2
+    earlier(state, 1.01)
+    probe(request(state), Device(after(1, Outcome.PUT_OFF)))
+    told_of = told(probe(replace(wanted, orders=both[1:]), device))
+    assert "shut the prober out" in told_of[0][1]
+
+
+def test_those_that_share_an_address_wait_for_each_other() -> None:
+    def visit(name: str, *ports: int) -> Visit:
+        doors = [Door(Service("ssh", f"198.51.100.{number}", 22), ()) for number in ports]
+        return Visit(Order(name, tuple(doors)), None)
+
+    groups = _together([visit("a", 1), visit("b", 2), visit("c", 3), visit("d", 2, 1), visit("e")])
+    assert [sorted(each.order.target for each in group) for group in groups] == [["a", "b", "d"], ["c"]]
 
 
 def test_a_second_run_of_the_day_gets_no_new_budget(state: Path) -> None:

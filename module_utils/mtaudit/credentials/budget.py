@@ -34,7 +34,7 @@ class Candidate:
 
 
 class Day:
-    """What was done at one target, from its records, as seen at `now`."""
+    """What was done at one target and its addresses, from its records, as seen at `now`."""
 
     def __init__(self, records: Iterable[Record], now: float) -> None:
         self.all = list(records)
@@ -42,8 +42,9 @@ class Day:
         self._now = now
 
     def account(self, listener: str, username: str) -> int:
-        """Attempts at an account today; where no name is asked for, the listener is the account."""
-        at_account = [r for r in self.today if r.account == username and (username or r.listener == listener)]
+        """Attempts at an account today, however it is spelt; where no name is asked for, the listener is the account."""
+        named = username.casefold()
+        at_account = [r for r in self.today if r.account.casefold() == named and (named or r.listener == listener)]
         return sum(record.credential != RANDOM for record in at_account)
 
     def service(self, listener: str) -> int:

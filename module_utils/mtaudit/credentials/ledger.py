@@ -57,6 +57,10 @@ class Record:
         """Address and port of the service."""
         return self.service.partition(" ")[2].partition(" ")[0]
 
+    @property
+    def address(self) -> str:
+        return self.listener.rpartition(":")[0].strip("[]")
+
 
 class Ledger:
     """The records of the last days, oldest first. `note` and `close` may be called by several threads."""
@@ -64,17 +68,19 @@ class Ledger:
     def __init__(self, file: int, records: Iterable[Record]) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._records: dict[str, dict[_Key, Record]] = {}
+        self._records: dict[tuple[str, str], dict[_Key, Record]] = {}
         for record in records:
             self._take(record)
 
-    def of(self, target: str) -> list[Record]:
-        """A target's records."""
+    def of(self, target: str, addresses: Iterable[str] = ()) -> list[Record]:
+        """A target's records, and those of the addresses, whatever the inventory called them."""
         with self._lock:
-            return list(self._records.get(target, {}).values())
+            found = [self._records.get(place, {}) for place in (("", target), *(("address", each) for each in addresses))]
+            return sorted({key: record for listed in found for key, record in listed.items()}.values(), key=lambda r: r.when)
 
     def _take(self, record: Record) -> None:
-        self._records.setdefault(record.target, {})[_key(record)] = record
+        for place in (("", record.target), ("address", record.address)):
+            self._records.setdefault(place, {})[_key(record)] = record
 
     def note(self, record: Record) -> None:
         """Write an attempt, or what came of it, so that it lasts. Raises LedgerError."""

@@ -49,7 +49,8 @@ def run(request: Request, client: Client, reach: Reach = connects) -> dict[str, 
     if request.dry:
         records = peek(request.state) if agreed else []
         for order in agreed:
-            day = Day([record for record in records if record.target == order.target], time.time())
+            listed = [record for record in records if record.target == order.target or record.address in order.addresses]
+            day = Day(listed, time.time())
             findings += [(order.target, f) for f in planned(order, day)]
     elif agreed:
         started = time.time()
@@ -72,9 +73,9 @@ def _visited(request: Request, client: Client, reach: Reach, ledger: Ledger, ord
     until = time.monotonic() + request.timeout_s
     tools = Tools(client, reach, ledger, request.budget, request.attempt_s, until)
     visits = [Visit(order, tools) for order in orders]
-    waiting: queue.SimpleQueue[Visit] = queue.SimpleQueue()
-    for visit in visits:
-        waiting.put(visit)
+    waiting: queue.SimpleQueue[list[Visit]] = queue.SimpleQueue()
+    for together in _together(visits):
+        waiting.put(together)
     problems: list[LedgerError] = []
     threads = [
         threading.Thread(target=_work, args=(waiting, until, problems), daemon=True)
@@ -92,10 +93,21 @@ def _visited(request: Request, client: Client, reach: Reach, ledger: Ledger, ord
     return visits
 
 
-def _work(waiting: queue.SimpleQueue[Visit], until: float, problems: list[LedgerError]) -> None:
+def _together(visits: Iterable[Visit]) -> list[list[Visit]]:
+    """Those of one address are made one after the other, for they have one budget."""
+    groups: dict[str, list[Visit]] = {}
+    for visit in visits:
+        met = {id(groups[address]): groups[address] for address in visit.order.addresses if address in groups}
+        group = [*(each for before in met.values() for each in before), visit]
+        groups.update(dict.fromkeys((address for each in group for address in each.order.addresses), group))
+    return list({id(group): group for group in groups.values()}.values())
+
+
+def _work(waiting: queue.SimpleQueue[list[Visit]], until: float, problems: list[LedgerError]) -> None:
     while time.monotonic() < until and not problems:
         try:
-            waiting.get_nowait().run()
+            for visit in waiting.get_nowait():
+                visit.run()
         except queue.Empty:
             return
         except LedgerError as exc:
@@ -104,10 +116,9 @@ def _work(waiting: queue.SimpleQueue[Visit], until: float, problems: list[Ledger
 
 def _told(record: Record) -> dict[str, Any]:
     """One attempt for the log of the run: all but a password."""
-    address = record.listener.rpartition(":")[0].strip("[]")
     outcome = "unknown: cut off" if record.outcome == BEGUN else record.outcome
     return {
-        "when": utc(record.when), "from": _own_address(address), "target": record.target, "service": record.service,
+        "when": utc(record.when), "from": _own_address(record.address), "target": record.target, "service": record.service,
         "account": record.account, "credential": record.credential, "outcome": outcome,
     }  # fmt: skip
 

@@ -55,6 +55,10 @@ class Order:
     consent: str = ""
     lockout: int = 0
 
+    @property
+    def addresses(self) -> frozenset[str]:
+        return frozenset(door.service.address for door in self.doors)
+
 
 @dataclass
 class Seen:
@@ -108,7 +112,7 @@ class Visit:
             seen.gave_up = seen.gave_up or self.stopped
 
     def day(self) -> Day:
-        return Day(self._tools.ledger.of(self.order.target), self._tools.now())
+        return Day(self._tools.ledger.of(self.order.target, self.order.addresses), self._tools.now())
 
     def _stop_if_banned(self) -> None:
         when = self._banned()
