@@ -71,3 +71,28 @@ def test_a_test_login_that_cannot_be_used_is_that_hosts_finding(login: Any, word
     assert answer["status"] == "failed" and "mta_audit_test_login" in answer["reason"] and words in answer["reason"]
     assert "Wren-Copper" not in done.stdout + done.stderr + "".join(
         path.read_text() for path in tmp_path.glob("reports/**/*") if path.is_file())
+
+
+@pytest.mark.parametrize(("text", "goes_on"), [
+    ("- {label: first, username: admin, password: S3cretHanded}", True),
+    ("# none yet", True),
+    ("- [first, admin, S3cretHanded]", False),
+    ("- {label: first, username: admin, passwort: S3cretHanded}", False),
+    ("- {label: first, password: S3cretHanded, passwort: S3cretHanded}", False),
+    ("{label: first, password: S3cretHanded}", False),
+    ("S3cretHanded", False),
+    ("- {label: first, password: [S3cretHanded]}", False),
+    ("- {label: first, password: S3cretHanded", False),
+])
+def test_a_password_that_the_site_hands_out_is_not_printed(text: str, goes_on: bool, tmp_path: Path) -> None:
+    own = tmp_path / "own.yml"
+    own.write_text(text)
+    own.chmod(0o600)
+    task = {"ansible.builtin.include_role": {"name": str(ROOT / "roles/mta_audit"), "tasks_from": "credentials.yml"}}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]))
+    given = {"mta_audit_credentials_file": str(own), "__mta_audit_credential_targets": [], "__mta_audit_credential_plan": "none",
+             "__mta_audit_run_directory": str(tmp_path), "mta_audit_credentials_vantage": "localhost"}
+    command = [str(PLAYBOOK), "-vvv", "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml"), "-e", json.dumps(given)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert ("Try logins at none" in done.stdout) == goes_on and ("must be a YAML list of mappings" in done.stdout) != goes_on
+    assert "S3cretHanded" not in done.stdout + done.stderr
