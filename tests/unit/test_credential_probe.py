@@ -243,6 +243,28 @@ def test_a_service_that_never_answered_a_login_stops_only_itself(state: Path) ->
     assert [status for status, _ in told(result)] == ["unknown", "pass"] and said(result, "AUTH-07")[0] == "pass"
 
 
+def test_a_service_that_breaks_off_beside_one_that_answers_is_no_ban(state: Path) -> None:
+    device = Device(lambda protocol, login: Outcome.SHUT if login and protocol == "ssh" else good(protocol, login))
+    result = probe(request(state, *(door(protocol, ADMIN) for protocol in ("imap", "ssh", "telnet"))), device)
+    assert [status for status, _ in told(result)] == ["pass", "unknown", "pass"] and said(result, "AUTH-07")[0] == "pass"
+
+
+def test_a_service_that_breaks_off_when_the_others_are_gone_as_well_is_a_ban(state: Path) -> None:
+    shut: list[str] = []
+
+    def bans(protocol: str, login: Credential | None) -> Outcome:
+        if login and protocol == "ssh":
+            shut.append("No route to host")
+        return Outcome.SHUT if shut else good(protocol, login)
+
+    device = Device(bans)
+    wanted = request(state, *(door(protocol, ADMIN) for protocol in ("imap", "ssh", "telnet")))
+    result = run(wanted, device, lambda *_: "".join(shut))
+    assert [status for status, _ in told(result)] == ["pass", "unknown", "unknown"] and said(result, "AUTH-07")[0] == "fail"
+    assert "imap 198.51.100.5:143 answers no more either: No route to host" in told(result)[2][1]
+    assert "shut the prober out" in told(probe(wanted, Device(good)))[1][1]
+
+
 def test_no_password_is_asked_for(state: Path) -> None:
     device = Device(lambda *_: Outcome.UNASKED)
     assert said(probe(request(state), device))[0] == "unknown" and len(device.logins) == 1

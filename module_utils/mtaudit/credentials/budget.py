@@ -60,14 +60,20 @@ class Day:
         return [r for r in self.today if r.service == service and r.credential == RANDOM and r.outcome in ANSWERS]
 
     def ban(self, silent: Sequence[str] = ()) -> float:
-        """When the target last shut us out today, 0 if it did not: it put us off, or is silent after it had answered a login.
-        At the `silent` services nothing is told by silence."""
-        answered, found = False, 0.0
+        """When the target last shut us out today, 0 if it did not: it put us off, or a service is silent that had answered a
+        login. With the `silent` protocols nothing is told by silence."""
+        answered: set[str] = set()
+        found = 0.0
         for record in sorted(self.today, key=lambda r: r.when):
-            gone = record.outcome == Outcome.SHUT.value and answered and record.service not in silent
+            gone = record.outcome == Outcome.SHUT.value and record.service in answered and record.protocol not in silent
             found = record.when if gone or record.outcome == Outcome.PUT_OFF.value else found
-            answered = answered or record.outcome in ANSWERS
+            if record.outcome in ANSWERS:
+                answered.add(record.service)
         return found
+
+    def answered(self, service: str) -> bool:
+        """Whether a service answered a login today."""
+        return any(record.service == service and record.outcome in ANSWERS for record in self.today)
 
     def last(self, service: str) -> dict[str, Record]:
         """By credential, the last attempt at a service that was answered, as long as the answer counts."""

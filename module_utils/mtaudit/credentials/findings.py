@@ -10,7 +10,7 @@ from .budget import SAFE_PER_ACCOUNT, SAFE_PER_SERVICE, Candidate, Day
 from .defaults import MAIL
 from .ledger import RANDOM
 from .values import Outcome
-from .visit import SILENT, Order, Seen, silent_doors, utc
+from .visit import SILENT, Order, Seen, utc
 
 DEFAULTS, ANY_PASSWORD, BUDGET = "CRED-01", "AUTH-04", "AUTH-07"
 CONTROLS = (DEFAULTS, ANY_PASSWORD, BUDGET)
@@ -125,7 +125,7 @@ def _budget(order: Order, day: Day) -> Iterator[Finding]:
     listeners = {record.listener for record in logins}
     worst = max((day.account(r.listener, r.account) for r in logins), default=0)
     most = max((day.service(name) for name in listeners), default=0)
-    banned = day.ban(silent_doors(order))
+    banned = day.ban(SILENT)
     wrong = []
     if worst > SAFE_PER_ACCOUNT:
         wrong.append(f"{worst} passwords at one account, of {SAFE_PER_ACCOUNT} that are safe")

@@ -53,6 +53,10 @@ class Record:
         return self.credential != OPEN
 
     @property
+    def protocol(self) -> str:
+        return self.service.partition(" ")[0]
+
+    @property
     def listener(self) -> str:
         """Address and port of the service."""
         return self.service.partition(" ")[2].partition(" ")[0]

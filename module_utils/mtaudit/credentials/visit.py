@@ -182,7 +182,17 @@ class Visit:
         return False
 
     def _banned(self) -> float:
-        return self.day().ban(silent_doors(self.order))
+        return self.day().ban(SILENT)
+
+    def _gone(self, silent: Door) -> str:
+        """Which other service answered a login today and can be reached no more, empty for none: the silent one may be broken."""
+        day = self.day()
+        for door in self.order.doors:
+            if door is not silent and door.service.protocol not in SILENT and day.answered(door.name):
+                why = self._tools.reach(door.service, self._tools.attempt_s)
+                if why:
+                    return f"{door.name} answers no more either: {why}"
+        return ""
 
     def _pause(self, door: Door) -> None:
         last = self._last.get(door.listener)
@@ -198,15 +208,13 @@ class Visit:
             attempt = self._tools.client(door.service, login, self._tools.attempt_s)
         except Exception as exc:  # a defect of a client, or an answer that nobody expected
             attempt = Attempt(Outcome.UNASKED, f"the client failed ({type(exc).__name__})")
+        gone = self._gone(door) if login and attempt.outcome is Outcome.SHUT and door.service.protocol not in SILENT else ""
+        if gone:
+            attempt = Attempt(Outcome.PUT_OFF, gone)
         if credential != OPEN:
             self._last[door.listener] = self._tools.monotonic()
         self._tools.ledger.close(record, attempt.outcome.value)
         return attempt
-
-
-def silent_doors(order: Order) -> list[str]:
-    """The services of a target where no answer may be a refusal."""
-    return [door.name for door in order.doors if door.service.protocol in SILENT]
 
 
 def utc(when: float) -> str:
