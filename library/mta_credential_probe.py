@@ -47,7 +47,8 @@ options:
         default: ""
       lockout:
         description: >-
-          Failed logins after which the target shuts a client out; one less are made in a day. V(0) where it is not known.
+          Failed logins after which the target shuts a client out; one less are made in a day, with V(1) none. V(0) where it is
+          not known.
         type: int
         default: 0
       services:

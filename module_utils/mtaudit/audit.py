@@ -316,7 +316,7 @@ def estate(
 def _lockout(readings: Sequence[Reading]) -> int:
     """Failed logins after which the strictest jail of fail2ban shuts a client out; 0 where none is known to be in force."""
     guard = getattr(one(readings, "os"), "guard", None)
-    return min((jail.maxretry for jail in guard.jails if jail.maxretry > 1), default=0) if guard and guard.running else 0
+    return min((max(jail.maxretry, 1) for jail in guard.jails), default=0) if guard and guard.running else 0
 
 
 def _listed(listener: Listener, program: str, instance: str) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def _credential_problems(declared: Mapping[str, Any]) -> Iterator[tuple[tuple[An
         wrong = service_problem(service, PORTS) if isinstance(service, dict) else ""
         if wrong:
             yield ("credentials", number), wrong
-    lockout = declared.get("credentials_lockout", 2)
-    if isinstance(lockout, int) and lockout < 2:
+    lockout = declared.get("credentials_lockout", 0)
+    if isinstance(lockout, int) and lockout < 0:
         yield ("credentials_lockout",), LOCKOUT
     consent = declared.get("credentials_consent", "")
     if isinstance(consent, str) and not is_consent(consent):

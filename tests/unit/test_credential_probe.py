@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
+from ansible.module_utils.mtaudit.audit import _lockout
 from ansible.module_utils.mtaudit.credentials.arguments import ArgumentError, request_from
 from ansible.module_utils.mtaudit.credentials.budget import Budget, Candidate, Day
 from ansible.module_utils.mtaudit.credentials.client import PORTS as SPOKEN
@@ -30,6 +33,8 @@ from ansible.module_utils.mtaudit.credentials.ledger import (
 from ansible.module_utils.mtaudit.credentials.probe import Request, _together, run
 from ansible.module_utils.mtaudit.credentials.values import Attempt, Credential, Outcome, Service
 from ansible.module_utils.mtaudit.credentials.visit import Door, Order, Visit
+from ansible.module_utils.mtaudit.readers.fail2ban import Fail2ban, Jail
+from ansible.module_utils.mtaudit.readers.system import Host
 
 TREE = Path(__file__).resolve().parents[2]
 PORTS = {name: ((port, False),) for name, port in (("ssh", 22), ("telnet", 23), ("imap", 143), ("snmp", 161), ("redis", 6379))}
@@ -345,6 +350,25 @@ def test_one_less_than_the_targets_own_lockout(state: Path) -> None:
     assert said(result, "AUTH-07")[0] == "pass"
 
 
+def test_where_one_failed_login_shuts_a_client_out_none_is_tried(state: Path) -> None:
+    device = Device(good)
+    (order,) = request_from(arguments({"protocol": "ssh"}, target={"lockout": 1}), PORTS).orders
+    assert said(probe(Request((order,), state=str(state)), device))[0] == "unknown" and not device.logins
+
+
+@pytest.mark.parametrize(("retries", "lockout"), [((5, 1), 1), ((0, 5), 1), ((5, 3), 3), ((), 0)])
+def test_the_strictest_jail_is_the_lockout(retries: tuple[int, ...], lockout: int) -> None:
+    jails = [Jail("j", "f", True, "", "", (), (), "", (), retry, 600.0, 600.0, ()) for retry in retries]
+    reading = SimpleNamespace(component=SimpleNamespace(name="os"), instances=[Host(guard=Fail2ban(running=True, jails=jails))])
+    assert _lockout([reading]) == lockout
+
+
+def test_logins_are_tried_when_the_probes_are_over() -> None:
+    tasks = yaml.safe_load((TREE / "roles/mta_audit/tasks/main.yml").read_text(encoding="utf-8"))
+    included = [task["ansible.builtin.include_tasks"]["file"] for task in tasks if "ansible.builtin.include_tasks" in task]
+    assert included == ["probe.yml", "credentials.yml"]
+
+
 @pytest.mark.parametrize("more", [{"per_service": 3}, {"per_service": 9, "per_account": 9}])
 def test_a_budget_that_is_too_large_fails_auth_07(state: Path, more: dict[str, int]) -> None:
     assert said(probe(request(state, **more), Device(good)), "AUTH-07")[0] == "fail"
@@ -481,7 +505,7 @@ def test_vendors_and_protocols_choose_the_credentials() -> None:
     (arguments({"protocol": "ssh", "port": 70000}), "port numbers are"),
     (arguments({"protocol": "ssh"}, target={"host": ""}), "mta_audit_addresses"),
     (arguments({"protocol": "ssh"}, target={"consent": "my boss"}), "names no day"),
-    (arguments({"protocol": "ssh"}, target={"lockout": 1}), "2 or more"),
+    (arguments({"protocol": "ssh"}, target={"lockout": -1}), "with 1 none are tried"),
     (arguments({"protocol": "ssh"}, timeout_s=0), "timeout_s must be greater than 0"),
     (arguments({"protocol": "ssh"}, pause_s=-1), "pause_s"),
     (arguments(*[{"protocol": "ssh"}] * 10_001), "split the inventory"),

@@ -52,7 +52,7 @@ def test_refused_at_the_start(variables: dict[str, Any], words: str, tmp_path: P
     ({"mta_audit_credentials": [{"protocol": "gopher"}]}, "credentials[0]: protocol is one of"),
     ({"mta_audit_credentials": [{"protocol": "ssh", "ports": 22}]}, "ports"),
     ({"mta_audit_credentials_consent": "my boss"}, "mta_audit_credentials_consent: says who agreed and on which day"),
-    ({"mta_audit_credentials_lockout": 1}, "mta_audit_credentials_lockout: is the number of failed logins"),
+    ({"mta_audit_credentials_lockout": -1}, "mta_audit_credentials_lockout: is the number of failed logins"),
 ])
 def test_logins_that_cannot_be_tried_are_that_hosts_finding(variables: dict[str, Any], words: str, tmp_path: Path) -> None:
     play(tmp_path, {"mta_audit_credentials_vantage": "v1"}, variables)

@@ -14,7 +14,7 @@ from .values import Service
 from .visit import NAMELESS, Door, Order
 
 SERVICES_LIMIT = 10_000
-LOCKOUT = "is the number of failed logins after which a client is shut out: 2 or more, 0 for unknown"
+LOCKOUT = "is the number of failed logins after which a client is shut out: with 1 none are tried, 0 for unknown"
 CONSENT = f"says who agreed and on which day, such as '{EXAMPLE}'; it names no day"
 
 
@@ -93,7 +93,7 @@ def _order(raw: Mapping[str, Any], where: str, own: list[_Own], ports: Ports) ->
     if not is_consent(consent):
         raise ArgumentError(f"{where}: consent {CONSENT}")
     lockout = int(raw.get("lockout") or 0)
-    if lockout < 0 or lockout == 1:
+    if lockout < 0:
         raise ArgumentError(f"{where}: lockout {LOCKOUT}")
     doors = tuple(
         _door(each, host, f"{where}.services[{index}]: ", own, ports) for index, each in enumerate(raw.get("services") or ())

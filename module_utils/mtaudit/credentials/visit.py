@@ -162,7 +162,7 @@ class Visit:
     def _login(self, seen: Seen, credential: str, login: Credential) -> bool:
         """Whether it may go on with this service: it was answered, and nothing speaks against another attempt."""
         if self.order.lockout and self.day().failed() >= self.order.lockout - 1:
-            seen.gave_up = f"{self.order.lockout} failed logins shut a client out here: one less were made today"
+            seen.gave_up = f"{self.order.lockout} failed logins shut a client out here, and {self.day().failed()} were made today"
             return False
         self._pause(seen.door)
         if self._tools.monotonic() >= self._tools.until:
