@@ -71,7 +71,7 @@ options:
             elements: str
             default: []
           options:
-            description: What the protocol needs to know, such as C(path) and C(login_form) of HTTP.
+            description: "What the protocol needs to know: C(path) and C(host) of HTTP, C(database) of PostgreSQL."
             type: dict
             default: {}
   own:

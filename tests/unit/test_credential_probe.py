@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.mtaudit.audit import _lockout
-from ansible.module_utils.mtaudit.credentials.arguments import ArgumentError, request_from
+from ansible.module_utils.mtaudit.credentials.arguments import OPTIONS, ArgumentError, request_from
 from ansible.module_utils.mtaudit.credentials.budget import Budget, Candidate, Day
 from ansible.module_utils.mtaudit.credentials.client import PORTS as SPOKEN
 from ansible.module_utils.mtaudit.credentials.defaults import DEFAULTS, VENDORS, defaults_for
@@ -37,7 +37,8 @@ from ansible.module_utils.mtaudit.readers.fail2ban import Fail2ban, Jail
 from ansible.module_utils.mtaudit.readers.system import Host
 
 TREE = Path(__file__).resolve().parents[2]
-PORTS = {name: ((port, False),) for name, port in (("ssh", 22), ("telnet", 23), ("imap", 143), ("snmp", 161), ("redis", 6379))}
+USUAL = (("ssh", 22), ("telnet", 23), ("http", 80), ("imap", 143), ("snmp", 161), ("redis", 6379))
+PORTS = {name: ((port, False),) for name, port in USUAL}
 CONSENT = "J. Doe, head of IT, 2026-11-23"
 ADMIN, ROOT, OTHER = (Candidate(f"v/{name}", "acme", name) for name in ("admin", "root", "other"))
 PASSWORDS = {"v/admin": "Blue-Kettle", "v/root": "Grey-Anvil", "v/other": "Red-Thimble"}
@@ -115,7 +116,7 @@ def state(tmp_path: Path) -> Path:
 
 def earlier(state: Path, days: float) -> None:
     """As if all that is recorded had been done before."""
-    records = [replace(record, when=record.when - days * DAY_S) for record in peek(str(state))]
+    records = [replace(record, when=record.when - days * DAY_S) for record in peek(str(state), time.time())]
     state.write_text("".join(json.dumps(vars(record)) + "\n" for record in records))
 
 
@@ -295,6 +296,16 @@ def test_a_target_that_hangs_does_not_hold_the_others(state: Path) -> None:
     assert time.monotonic() - began < 5 and said(result)[0] == "unknown"
 
 
+def test_when_the_time_is_over_no_other_service_is_asked(state: Path) -> None:
+    def slow(protocol: str, credential: Credential | None) -> Outcome:
+        time.sleep(0.3)
+        return good(protocol, credential)
+
+    device = Device(slow)
+    result = probe(request(state, door("ssh"), door("telnet"), timeout_s=0.2), device)
+    assert device.asked == [("ssh", None)] and "the time of the call was over" in told(result)[1][1]
+
+
 # The budget
 
 
@@ -388,11 +399,11 @@ def test_an_attempt_is_written_down_before_it_is_made(state: Path) -> None:
     written: list[str] = []
 
     def look(_protocol: str, credential: Credential | None) -> Outcome:
-        written.append(peek(str(state))[-1].outcome)
+        written.append(peek(str(state), time.time())[-1].outcome)
         return good(_protocol, credential)
 
     probe(request(state), Device(look))
-    assert set(written) == {BEGUN} and BEGUN not in {record.outcome for record in peek(str(state))}
+    assert set(written) == {BEGUN} and BEGUN not in {record.outcome for record in peek(str(state), time.time())}
     assert state.stat().st_mode & 0o777 == 0o600 and state.parent.stat().st_mode & 0o777 == 0o700
 
 
@@ -409,6 +420,8 @@ def test_an_attempt_that_was_killed_counts(state: Path) -> None:
     lambda path: path.chmod(0o640),
     lambda path: path.write_text(path.read_text() + '{"when": 1'),
     lambda path: path.write_text('{"when": "x"}\n'),
+    lambda path: earlier(path, -1),
+    lambda path: path.write_text(re.sub('"when":[^,]*', '"when":NaN', path.read_text())),
     lambda path: path.write_bytes(b"\xff\xfe\n"),
     lambda path: (path.rename(path.with_name("other")), path.symlink_to(path.with_name("other"))),
     lambda path: (path.unlink(), path.mkdir()),
@@ -501,8 +514,10 @@ def test_vendors_and_protocols_choose_the_credentials() -> None:
 
 @pytest.mark.parametrize(("wanted", "message"), [
     (arguments({"protocol": "ssh", "vendors": ["acme"]}), "there is no vendor 'acme'; there are apc, "),
-    (arguments({"protocol": "gopher"}), "protocol is one of imap, redis, snmp, ssh, telnet, not 'gopher'"),
+    (arguments({"protocol": "gopher"}), "protocol is one of http, imap, redis, snmp, ssh, telnet, not 'gopher'"),
     (arguments({"protocol": "ssh", "port": 70000}), "port numbers are"),
+    (arguments({"protocol": "ssh", "options": {"path": "/"}}), "ssh has no option 'path'; its options: none"),
+    (arguments({"protocol": "http", "options": {"paths": "/"}}), "http has no option 'paths'; its options: path and host"),
     (arguments({"protocol": "ssh"}, target={"host": ""}), "mta_audit_addresses"),
     (arguments({"protocol": "ssh"}, target={"consent": "my boss"}), "names no day"),
     (arguments({"protocol": "ssh"}, target={"lockout": -1}), "with 1 none are tried"),
@@ -516,6 +531,12 @@ def test_vendors_and_protocols_choose_the_credentials() -> None:
 def test_what_does_not_fit_is_named(wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         request_from(wanted, PORTS)
+
+
+def test_the_options_are_those_that_the_clients_read() -> None:
+    clients = (TREE / "module_utils/mtaudit/credentials/clients").glob("*.py")
+    read = {name for path in clients for name in re.findall(r'service\.options\.get\("(\w+)"', path.read_text(encoding="utf-8"))}
+    assert read == {name for names in OPTIONS.values() for name in names}
 
 
 def test_entries_of_one_name_are_one_target() -> None:

@@ -14,6 +14,7 @@ from .values import Service
 from .visit import NAMELESS, Door, Order
 
 SERVICES_LIMIT = 10_000
+OPTIONS = {"http": ("path", "host"), "postgresql": ("database",)}  # what the clients read
 LOCKOUT = "is the number of failed logins after which a client is shut out: with 1 none are tried, 0 for unknown"
 CONSENT = f"says who agreed and on which day, such as '{EXAMPLE}'; it names no day"
 
@@ -114,6 +115,10 @@ def _door(raw: Mapping[str, Any], host: str, where: str, own: list[_Own], ports:
         if vendor not in VENDORS:
             raise ArgumentError(f"{where}there is no vendor '{vendor}'; there are {', '.join(VENDORS)}")
     options = {str(key): str(value) for key, value in (raw.get("options") or {}).items()}
+    for key in options:
+        if key not in OPTIONS.get(protocol, ()):
+            known = " and ".join(OPTIONS.get(protocol, ())) or "none"
+            raise ArgumentError(f"{where}{protocol} has no option '{key}'; its options: {known}")
     passwords: dict[str, str] = {}
     candidates = []
     for default in defaults_for(protocol, vendors):

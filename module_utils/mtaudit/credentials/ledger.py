@@ -19,6 +19,7 @@ from .values import Outcome
 STATE = "/var/lib/mtaudit/credentials.jsonl"
 DAY_S = 86_400.0
 KEPT_DAYS = 90
+AHEAD_S = 300.0  # so far a clock may have been put back
 SIZE_LIMIT_BYTES = 64 * 1024 * 1024
 
 BEGUN = "begun"  # an attempt that nobody wrote the end of: it counts, and says nothing
@@ -112,7 +113,7 @@ def opened(path: str, now: float) -> Iterator[Ledger]:
     """The ledger in this file, ours alone until the end. Raises LedgerError when it cannot be relied on: it is never reset."""
     file = Path(path)
     with _held(file.parent):
-        records = list(_recent(_read(file), now))
+        records = list(_recent(_read(file, now), now))
         _write(file, records)
         handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
@@ -121,9 +122,9 @@ def opened(path: str, now: float) -> Iterator[Ledger]:
             os.close(handle)
 
 
-def peek(path: str) -> list[Record]:
+def peek(path: str, now: float) -> list[Record]:
     """The records as they stand, for a look only: nothing is made, and nobody kept out. Raises LedgerError."""
-    return _read(Path(path))
+    return _read(Path(path), now)
 
 
 @contextmanager
@@ -143,7 +144,7 @@ def _held(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _read(file: Path) -> list[Record]:
+def _read(file: Path, now: float) -> list[Record]:
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -159,12 +160,12 @@ def _read(file: Path) -> list[Record]:
         if about.st_size > SIZE_LIMIT_BYTES:
             raise LedgerError(f"the record of attempts {file} is larger than {SIZE_LIMIT_BYTES // 1024 // 1024} MiB: {_ADVICE}")
         with open(handle, "rb", closefd=False) as source:
-            return _parsed(file, source.read())
+            return _parsed(file, source.read(), now)
     finally:
         os.close(handle)
 
 
-def _parsed(file: Path, raw: bytes) -> list[Record]:
+def _parsed(file: Path, raw: bytes, now: float) -> list[Record]:
     found: dict[_Key, Record] = {}
     for number, line in enumerate(raw.splitlines(), 1):
         try:
@@ -174,6 +175,8 @@ def _parsed(file: Path, raw: bytes) -> list[Record]:
                 raise TypeError
         except (ValueError, TypeError, RecursionError) as exc:
             raise LedgerError(f"line {number} of the record of attempts {file} cannot be read: {_ADVICE}") from exc
+        if not record.when <= now + AHEAD_S:
+            raise LedgerError(f"line {number} of the record of attempts {file} is of a time to come: see to the clock; {_ADVICE}")
         found[_key(record)] = record
     return list(found.values())
 

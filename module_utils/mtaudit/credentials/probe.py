@@ -15,7 +15,7 @@ from .budget import Budget, Day
 from .findings import findings_of, planned, without_consent
 from .ledger import BEGUN, STATE, Ledger, LedgerError, Record, opened, peek
 from .values import Service
-from .visit import Client, Order, Reach, Tools, Visit, utc
+from .visit import TOO_LATE, Client, Order, Reach, Tools, Visit, utc
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def run(request: Request, client: Client, reach: Reach = connects) -> dict[str, 
     findings = [(o.target, f) for o in request.orders if not o.consent for f in without_consent(o)]
     attempts: list[dict[str, Any]] = []
     if request.dry:
-        records = peek(request.state) if agreed else []
+        records = peek(request.state, time.time()) if agreed else []
         for order in agreed:
             listed = [record for record in records if record.target == order.target or record.address in order.addresses]
             day = Day(listed, time.time())
@@ -89,7 +89,7 @@ def _visited(request: Request, client: Client, reach: Reach, ledger: Ledger, ord
         raise problems[0]
     for seen in (seen for visit in visits for seen in visit.seen):
         if not seen.asked and not seen.gave_up:
-            seen.gave_up = "the time of the call was over"
+            seen.gave_up = TOO_LATE
     return visits
 
 

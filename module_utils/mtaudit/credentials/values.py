@@ -19,7 +19,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Service:
-    """Where a login is tried. `options` are of the protocol: `path`, `login_form`, `database` ..."""
+    """Where a login is tried. `options` are of the protocol: `path`, `host`, `database`."""
 
     protocol: str
     address: str

@@ -20,6 +20,7 @@ Client = Callable[[Service, Optional[Credential], float], Attempt]
 Reach = Callable[[Service, float], str]  # why there is no connection, empty where there is one
 
 NAMELESS = ("snmp", "redis", "rspamd")  # no user name is asked for
+TOO_LATE = "the time of the call was over"
 SILENT = ("snmp",)  # a wrong community is not answered: that nothing comes back is no ban
 
 
@@ -120,6 +121,9 @@ class Visit:
             self.stopped = f"it shut the prober out at {utc(when)}: nothing is tried before a day is over"
 
     def _ask(self, seen: Seen) -> None:
+        if self._tools.monotonic() >= self._tools.until:
+            seen.gave_up = TOO_LATE
+            return
         why = "" if seen.door.service.protocol in SILENT else self._tools.reach(seen.door.service, self._tools.attempt_s)
         if why:
             seen.gave_up = f"it does not answer: {why}"
@@ -166,7 +170,7 @@ class Visit:
             return False
         self._pause(seen.door)
         if self._tools.monotonic() >= self._tools.until:
-            seen.gave_up = "the time of the call was over"
+            seen.gave_up = TOO_LATE
             return False
         attempt = self._attempt(seen.door, credential, login)
         seen.said[credential] = attempt.said
