@@ -82,6 +82,19 @@ def test_a_line_that_is_none_ends_its_file(policy: Read) -> None:
     assert (found.length, found.classes) == (10, 1) and "minlength is no setting" in found.problem
 
 
+@pytest.mark.parametrize("line", [
+    "minlength=14", "minlen = --5", "minlen = \u00b2", "minlen = 99999999999", f"badwords = {'x' * 1020}", f"# {'x' * 1021}",
+])  # fmt: skip
+def test_a_line_that_is_none_ends_all_that_is_read(policy: Read, line: str) -> None:
+    files = {"etc__pwquality_conf_d__50-a_conf": f"{line}\nminlen=20\n", "etc__pwquality_conf_d__60-b_conf": "minlen=18\n"}
+    found = policy.quality(**files, etc__pwquality_conf="minlen=16\n")
+    assert found.length == 8 and "50-a.conf:1" in found.problem
+
+
+def test_a_line_may_be_so_long(policy: Read) -> None:
+    assert policy.quality(etc__pwquality_conf=f"badwords = {'x' * 1011}\nminlen=14\n").length == 14
+
+
 @pytest.mark.parametrize(("stack", "why"), [
     ("password optional pam_pwquality.so\n" + DEBIAN.format(""), "pam_unix asks by itself"),
     ("password required pam_pwquality.so\n" + DEBIAN.format(""), "pam_unix asks by itself"),
@@ -104,11 +117,26 @@ def test_without_a_dictionary_every_password_is_refused(policy: Read) -> None:
 
 @pytest.mark.parametrize(("arguments", "length", "classes", "unheeded"), [
     ("", 7, 2, False), ("min=disabled,24,11,12,12", 12, 2, False), ("min=disabled,disabled,disabled,disabled,14", 14, 4, False),
-    ("min=8,8,8,8,8 enforce=none", 8, 1, True),
+    ("min=8,8,8,8,8 enforce=none", 8, 1, True), ("min=\u00b2,24,11,8,8", 8, 2, False),
 ])  # fmt: skip
 def test_passwdqc_asks_by_classes(policy: Read, arguments: str, length: int, classes: int, unheeded: bool) -> None:
     found = policy(f"password requisite pam_passwdqc.so {arguments}\n" + DEBIAN.format("use_authtok ")).asked[0]
     assert (found.length, found.classes, bool(found.unheeded)) == (length, classes, unheeded)
+
+
+def test_passwdqc_has_a_file(policy: Read) -> None:
+    path, other = policy.directory / "one.conf", policy.directory / "other.conf"
+    path.write_text(f"# its own\nmin=disabled,24,11,9,9\nconfig={other}\n")
+    other.write_text("enforce=users\n")
+    line = f"password requisite pam_passwdqc.so enforce=none min=16,16,16,16,16 config={path}\n"
+    found = policy(line + DEBIAN.format("use_authtok ")).asked[0]
+    assert (found.length, found.classes, found.unheeded, found.for_root) == (9, 2, "", False)
+    other.write_text(f"config={path}\n")
+    assert "named more than once" in policy(line + DEBIAN.format("use_authtok ")).problems[0]
+
+
+def test_a_length_of_pam_unix_that_is_no_number(policy: Read) -> None:
+    assert policy(DEBIAN.format("minlen=\u00b2 ")).asked[0].length == 6
 
 
 def test_what_is_not_understood_is_a_problem(policy: Read) -> None:

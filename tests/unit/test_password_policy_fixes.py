@@ -106,6 +106,17 @@ def test_a_line_of_a_drop_in_that_is_none(host: Path) -> None:
     assert list(policy.settings(LocalRunner(), WANTED).values()) == ["# not known to pwquality: whatever\nminlen = 30\n"]
 
 
+def test_a_line_that_is_too_long_even_as_a_comment(host: Path) -> None:
+    (host / "security/pwquality.conf.d/50-site.conf").write_text(f"# {'x' * 1021}\n")
+    with pytest.raises(ConfigError, match="shorten it by hand"):
+        policy.settings(LocalRunner(), WANTED)
+
+
+def test_a_number_that_is_none(host: Path) -> None:
+    (host / "security/pwquality.conf").write_text("minlen = --5\n")
+    assert list(policy.settings(LocalRunner(), WANTED).values()) == ["# not known to pwquality: minlen = --5\nminlen = 12\n"]
+
+
 @pytest.mark.parametrize(("lines", "why"), [
     ("password required pam_permit.so\n", "a password of 1 characters is taken"),
     ("password requisite pam_gone.so\npassword required pam_permit.so\n", "with it no password could be set: Module is unknown"),

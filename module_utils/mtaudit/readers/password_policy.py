@@ -6,6 +6,7 @@ Sources: pam_pwquality(8), pwquality.conf(5) and settings.c of libpwquality 1.4.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Callable, Optional
@@ -32,6 +33,7 @@ _NUMBERS = {"difok": 1, "minlen": 8, "dcredit": 0, "ucredit": 0, "lcredit": 0, "
             "enforcing": 1, "retry": 1}  # fmt: skip
 _SWITCHES = ("enforce_for_root", "local_users_only")
 _TEXTS = ("badwords", "dictpath")
+_LONGEST_BYTES = 1022  # of a line, PWQSETTINGS_MAX_LINELEN without its end
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,16 @@ def _takes_what_was_asked(step: Step) -> bool:
 def _unix(runner: Runner, step: Step) -> Asked:
     """Debian's checks of `obscure` are about how like the old password it is."""
     given = step.argument("minlen")
-    length = int(given) if given and given.isdigit() else _SHORTEST if step.argument("obscure") is not None else 0
-    return Asked("pam_unix", step.where, length)
+    length = _number(given or "")
+    if length is None:
+        length = _SHORTEST if step.argument("obscure") is not None else 0
+    return Asked("pam_unix", step.where, max(length, 0))
+
+
+def _number(text: str) -> Optional[int]:
+    """As strtol(3) reads it, for an int; None where it is none."""
+    value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,10}", text) else None
+    return value if value is None or abs(value) < 2**31 - 1 else None
 
 
 def _pwquality(runner: Runner, step: Step) -> Asked:
@@ -138,16 +148,14 @@ def _pwquality(runner: Runner, step: Step) -> Asked:
 def settings_of(runner: Runner) -> tuple[dict[str, int], str, str]:
     """What the files say, the last of them, and what is wrong. Raises ReadError."""
     settings = {**_NUMBERS, **dict.fromkeys(_SWITCHES, 0)}
-    where, problem = "", ""
+    where = ""
     for path in files_of(runner):
         for number, line in enumerate(runner.read(path).splitlines(), 1):
-            name, value = setting(line)
-            wrong = _set(settings, name, value) if name else ""
-            where = path if name else where
+            wrong = taken(settings, line)
+            where = path if setting(line)[0] else where
             if wrong:
-                problem = problem or f"{path}:{number}: {wrong}; what follows there is not read"
-                break
-    return settings, where, problem
+                return settings, where, f"{path}:{number}: {wrong}; what follows is not read, nor are the files after it"
+    return settings, where, ""
 
 
 def files_of(runner: Runner) -> list[str]:
@@ -163,16 +171,23 @@ def setting(line: str) -> tuple[str, str]:
     return (words[0].lower(), words[1].strip() if len(words) > 1 else "") if words else ("", "")
 
 
-def is_known(name: str, value: str) -> bool:
-    """Whether pwquality goes on behind such a line."""
-    return not _set({}, name, value)
+def is_too_long(line: str) -> bool:
+    """Even a comment, which ends what pwquality reads."""
+    return len(line.encode(errors="surrogateescape")) > _LONGEST_BYTES
+
+
+def taken(settings: dict[str, int], line: str) -> str:
+    """What is wrong with a line, behind which pwquality reads no further; nothing where it was taken over."""
+    name, value = setting(line)
+    return "the line is too long" if is_too_long(line) else _set(settings, name, value) if name else ""
 
 
 def asks_less(name: str, value: str, wanted: Mapping[str, int]) -> bool:
     """Whether a setting asks for less than is wanted of it."""
-    if name not in wanted or not value.lstrip("+-").isdigit():
+    number = _number(value)
+    if name not in wanted or number is None:
         return False
-    return int(value) > wanted[name] if name in _CREDITS else int(value) < wanted[name]
+    return number > wanted[name] if name in _CREDITS else number < wanted[name]
 
 
 def _set(settings: dict[str, int], name: str, value: str) -> str:
@@ -180,9 +195,10 @@ def _set(settings: dict[str, int], name: str, value: str) -> str:
     if name in _SWITCHES:
         settings[name] = 1
     elif name in _NUMBERS:
-        if not value.lstrip("+-").isdigit():
+        number = _number(value)
+        if number is None:
             return f"{name} has no number"
-        settings[name] = int(value)
+        settings[name] = number
     elif name in _TEXTS:
         settings[name] = 1
     else:
@@ -192,11 +208,12 @@ def _set(settings: dict[str, int], name: str, value: str) -> str:
 
 def _passwdqc(runner: Runner, step: Step) -> Asked:
     """min=N0,N1,N2,N3,N4: the lengths for one class, two, a phrase, three, four; a class that is not named has that before it."""
+    step = replace(step, arguments=tuple(_of_passwdqc(runner, step.arguments, set())))
     given = (step.argument("min") or "").split(",")
     lengths: list[Optional[int]] = []
     for n, usual in enumerate((None, 24, 11, 8, 7)):
         text = given[n] if step.argument("min") and n < len(given) else None
-        lengths.append(usual if text is None else int(text) if text.isdigit() else None)
+        lengths.append(usual if text is None else max(_number(text) or 0, 0))
     by_classes = [(classes, lengths[n]) for classes, n in ((1, 0), (2, 1), (3, 3), (4, 4)) if lengths[n]]
     enforced = step.argument("enforce") or "everyone"
     if not by_classes:
@@ -204,6 +221,20 @@ def _passwdqc(runner: Runner, step: Step) -> Asked:
     length, classes = min(length for _, length in by_classes if length), by_classes[0][0]
     return Asked("pam_passwdqc", step.where, length, classes, True, True, enforced == "everyone",
                  "enforce=none: it only warns" if enforced == "none" else "")  # fmt: skip
+
+
+def _of_passwdqc(runner: Runner, arguments: Iterable[str], known: set[str]) -> Iterator[str]:
+    """With what config=FILE says in its place (passwdqc.conf(5)). `known`: files that were read. Raises ReadError."""
+    for argument in arguments:
+        name, _, path = argument.partition("=")
+        if name != "config":
+            yield argument
+            continue
+        if path in known:
+            raise ReadError(f"{path} of pam_passwdqc is named more than once")
+        known.add(path)
+        lines = [line.strip() for line in runner.read(path).splitlines()]
+        yield from _of_passwdqc(runner, [line for line in lines if line and not line.startswith("#")], known)
 
 
 _MODULES: Mapping[str, Callable[[Runner, Step], Asked]] = {
