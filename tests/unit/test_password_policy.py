@@ -101,11 +101,33 @@ def test_a_line_may_be_so_long(policy: Read) -> None:
     ("password required pam_pwquality.so\n" + DEBIAN.format("use_authtok "), ""),
     (DEBIAN.format("") + "password requisite pam_pwquality.so\n", "pam_unix asks by itself"),
     ("password requisite pam_pwquality.so enforcing=0\n" + DEBIAN.format("use_authtok "), "it only warns"),
+    # What comes behind it asks anew.
+    ("password optional pam_pwquality.so\npassword required pam_pwhistory.so\n" + DEBIAN.format("use_authtok "),
+     "pam_pwhistory asks by itself and pam_unix sets it"),
+    ("password optional pam_pwquality.so\npassword required pam_pwhistory.so use_authtok\n" + DEBIAN.format("use_authtok "), ""),
+    ("password optional pam_pwquality.so\npassword requisite pam_passwdqc.so\n" + DEBIAN.format("use_authtok "),
+     "pam_passwdqc asks by itself and pam_unix sets it"),
+    ("password required pam_pwhistory.so\npassword required pam_pwquality.so\n" + DEBIAN.format("use_authtok "), ""),
+    ("password required pam_pwhistory.so\npassword required pam_unix.so use_authtok\npassword required pam_pwquality.so\n",
+     "pam_pwhistory asks by itself and pam_unix sets it"),
     ("password optional pam_pwquality.so\npassword sufficient pam_permit.so\n", "as if nothing were wrong"),
 ])  # fmt: skip
 def test_a_refusal_that_changes_nothing(policy: Read, stack: str, why: str) -> None:
     assert why in policy.quality(stack).unheeded and bool(why) is bool(policy.quality(stack).unheeded)
     assert ("pam_pwquality" in [each.module for each in heeded(policy(stack).asked)]) is not bool(why)
+
+
+@pytest.mark.parametrize(("condition", "unix", "problem"), [
+    ("[success=ignore default=1] pam_succeed_if.so user ingroup staff", "", "for whom pam_succeed_if says no, pam_unix asks"),
+    ("[success=ignore default=1] pam_localuser.so", "", "for whom pam_localuser says no, pam_unix asks by itself"),
+    # They set none at all.
+    ("[success=ignore default=1] pam_succeed_if.so user ingroup staff", "use_authtok ", ""),
+    ("[success=ignore default=4] pam_succeed_if.so user ingroup staff", "", ""),
+    ("requisite pam_succeed_if.so user ingroup staff", "", ""),
+])  # fmt: skip
+def test_some_accounts_come_past_it(policy: Read, condition: str, unix: str, problem: str) -> None:
+    found = policy.quality(f"password {condition}\npassword requisite pam_pwquality.so\n" + DEBIAN.format(unix))
+    assert not found.unheeded and problem in found.problem and bool(problem) is bool(found.problem)
 
 
 def test_without_a_dictionary_every_password_is_refused(policy: Read) -> None:

@@ -50,6 +50,11 @@ def stack(host: Path, text: str) -> str:
      OURS.format("retry=3") + "password [success=3 default=ignore] pam_sss.so use_authtok\n" + UNIX.format("", " use_authtok")),
     ("password [success=2 ignore=1 default=3] pam_succeed_if.so uid > 999\npassword optional pam_warn.so\n" + UNIX.format("", ""),
      "password [success=3 ignore=1 default=4] pam_succeed_if.so uid > 999\npassword optional pam_warn.so\n" + AFTER),
+    # Who keeps old passwords asks for the new one as well.
+    ("password required pam_pwhistory.so remember=5\n" + UNIX.format("use_authtok ", ""),
+     OURS.format("retry=3") + "password required pam_pwhistory.so remember=5 use_authtok\n" + UNIX.format("use_authtok ", "")),
+    ("password optional pam_pwquality.so\npassword required pam_pwhistory.so\n" + UNIX.format("use_authtok ", ""),
+     OURS.format("").rstrip() + "\npassword required pam_pwhistory.so use_authtok\n" + UNIX.format("use_authtok ", "")),
     # A module that is heeded stays where it is, but for what makes it weak.
     ("password requisite pam_pwquality.so retry=2 minlen=6 enforcing=0\n" + UNIX.format("use_authtok ", ""),
      "password requisite pam_pwquality.so retry=2\n" + UNIX.format("use_authtok ", "")),

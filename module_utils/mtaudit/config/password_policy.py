@@ -17,7 +17,7 @@ from typing import Callable, Optional
 
 from ..readers import pam, password_policy
 from ..readers.pam import Stack, Step
-from ..readers.password_policy import SETTERS, asks_less, installed
+from ..readers.password_policy import ASKERS, SETTERS, asks_less, installed
 from ..runner import ReadError, Runner
 from ..text import printable
 from .files import ConfigError, NewFile
@@ -160,10 +160,10 @@ def _kept(step: Step, wanted: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _put_in_front(stack: Stack, old: Sequence[int], wanted: Mapping[str, int], edits: _Edits) -> None:
-    """Before the first module that sets a password, which then takes what was asked for; others step over as many as before."""
+    """Before the first module that asks for a password, which then takes what was asked; others step over as many as before."""
     steps = stack.steps
-    first = next((n for n, step in enumerate(steps) if step.name in SETTERS), None)
-    if first is None or any(step.level or not step.module for step in steps):
+    first = next((n for n, step in enumerate(steps) if step.name in ASKERS and n not in old), None)
+    if first is None or not any(step.name in SETTERS for step in steps) or any(step.level or not step.module for step in steps):
         raise ConfigError("PAM's stack of passwd has no module here that sets a password, or substacks: change it by hand")
     arguments = _kept(steps[old[0]], wanted) if old else ("retry=3",)
     order: list[Optional[int]] = [n for n in range(len(steps)) if n not in old]
@@ -176,7 +176,7 @@ def _put_in_front(stack: Stack, old: Sequence[int], wanted: Mapping[str, int], e
         changed = {name: count for name, count in jumps.items() if count != int(step.actions[name])}
         if changed:
             edits.replace(step.where, lambda line, changed=changed: _with_jumps(line, changed))  # type: ignore[misc]
-        if step.name in SETTERS and step.argument("use_authtok") is None:
+        if step.name in ASKERS and step.argument("use_authtok") is None:
             edits.replace(step.where, lambda line: _with_arguments(line, ("use_authtok",), more=True))
     edits.insert(steps[first].where, _LINE.format(" ".join(arguments)).rstrip())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
@@ -18,6 +18,9 @@ from .pam import Stack, Step
 
 # Those that set the password, each by itself unless it is told to take what a module before it has asked for.
 SETTERS = ("pam_unix", "pam_ldap", "pam_sss", "pam_krb5", "pam_winbind")
+# Those that ask for the new password, unless one was asked for and taken before them.
+ASKERS = (*SETTERS, "pam_pwhistory", "pam_pwquality", "pam_cracklib", "pam_passwdqc")
+_CONDITIONS = ("pam_succeed_if", "pam_localuser")  # they say yes for some accounts and no for others
 _REFUSES = "authtok_err"
 _PLACES = ("/usr/lib/security", "/etc/security")  # the later one wins, file by file
 _CREDITS = ("dcredit", "ucredit", "lcredit", "ocredit")  # each makes a password that has such a character shorter
@@ -75,7 +78,9 @@ def read(runner: Runner, service: str = "passwd") -> Policy:
             except ReadError as exc:
                 problems.append(printable(str(exc)))
                 continue
-            found.append(replace(asks, unheeded=asks.unheeded or unheeded(stack, step)))
+            why = asks.unheeded or unheeded(stack, step)
+            unsure = "" if why or step.name in SETTERS else doubt(stack, step)
+            found.append(replace(asks, unheeded=why, problem=asks.problem or printable(unsure)))
     return Policy(tuple(found), tuple(problems))
 
 
@@ -93,21 +98,39 @@ def installed(runner: Runner, module: str) -> bool:
     return any(runner.glob(f"{directory}/{module}.so") for directory in _LIBRARIES)
 
 
-def unheeded(stack: Stack, refusing: Step) -> str:
-    """Why a password is set though `refusing` refuses it; empty where it is not."""
+def unheeded(stack: Stack, refusing: Step, refused: Sequence[Step] = ()) -> str:
+    """Why a password is set though `refusing` refuses it; empty where it is not. `refused`: what else says no."""
+    asker: Optional[Step] = None  # whose password is there to be taken
+    why = ""
+
     def returns(step: Step) -> str:
+        nonlocal asker, why
+        if step is refusing:
+            asker = None
         # Without a password that an earlier module has taken, use_authtok fails.
-        return _REFUSES if step is refusing or step.name == "pam_deny" or _takes_what_was_asked(step) else pam.SUCCESS
+        held_back = asker is None and step.name in ASKERS and step.argument("use_authtok") is not None
+        if step is refusing or step.name == "pam_deny" or held_back or step in refused:
+            return _REFUSES
+        if step.name in ASKERS:
+            asker = asker or step
+        if asker and step.name in SETTERS and not why:
+            who = "" if asker is step else f"{step.name} "
+            why = f"{asker.name} asks by itself and {who}sets it all the same ({step.where})"
+        return pam.SUCCESS
 
     walked = pam.walk(stack, returns)
-    setter = next((s for s in walked.asked if s is not refusing and s.name in SETTERS and not _takes_what_was_asked(s)), None)
-    if setter:
-        return f"{setter.name} asks by itself and sets it all the same ({setter.where})"
-    return "the stack goes on as if nothing were wrong" if walked.result == pam.SUCCESS else ""
+    goes_on = walked.result == pam.SUCCESS and (refusing in walked.asked or not refused)
+    return why or ("the stack goes on as if nothing were wrong" if goes_on else "")
 
 
-def _takes_what_was_asked(step: Step) -> bool:
-    return step.name in SETTERS and step.argument("use_authtok") is not None
+def doubt(stack: Stack, refusing: Step) -> str:
+    """For whom it may be unheeded, where modules tell accounts apart; empty for nobody."""
+    conditions = [step for step in stack.steps if step.name in _CONDITIONS]
+    for refused in (*([step] for step in conditions), conditions):
+        why = unheeded(stack, refusing, refused)
+        if why:
+            return f"{refused[0].where}: for whom {refused[0].name} says no, {why}"
+    return ""
 
 
 # The modules
