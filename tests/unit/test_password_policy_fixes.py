@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -73,10 +74,45 @@ def test_a_refusal_is_heeded_afterwards(host: Path, before: str, after: str) -> 
     ("password requisite pam_exec.so /bin/true\n", "no module here that sets a password"),
     ("password required pam_unix.so \\\n  yescrypt\n", "goes on in the next line"),
     ("what is this\n" + UNIX.format("", ""), "no line of PAM's"),
+    ("password [success=1 default=ignore] pam_succeed_if.so user ingroup ldapusers\n"
+     "password [success=2 default=ignore] pam_unix.so\npassword [success=1 default=ignore] pam_ldap.so\n" + DENY,
+     "common-password:1 leads past what would be asked, to pam_ldap"),
 ])  # fmt: skip
 def test_what_is_left_to_people(host: Path, before: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         stack(host, before)
+
+
+SHARED = "@include common-password\n"
+
+
+@pytest.mark.parametrize(("passwd", "service", "why"), [
+    (SHARED, SHARED, ""),
+    (SHARED, "password required pam_warn.so\n" + SHARED, ""),
+    (SHARED, "password substack common-password\n", ""),
+    (SHARED, "password [success=1 default=ignore] pam_localuser.so\npassword required pam_warn.so\n" + SHARED, ""),
+    # What it steps over is one line more now, and nobody counted anew.
+    (SHARED, "password [success=3 default=ignore] pam_localuser.so\n" + SHARED, "who steps over lines would come to other ones"),
+    (SHARED, "password [success=1 default=ignore] pam_localuser.so\npassword substack common-password\n", "it is not known"),
+    ("password required pam_ldap.so\n" + SHARED, SHARED, "nobody would be asked for the password that .*password:1 takes"),
+])  # fmt: skip
+def test_other_services_do_as_before(host: Path, passwd: str, service: str, why: str) -> None:
+    """They share lines with passwd, whose stack alone is counted anew."""
+    (host / "pam.d/common-password").write_text(UNIX.format("", ""))
+    (host / "pam.d/passwd").write_text(passwd)
+    (host / "pam.d/sshd").write_text(service)
+    texts = policy.stacks(LocalRunner(), WANTED)
+    assert texts
+    with pytest.raises(ConfigError, match=f"the stack of (sshd|common-password) {why}") if why else nullcontext():
+        policy._unharmed(LocalRunner(), texts)
+
+
+def test_another_service_does_not_lose_what_is_asked(host: Path) -> None:
+    (host / "pam.d/common-password").write_text("password optional pam_pwquality.so\npassword required pam_warn.so\n")
+    (host / "pam.d/passwd").write_text("password required pam_unix.so\n" + SHARED)
+    (host / "pam.d/sshd").write_text(SHARED)
+    with pytest.raises(ConfigError, match="the stack of common-password pam_pwquality would be gone"):
+        policy._unharmed(LocalRunner(), policy.stacks(LocalRunner(), WANTED))
 
 
 def test_what_is_missing_is_named(host: Path) -> None:

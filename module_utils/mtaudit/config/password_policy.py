@@ -123,9 +123,49 @@ def _unharmed(runner: Runner, texts: Mapping[str, str]) -> None:
     services = {path.rpartition("/")[2] for place in pam.DIRECTORIES for path in runner.glob(f"{place}/*")}
     for service in sorted(services):
         for kind in ("auth", "account", "session"):
-            before, after = (pam.read(each, service, kind).steps for each in (runner, new))
-            if [replace(step, where="") for step in before] != [replace(step, where="") for step in after]:
+            before, after = (pam.read(each, service, kind) for each in (runner, new))
+            if _told(before) != _told(after):
                 raise ConfigError(f"the stacks of {service} would change for {kind} as well: change them by hand")
+        was, will = (pam.read(each, service, "password") for each in (runner, new))
+        if _told(was) != _told(will):
+            why = _harm(was, will)
+            if why:
+                raise ConfigError(f"with the stack of {service} {why}: change it by hand")
+
+
+def _told(stack: Stack) -> list[Step]:
+    return [replace(step, where="") for step in stack.steps]
+
+
+def _harm(was: Stack, will: Stack) -> str:
+    """What a stack that shares lines with passwd's would do otherwise, but for our module; empty for nothing."""
+    asker = next((step for step in will.steps if step.name in ASKERS), None)
+    if asker and asker.argument("use_authtok") is not None:
+        return f"nobody would be asked for the password that {asker.where} takes"
+    names = [step.name for step in will.steps]
+    if MODULE not in names and MODULE in [step.name for step in was.steps]:
+        return f"{MODULE} would be gone"
+    before = will.steps[:names.index(MODULE) if MODULE in names else 0]
+    if any(step.level for step in will.steps) and any(map(_steps_over, before)):
+        return "it is not known where those would come who step over lines"
+    return "" if _landings(was) == _landings(will) else "who steps over lines would come to other ones"
+
+
+def _steps_over(step: Step) -> bool:
+    return any(action.isdigit() for action in step.actions.values())
+
+
+def _landings(stack: Stack) -> list[Step]:
+    """The other modules, with what they step over counted to the module where they come: ours is as good as the one behind it."""
+    others = [n for n, step in enumerate(stack.steps) if step.name != MODULE]
+
+    def landing(n: int, action: str) -> str:
+        target = n + 1 + int(action)
+        return "beyond" if target > len(stack.steps) else str(sum(other < target for other in others))
+
+    return [replace(step, where="", arguments=tuple(each for each in step.arguments if each != "use_authtok"),
+                    actions={name: landing(n, action) if action.isdigit() else action for name, action in step.actions.items()})
+            for n, step in enumerate(stack.steps) if n in others]  # fmt: skip
 
 
 # The stack
@@ -172,6 +212,7 @@ def _put_in_front(stack: Stack, old: Sequence[int], wanted: Mapping[str, int], e
         if n in old:
             edits.replace(step.where, lambda line: None)
             continue
+        _refuse_past(steps, n, first, old)
         jumps = {name: _jump(order, n, first, int(action)) for name, action in step.actions.items() if action.isdigit()}
         changed = {name: count for name, count in jumps.items() if count != int(step.actions[name])}
         if changed:
@@ -179,6 +220,15 @@ def _put_in_front(stack: Stack, old: Sequence[int], wanted: Mapping[str, int], e
         if step.name in ASKERS and step.argument("use_authtok") is None:
             edits.replace(step.where, lambda line: _with_arguments(line, ("use_authtok",), more=True))
     edits.insert(steps[first].where, _LINE.format(" ".join(arguments)).rstrip())
+
+
+def _refuse_past(steps: Sequence[Step], start: int, first: int, old: Sequence[int]) -> None:
+    """Who steps over ours has no password for a module behind it, which then sets none. Raises ConfigError."""
+    for action in steps[start].actions.values():
+        target = start + 1 + int(action) if action.isdigit() else 0
+        setter = next((step for n, step in enumerate(steps) if n >= target and n not in old and step.name in SETTERS), None)
+        if start < first < target and setter:
+            raise ConfigError(f"{steps[start].where} leads past what would be asked, to {setter.name}: change it by hand")
 
 
 def _jump(order: Sequence[Optional[int]], start: int, first: int, count: int) -> int:
