@@ -196,7 +196,7 @@ def setting(line: str) -> tuple[str, str]:
 
 def is_too_long(line: str) -> bool:
     """Even a comment, which ends what pwquality reads."""
-    return len(line.encode(errors="surrogateescape")) > _LONGEST_BYTES
+    return len(line.encode()) > _LONGEST_BYTES
 
 
 def taken(settings: dict[str, int], line: str) -> str:
