@@ -125,3 +125,13 @@ def test_an_unknown_scheme_is_not_computed() -> None:
     for scheme in NOT_COMPUTED:
         with pytest.raises(Unsupported):
             schemes.check(schemes.Stored(USER, scheme, "x"))
+
+
+def test_accounts_without_number_cost_no_more_than_the_budget() -> None:
+    """What is guessed for an account is thought of when its turn comes."""
+    accounts = [Account(schemes.of_shadow(f"user{n}", "$6$rounds=5000$abcdefgh$" + "x" * 86), "t") for n in range(20_000)]
+    done = guessing.guess(accounts, Words(common=100, year=2026), 0.05, threads=1)
+    begun = sum(1 for each in done.tries if each.planned)
+    assert 0 < begun < 1000 and not any(each.over for each in done.tries if not each.planned)
+    planned, whole = done.planned
+    assert not whole and planned > 100 * len(accounts)

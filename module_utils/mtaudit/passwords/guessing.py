@@ -22,8 +22,8 @@ Progress = Callable[[int, int], None]
 
 
 class Tries:
-    """What was tried for an account: `tried` of `planned` guesses, those of earlier runs among them. `weakness`: the kind of
-    guess that hit. `problem`: why its password cannot be computed here."""
+    """What was tried for an account: `tried` of `planned` guesses, those of earlier runs among them; none are planned before its
+    first turn. `weakness`: the kind of guess that hit. `problem`: why its password cannot be computed here."""
 
     __slots__ = ("account", "planned", "problem", "tried", "weakness")
 
@@ -32,7 +32,7 @@ class Tries:
 
     @property
     def over(self) -> bool:
-        return bool(self.weakness or self.problem) or self.tried >= self.planned
+        return bool(self.weakness or self.problem) or 0 < self.planned <= self.tried
 
 
 @dataclass
@@ -42,6 +42,13 @@ class Guessed:
     tries: list[Tries]
     spent_s: float = 0.0
 
+    @property
+    def planned(self) -> tuple[int, bool]:
+        """All guesses, and whether that is exact: for accounts that had no turn it is what the others have."""
+        known = [each.planned for each in self.tries if each.planned]
+        whole = len(known) == len(self.tries)
+        return sum(known) if whole else round(len(self.tries) * sum(known) / max(len(known), 1)), whole
+
 
 def guess(
     accounts: Iterable[Account], words: Words, budget_s: float, threads: int = 0, before: Optional[Mapping[str, int]] = None,
@@ -49,22 +56,14 @@ def guess(
 ) -> Guessed:  # fmt: skip
     """`before`: guesses that an earlier run tried in vain, by Account.key, with the same words. `threads`: 0 for one on each
     processor that this process may use. `progress` is told each second how many guesses of how many were tried."""
-    shared = words.shared()
-    tries = [_begun(account, words, shared, before or {}) for account in accounts if not account.stored.locked]
-    pool = _Pool([each for each in tries if not each.over], words, shared, budget_s)
+    found = (account for account in accounts if not account.stored.locked)
+    tries = [Tries(account, tried=before.get(account.key, 0) if before else 0) for account in found]
+    for each in tries:
+        if each.account.stored.empty:
+            each.planned, each.tried, each.weakness = 1, 1, EMPTY
+    pool = _Pool([each for each in tries if not each.over], words, budget_s)
     pool.run(threads or len(os.sched_getaffinity(0)), lambda: _tell(tries, progress))
     return Guessed(tries, pool.spent_s)
-
-
-def _begun(account: Account, words: Words, shared: list[Guess], before: Mapping[str, int]) -> Tries:
-    if account.stored.empty:
-        return Tries(account, 1, 1, EMPTY)
-    try:
-        check(account.stored)
-    except Unsupported as exc:
-        return Tries(account, problem=str(exc))
-    planned = len(_in_turn(words.own(account.stored.user), shared))
-    return Tries(account, planned, min(before.get(account.key, 0) if before else 0, planned))
 
 
 def _in_turn(own: list[Guess], shared: list[Guess]) -> list[Guess]:
@@ -87,9 +86,9 @@ class _Pool:
     """Threads that take turns: ctypes and hashlib let go of the interpreter's lock while they compute. What is fast to guess is
     guessed first, and to the end."""
 
-    def __init__(self, waiting: list[Tries], words: Words, shared: list[Guess], budget_s: float) -> None:
+    def __init__(self, waiting: list[Tries], words: Words, budget_s: float) -> None:
         self._waiting = deque(sorted(waiting, key=lambda each: each.account.stored.worth == SLOW))
-        self._words, self._shared, self._budget_s = words, shared, budget_s
+        self._words, self._shared, self._budget_s = words, words.shared(), budget_s
         self._lock = threading.Lock()
         self.spent_s = 0.0
 
@@ -118,10 +117,11 @@ class _Pool:
 
     def _turn(self, tries: Tries) -> None:
         stored = tries.account.stored
-        guesses = _in_turn(self._words.own(stored.user), self._shared)
-        until = min(tries.tried + _IN_A_TURN, len(guesses)) if stored.worth == SLOW else len(guesses)
         try:
             matches = check(stored)
+            guesses = _in_turn(self._words.own(stored.user), self._shared)
+            tries.planned = len(guesses)
+            until = min(tries.tried + _IN_A_TURN, len(guesses)) if stored.worth == SLOW else len(guesses)
             tries.weakness = next((each.kind for each in guesses[tries.tried : until] if matches(each.word.encode())), "")
         except Unsupported as exc:
             tries.problem = str(exc)

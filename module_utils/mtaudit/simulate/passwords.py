@@ -61,10 +61,11 @@ def _judged(result: Guessed, passwords: Passwords, words: Words) -> Finding:
         return _found(Status.FAIL, f"{len(fallen)} of {len(tries)} passwords were guessed: {shown}", *_evidence(fallen))
     doubts = [table.problem for table in passwords.tables if table.problem] + [each.problem for each in tries if each.problem]
     unfinished = [each for each in tries if not each.over]
-    tried, planned = sum(each.tried for each in tries), sum(each.planned for each in tries)
+    tried, (planned, whole) = sum(each.tried for each in tries), result.planned
     if unfinished:
         done = len(tries) - len(unfinished)
-        reason = f"{tried} of {planned} guesses were tried; the next audit goes on, and guess_seconds of {CONTROL} is how long"
+        share = f"{tried} of {'' if whole else 'about '}{planned} guesses were tried"
+        reason = f"{share}; the next audit goes on, and guess_seconds of {CONTROL} is how long"
         return _found(Status.UNKNOWN, f"{done} of {len(tries)} passwords have withstood all guesses so far", reason=reason)
     if doubts:
         return _found(Status.UNKNOWN, "some passwords cannot be guessed here", reason=printable(doubts[0]))
