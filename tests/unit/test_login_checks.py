@@ -47,6 +47,8 @@ def said(host: Host, title: str, instance: Any) -> list[str]:
     ("auth required pam_script.so\nauth required pam_unix.so\n", "closed"),
     ("@include nowhere\nauth required pam_unix.so\n", "doubt"),
     ("account required pam_permit.so\nauth required pam_unix.so\n", "closed"),
+    ("auth required pam_nologin.so\nauth sufficient pam_unix.so\n", "closed"),
+    ("auth sufficient pam_localuser.so\nauth required pam_unix.so\n", "open"),
 ])  # fmt: skip
 def test_pam_is_walked(host: Host, stack: str, answer: str) -> None:
     host.put("/etc/pam.d/dovecot", stack)
@@ -62,6 +64,8 @@ def test_pam_is_walked(host: Host, stack: str, answer: str) -> None:
     (f"{OLD}passdb {{\n  driver = passwd-file\n  args = /u\n  result_failure = continue-ok\n}}\n", ["open"]),
     (f"{OLD}passdb {{\n  driver = ldap\n  args = /u\n  result_internalfail = return-ok\n}}\n", ["open"]),
     (f"{OLD}passdb {{\n  driver = ldap\n  args = /u\n}}\n", ["closed"]),
+    (f"{OLD}passdb {{\n  driver = passwd-file\n  args = /u\n  override_fields = nopassword=y\n}}\n", ["open"]),
+    (f"{OLD}passdb {{\n  driver = static\n  args = nopassword=y allow_nets=127.0.0.1/32\n}}\n", ["doubt"]),
     (f"{OLD}passdb {{\n  driver = lua\n  args = /u\n}}\n", ["doubt"]),
     (f"{OLD}passdb {{\n  driver = static\n  args = nopassword=y\n  deny = yes\n}}\n", []),
     (f"{OLD}passdb {{\n  driver = pam\n  args = *\n}}\n", ["closed"]),
@@ -78,7 +82,8 @@ def test_passdbs_of_dovecot(host: Host, text: str, expected: list[str]) -> None:
     ("${if crypteq{$auth3}{${extract{1}{:}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}{*:*}}}}}}", "doubt"),
     ("${if crypteq{$auth3}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}fail}}}", "closed"),
     ("${if crypteq{$auth3}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}{*}}}}", "closed"),
-    ("${if eq{$auth3}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}}}}", "closed"),
+    ("${if eq{$auth3}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}}}}", "open"),  # with an empty password
+    ("${if and{{!eq{$auth3}{}}{eq{$auth3}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}}}}}}", "closed"),
     ("${if eq{$auth2}{$auth2}}", "open"),  # LOGIN's numbers in PLAIN
     ("${if saslauthd{{$auth2}{$auth3}}}", "doubt"),
     ("${lookup mysql{SELECT 1 FROM users WHERE name='${quote_mysql:$auth2}'}{yes}{no}}", "doubt"),

@@ -14,6 +14,7 @@ from ansible.module_utils.mtaudit.passwords.accounts import Account
 from ansible.module_utils.mtaudit.readers import dovecot_passdbs, last_logins, password_table, password_tables
 from ansible.module_utils.mtaudit.readers.berkeley_hash import NotHash, pairs
 from ansible.module_utils.mtaudit.readers.dovecot import parse
+from ansible.module_utils.mtaudit.readers.exim_model import Config, Exim
 from ansible.module_utils.mtaudit.readers.password_table import Table
 from ansible.module_utils.mtaudit.readers.password_tables import Passwords
 from ansible.module_utils.mtaudit.runner import LocalRunner, ReadError
@@ -222,12 +223,59 @@ def test_a_damaged_hash_file_ends_in_what_can_be_told() -> None:
 # Exim and lists
 
 def test_the_third_field_of_exims_file_is_a_password_too(host: Host) -> None:
-    host.put("/p", f"alice:$6$a$b:{SECRET}\nbob:{{md5}}0123456789abcdef0123456789abcdef\ncarol:*:\nno colon\n")
+    host.put("/p", f"alice:$6$a$b:{SECRET}\nbob {{md5}}0123456789abcdef0123456789abcdef\ncarol:*:\n$6$a$b\n")
     table = password_tables._exim(host, "/p", compared=True)
     assert [(a.stored.user, a.stored.scheme, a.stored.locked) for a in table.accounts] == [
         ("alice", "SHA512-CRYPT", False), ("alice", "PLAIN", False), ("bob", "PLAIN-MD5", False), ("carol", "", True),
     ]  # fmt: skip
     assert table.malformed == ("/p:4",)
+
+
+def test_a_key_of_exims_file_ends_at_white_space_and_no_hash_is_a_name(host: Host) -> None:
+    host.put("/p", f"bob $6$salt$hash:{SECRET}\n")
+    (bob, again) = password_tables._exim(host, "/p", compared=True).accounts
+    assert (bob.stored.user, bob.stored.scheme, again.stored.user) == ("bob", "SHA512-CRYPT", "bob")
+    host.put("/var/lib/mtaudit/passwords/x", "bob $6$salt$hash:x\n")
+    assert password_tables.exported(host, "/var/lib/mtaudit/passwords/x").accounts == ()
+
+
+def test_what_exim_looks_up_elsewhere_is_not_read(host: Host) -> None:
+    def asking(condition: str) -> Exim:
+        return Exim("/etc/exim.conf", Config(authenticators={"plain": {"driver": "plaintext", "server_condition": condition}}))
+
+    sql = asking("${lookup mysql{SELECT 1 FROM users WHERE name='${quote_mysql:$auth2}'}{yes}{no}}")
+    (table,) = password_tables._exim_unread(sql)
+    assert table.problem.startswith("passwords that Exim looks up by mysql are not read")
+    file = asking("${if crypteq{$auth3}{${lookup{${lc:$auth2}}lsearch{/etc/exim4/passwd}{$value}fail}}}")
+    assert list(password_tables._exim_unread(file)) == []
+    both = asking("${lookup{$auth2}lsearch{/p}{$value}}")
+    both.config.authenticators["cram"] = {"server_secret": "${if crypteq{x}{${lookup{$auth1}lsearch{/p}{$value}}}}"}
+    assert password_tables._exim_files(both) == [("/p", True)], "a hash for one is no password for the other"
+
+
+def test_two_passdbs_of_one_name_count_both(host: Host) -> None:
+    static = "passdb {{\n  driver = static\n  args = {}\n}}\n"
+    found = dovecot_tables(host, OLD + static.format("password=x") + static.format("nopassword=y"))
+    (table,) = password_tables._once(found)
+    assert table.everybody and len(table.accounts) == 1
+
+
+def test_who_is_denied_by_one_protocol_alone_gets_in(host: Host) -> None:
+    host.put("/etc/dovecot/deny.pop3", "bob\n")
+    host.put("/u", "bob:{PLAIN}bob\n")
+    text = f"{OLD}passdb {{\n  driver = passwd-file\n  args = /etc/dovecot/deny.%s\n  deny = yes\n}}\n"
+    *_, users = dovecot_tables(host, f"{text}passdb {{\n  driver = passwd-file\n  args = /u\n}}\n")
+    assert [account.stored.locked for account in users.accounts] == [False]
+
+
+@pytest.mark.parametrize("value", ["²", "9" * 5000, "", "-1"])
+def test_what_somebody_wrote_into_his_own_last_login_is_nobody_elses_trouble(host: Host, value: str) -> None:
+    host.put("/home/bob/last-login", f"shared/last-login/bob\n{value}\n")
+    assert last_logins._times(host, "/home/bob/last-login", own=True) == {}
+    host.put("/home/bob/last-login", "shared/last-login/bob\n1700000000\n" + "x" * 70_000)
+    assert last_logins._times(host, "/home/bob/last-login", own=True) == {}
+    host.put("/times", "shared/last-login/bob\n1700000000\nshared/last-login/eve\n1700000001\n")
+    assert last_logins._times(host, "/times", own=False) == {"bob": 1700000000, "eve": 1700000001}
 
 
 def test_an_ldif_export(host: Host) -> None:

@@ -135,3 +135,9 @@ def test_accounts_without_number_cost_no_more_than_the_budget() -> None:
     assert 0 < begun < 1000 and not any(each.over for each in done.tries if not each.planned)
     planned, whole = done.planned
     assert not whole and planned > 100 * len(accounts)
+
+
+def test_argon2_that_takes_the_hosts_memory_is_not_computed() -> None:
+    text = "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$" + "A" * 43
+    with pytest.raises(Unsupported, match="4096 MiB a guess"):
+        schemes.check(schemes.of_dovecot("bob", text, "ARGON2ID"))

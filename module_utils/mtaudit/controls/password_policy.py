@@ -23,7 +23,10 @@ def new_passwords_are_held_against_a_policy(host: Host, site: Site) -> Iterator[
     past = [t.name for t in host.passwords.tables if t.kind != SHADOW and t.accounts and t.name not in elsewhere]
     doubts = [*policy.problems, *(each.problem for each in policy.asked if each.problem)]
     people = any(map(sets_a_password, host.passwords.accounts))
-    if not past and not people:
+    unread = [table.problem for table in host.passwords.tables if table.problem and table.name not in elsewhere]
+    if not past and not people and unread:
+        yield unknown(HOST, "whose passwords are set here is not known", unread[0])
+    elif not past and not people:
         yield notapplicable(HOST, "nobody sets a password here", "no account has a password and a shell to change it from")
     elif people and wrong and not policy.problems:
         yield fail(HOST, f"a new password may be weak: {wrong[0]}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}",

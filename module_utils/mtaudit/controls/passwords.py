@@ -8,7 +8,7 @@ from ..control import Site, control
 from ..finding import HOST, Evidence, Finding, Method, fail, notapplicable, passed, unknown
 from ..passwords.accounts import Account, alike
 from ..passwords.schemes import FAST, READABLE
-from ..readers.password_table import DOVECOT, SHADOW, Table
+from ..readers.password_table import DOVECOT, EXIM, SHADOW, Table
 from ..readers.password_tables import Passwords
 from ..readers.system import Host
 from ..text import printable
@@ -101,7 +101,7 @@ def _open_accounts(table: Table, passwords: Passwords, site: Site) -> Iterator[E
 def open_accounts(table: Table, passwords: Passwords, site: Site) -> Iterator[tuple[str, list[Account]]]:
     """How somebody gets in whom nobody knows, and by which accounts."""
     defaults = {str(name).lower() for name in site.tunables.get("default_names", ())}
-    empty_counts = table.kind == DOVECOT or table.kind == SHADOW and passwords.nullok
+    empty_counts = table.kind in (DOVECOT, EXIM) or table.kind == SHADOW and passwords.nullok
     of_the_host = table.kind == SHADOW
     kinds = (
         ("with any password at all", [a for a in table.accounts if a.free]),

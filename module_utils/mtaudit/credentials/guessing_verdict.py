@@ -12,6 +12,7 @@ from .values import Outcome
 
 CONTROL = "AUTH-06"
 _SLOWED_S = 2.0
+_BRAKED = (Outcome.REFUSED.value, Outcome.PUT_OFF.value)
 BY_ACCOUNT = ("what counts by account would: Dovecot's auth policy server (auth_policy_server_url), as weakforced or a policy"
               " service of your own")  # fmt: skip
 
@@ -76,6 +77,9 @@ def _of_account(request: Request, found: Spread) -> Finding:
     if found.right is None:
         reason = "the drill was not given the account's right password, which tells whether it is still taken"
         return unknown(about, f"whether {what} is braked is not known: {measured} were answered", reason, shown)
+    if found.right not in (Outcome.ACCEPTED.value, *_BRAKED) or not found.guesses:
+        reason = "the right password got no answer afterwards" if found.guesses else "no guess was answered"
+        return unknown(about, f"{what} could not be measured", reason, shown)
     if found.right != Outcome.ACCEPTED.value:
         return passed(about, f"{what} is braked: after {measured} the right one is not taken either", shown)
     if found.wait_s > found.usual_wait_s + _SLOWED_S:

@@ -66,7 +66,7 @@ def keep_out_who_guesses(host: Host, site: Site, findings: Sequence[Finding]) ->
             texts[_FILTER] = NewFile(_FILTER, _OPENSMTPD_FILTER.lstrip().encode())
         if jail and not guard.running:  # it is named, so that what is started is what was meant
             lacks = {"enabled": "true", **lacks}
-        never = [str(network) for network in site.tunables.get("never_banned", ())]
+        never = [str(network) for network in (*site.tunables.get("never_banned", ()), *site.proxies)]
         if lacks and never:
             # Debian says nothing of it, and what nobody says cannot be referred to by %(known/ignoreip)s.
             kept = lacks.get("ignoreip", " ".join(guard.ignored.get(name, ()))).split() or _LOOPBACK

@@ -9,13 +9,18 @@ from collections.abc import Callable
 
 from .unsupported import Unsupported
 
-_WHOLE = re.compile(r"\$argon2id?\$(?:v=\d+\$)?m=\d{1,8},t=\d{1,4},p=\d{1,3}\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+_MISMATCH = -35  # ARGON2_VERIFY_MISMATCH (argon2.h)
+_MOST_KIB = 256 * 1024
+_WHOLE = re.compile(r"\$argon2id?\$(?:v=\d+\$)?m=(\d{1,8}),t=\d{1,4},p=\d{1,3}\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
 
 
 def check(encoded: str) -> Callable[[bytes], bool]:
     """Raises Unsupported where neither library is there, and for what is no whole password of the kind."""
-    if not _WHOLE.fullmatch(encoded):
+    found = _WHOLE.fullmatch(encoded)
+    if not found:
         raise Unsupported("an Argon2 password has its parameters, a salt and a digest")
+    if int(found[1]) > _MOST_KIB:
+        raise Unsupported(f"it takes {int(found[1]) // 1024} MiB a guess, more than this host is to lend")
     kept = encoded.encode()
     verify = _library()
     return lambda guess: verify(kept, guess)
@@ -28,7 +33,14 @@ def _library() -> Callable[[bytes, bytes], bool]:
         of_kind = {b"$argon2id$": library.argon2id_verify, b"$argon2i$": library.argon2i_verify}
         for function in of_kind.values():
             function.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
-        return lambda kept, guess: of_kind[kept[: kept.index(b"$", 1) + 1]](kept, guess, len(guess)) == 0
+
+        def matches(kept: bytes, guess: bytes) -> bool:
+            answer = of_kind[kept[: kept.index(b"$", 1) + 1]](kept, guess, len(guess))
+            if answer not in (0, _MISMATCH):
+                raise Unsupported(f"libargon2 could not compute it (error {answer})")
+            return bool(answer == 0)
+
+        return matches
     except (OSError, AttributeError):
         pass
     for name in ("libsodium.so.23", "libsodium.so.26"):

@@ -16,6 +16,7 @@ from .guesses import EMPTY, Guess, Words
 from .schemes import SLOW, check
 from .unsupported import Unsupported
 
+_PATIENCE = 10  # times the budget may pass by the clock, on a host that has other things to do
 _IN_A_TURN = 8  # guesses of a slow scheme before the next account has its turn
 _EVERY_S = 1.0
 Progress = Callable[[int, int], None]
@@ -90,6 +91,7 @@ class _Pool:
         self._waiting = deque(sorted(waiting, key=lambda each: each.account.stored.worth == SLOW))
         self._words, self._shared, self._budget_s = words, words.shared(), budget_s
         self._lock = threading.Lock()
+        self._until = time.monotonic() + _PATIENCE * budget_s
         self.spent_s = 0.0
 
     def run(self, threads: int, tell: Callable[[], None]) -> None:
@@ -103,7 +105,7 @@ class _Pool:
 
     def _turns(self) -> None:
         os.nice(19)  # of this thread alone (nice(2), "C library/kernel differences")
-        while self.spent_s < self._budget_s:
+        while self.spent_s < self._budget_s and time.monotonic() < self._until:
             try:
                 tries = self._waiting.popleft()
             except IndexError:

@@ -30,7 +30,7 @@ _FILTERS: Mapping[str, Callable[[str], str]] = {
     "lower": str.lower, "upper": str.upper, "username": lambda user: user.partition("@")[0],
     "domain": lambda user: user.partition("@")[2],
 }  # fmt: skip
-_ADVICE = "put a list of it, `login:hash` or LDIF, below /var/lib/mtaudit/passwords/, readable by root alone"
+ADVICE = "put a list of it, `login:hash` or LDIF, below /var/lib/mtaudit/passwords/, readable by root alone"
 
 
 _SETTINGS = (2, 4)  # where a passdb has settings instead of `args`
@@ -62,6 +62,8 @@ def tables(runner: Runner, dovecot: Dovecot) -> list[Table]:
     denied: set[str] = set()
     for passdb in passdbs(dovecot):
         made = list(_tables(runner, dovecot, passdb))
+        if yes(passdb, "deny") and (passdb not in dovecot.root.sections or _VARIABLE.search(" ".join(passdb.settings.values()))):
+            continue  # somebody it names still gets in by another protocol
         if yes(passdb, "deny"):
             denied.update(account.stored.user for table in made for account in table.accounts)
         else:
@@ -108,7 +110,7 @@ def _tables(runner: Runner, dovecot: Dovecot, passdb: Section) -> Iterator[Table
     elif driver == "sql":
         yield _sql(runner, dovecot, passdb)
     elif driver not in _OF_THE_HOST:
-        yield Table(f"passdb {driver}", DOVECOT, problem=f"passwords that Dovecot asks {driver} for are not read: {_ADVICE}")
+        yield Table(f"passdb {driver}", DOVECOT, problem=f"passwords that Dovecot asks {driver} for are not read: {ADVICE}")
 
 
 def setting(passdb: Section, name: str) -> str:
@@ -206,15 +208,15 @@ def _sql(runner: Runner, dovecot: Dovecot, passdb: Section) -> Table:
         told = _told(runner.read(args)) if args else _settings(dovecot, passdb)
         if told.get("driver") != "sqlite":
             kind = told.get("driver") or "a data base"
-            return Table(name, DOVECOT, problem=f"passwords that Dovecot asks {kind} for are not read: {_ADVICE}")
+            return Table(name, DOVECOT, problem=f"passwords that Dovecot asks {kind} for are not read: {ADVICE}")
         path = told.get("connect", "")
         if not told.get("iterate_query"):
-            return Table(path, DOVECOT, problem=f"{name} has no iterate_query, which says who is in {path}: set it, or {_ADVICE}")
+            return Table(path, DOVECOT, problem=f"{name} has no iterate_query, which says who is in {path}: set it, or {ADVICE}")
         return _of_rows(runner, dovecot, told)
     except ReadError as exc:
         return Table(name, DOVECOT, problem=printable(str(exc)))
     except Unfilled as exc:
-        return Table(name, DOVECOT, problem=printable(f"its password_query goes by {exc}, which is not known here: {_ADVICE}"))
+        return Table(name, DOVECOT, problem=printable(f"its password_query goes by {exc}, which is not known here: {ADVICE}"))
 
 
 def _told(text: str) -> dict[str, str]:

@@ -6,10 +6,11 @@ No spawn. Logins for mail are in neither of the first two: programs of mail do n
 from __future__ import annotations
 
 import posixpath
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from ..runner import ReadError, Runner
 from ..text import printable
@@ -21,6 +22,8 @@ from .password_tables import Passwords
 LASTLOG, LASTLOG2 = "/var/log/lastlog", "/var/lib/lastlog/lastlog2.db"
 _ENTRY_BYTES = 292  # struct lastlog: int32 ll_time, char ll_line[32], char ll_host[256]
 _UID_LIMIT = 1_000_000
+_SECONDS = re.compile(r"[0-9]{1,20}")
+_OWN_BYTES = 64 * 1024
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -77,13 +80,13 @@ def _of_mail(runner: Runner, dovecot: Dovecot, passwords: Passwords) -> dict[str
     homes = parse(runner.read("/etc/passwd")) if place.startswith("~") else {}
     unit = _UNITS.get(dovecot.value("last_login_precision") or _plugin(dovecot, "last_login_precision"), 1)
     found: dict[str, float] = {}
-    texts: dict[str, str] = {}
+    kept: dict[str, dict[str, int]] = {}
     for account in passwords.accounts:
         user = account.stored.user
         path = _filled(place, user, homes)
-        if path and path not in texts:
-            texts[path] = runner.read(path) if runner.stat(path) else ""
-        time = _time(texts.get(path, ""), user)
+        if path and path not in kept:
+            kept[path] = _times(runner, path, own=bool(homes))
+        time = kept.get(path, {}).get(user)
         if time is not None and (account.uid < 0 or account.table == "/etc/shadow"):
             found[user] = time / unit
     return found
@@ -123,10 +126,21 @@ def _filled(place: str, user: str, homes: Mapping[str, str]) -> str:
         raise ReadError(f"the last_login plug-in's file goes by {exc}, which is not known here") from exc
 
 
-def _time(text: str, user: str) -> Optional[int]:
-    """A key on one line, its value on the next (dict-file.c); the plug-in's own key is last-login/USER."""
-    lines = text.splitlines()
+def _times(runner: Runner, path: str, own: bool) -> dict[str, int]:
+    """A key on one line, its value on the next (dict-file.c); the plug-in's own key is last-login/USER. What somebody put into a
+    file of his `own` is nobody else's trouble."""
+    found: dict[str, int] = {}
+    try:
+        at = runner.stat(path)
+        if own and at and at.size_bytes > _OWN_BYTES:
+            return found
+        lines = runner.read(path).splitlines() if at else []
+    except ReadError:
+        if own:
+            return found
+        raise
     for key, value in zip(lines, lines[1:]):
-        if key.endswith(f"last-login/{user}") and value.isdigit():
-            return int(value)
-    return None
+        _, named, user = key.rpartition("last-login/")
+        if named and _SECONDS.fullmatch(value):
+            found.setdefault(user, int(value))
+    return found

@@ -69,6 +69,8 @@ def _passdb(runner: Runner, passdb: Section) -> tuple[str, str]:
     for name in ("result_failure", "result_internalfail"):
         if passdb.settings.get(name) in _LETS_IN:
             return f"{name} = {passdb.settings[name]}: who is denied gets in", ""
+    if driver != "static" and "nopassword" in _fields(passdb):
+        return f"nopassword stands in the fields of passdb {driver}: whom it names gets in with any password", ""
     if driver == "pam":
         service = _pam_service(passdb)
         if "%" in service or service == "*":
@@ -87,12 +89,20 @@ def _pam_service(passdb: Section) -> str:
     return setting(passdb, "service_name") or setting(passdb, "pam_service_name") or (words[-1] if words else "dovecot")
 
 
+def _fields(passdb: Section) -> dict[str, str]:
+    """What is said of everybody: `override_fields` and `default_fields` of 2.3, `fields` of 2.4."""
+    words = " ".join(passdb.settings.get(name, "") for name in ("override_fields", "default_fields")).split()
+    nested = {name: value for each in passdb.of_kind("fields") for name, value in each.settings.items()}
+    return {**dict(word.partition("=")[::2] for word in words), **nested}
+
+
 def _static(passdb: Section) -> tuple[str, str]:
     """`nopassword` lets anybody in, but where a host behind it checks the password."""
-    fields = dict(word.partition("=")[::2] for word in passdb.settings.get("args", "").split())
-    fields.update({name: value for each in passdb.of_kind("fields") for name, value in each.settings.items()})
+    fields = {**dict(word.partition("=")[::2] for word in passdb.settings.get("args", "").split()), **_fields(passdb)}
     if "proxy" in fields or "proxy_maybe" in fields:
         return "", "another host checks the password"
+    if "nopassword" in fields and ("allow_nets" in fields or passdb.settings.get("mechanisms")):
+        return "", f"nopassword holds for some logins: {'allow_nets' if 'allow_nets' in fields else 'mechanisms'}"
     return ("any name gets in, with any password (nopassword)", "") if "nopassword" in fields else ("", "")
 
 
@@ -147,8 +157,14 @@ def _authenticator(runner: Runner, exim: Exim, options: Mapping[str, str]) -> tu
     driver = options.get("driver", "")
     if driver != "plaintext":
         return "", "" if driver in _EXIM_DRIVERS else f"{driver} checks the passwords"
+    told = [_condition_of(runner, exim, options, password) for password in (_PASSWORD, "")]
+    return next((each for each in told if each[0]), next(filter(any, told), ("", "")))
+
+
+def _condition_of(runner: Runner, exim: Exim, options: Mapping[str, str], password: str) -> tuple[str, str]:
     plain = options.get("public_name", "").strip('"').upper() == "PLAIN"
-    expander = _Login(exim.known(), lambda: any_password(runner, "exim"), plain)
+    given = ("", _USER, password) if plain else (_USER, password, "")
+    expander = _Login(exim.known(), given, lambda: any_password(runner, "exim"))
     try:
         answer = expander.expand(options["server_condition"]).strip().lower()
     except ForcedFailure:
@@ -158,15 +174,14 @@ def _authenticator(runner: Runner, exim: Exim, options: Mapping[str, str]) -> tu
     if answer in ("", "0", "no", "false"):
         return "", ""
     if answer in ("1", "yes", "true"):
-        return f"its server_condition is {answer} for any name and password", ""
+        return f"its server_condition is {answer} for any name and {'any' if password else 'an empty'} password", ""
     return "", "Exim would put off whoever logs in: its server_condition is neither true nor false"
 
 
 class _Login(Expander):
     """In a session where somebody logs in whom nobody knows. `pam` says what PAM answers."""
 
-    def __init__(self, known: Known, pam_says: Callable[[], tuple[str, str]], plain: bool) -> None:
-        given = ("", _USER, _PASSWORD) if plain else (_USER, _PASSWORD, "")
+    def __init__(self, known: Known, given: tuple[str, str, str], pam_says: Callable[[], tuple[str, str]]) -> None:
         variables = {**known.variables, **{f"auth{n}": text for n, text in enumerate(given, 1)}}
         super().__init__(replace(known, variables=variables, lookup=self._nobody), Session("198.51.100.1", port=587, tls=True))
         self._captures = ["", *given]  # $1 and so on, as of old
@@ -194,10 +209,11 @@ class _Login(Expander):
         return bool(lets_in) is not bool(found[1]), end
 
     def _simple(self, name: str, arguments: list[str]) -> bool:
-        """No stored password is that of this login, unless it is the empty one (specification, "crypteq")."""
+        """No hash is that of this password, and what is too short for a hash is none (tried with Exim 4.96)."""
         if name == "crypteq":
-            first, second = (self.expand(text).strip() for text in arguments)
-            return first == second if second in ("", _PASSWORD, _USER) else False
+            for text in arguments:
+                self.expand(text)
+            return False
         return super()._simple(name, arguments)
 
 

@@ -15,11 +15,14 @@ _REFUSES = "auth_err"
 # What others answer somebody who is neither root nor known elsewhere, and shows nothing but an empty password.
 _REFUSING = ("pam_deny", "pam_rootok", "pam_ldap", "pam_sss", "pam_krb5", "pam_winbind", "pam_localuser", "pam_u2f",
              "pam_google_authenticator", "pam_oath", "pam_ssh_agent_auth", "pam_userdb", "pam_pwdfile")  # fmt: skip
-_AGREEING = ("pam_permit", "pam_env", "pam_nologin", "pam_faildelay", "pam_faillock", "pam_cap", "pam_group", "pam_warn",
-             "pam_echo", "pam_issue", "pam_securetty", "pam_shells", "pam_gnome_keyring", "pam_ecryptfs")  # fmt: skip
+_AGREEING = ("pam_permit", "pam_faillock", "pam_securetty", "pam_shells")
+# For `auth` they have no opinion (PAM_IGNORE, tried with libpam 1.5).
+_IGNORING = ("pam_env", "pam_nologin", "pam_faildelay", "pam_cap", "pam_group", "pam_warn", "pam_echo", "pam_issue",
+             "pam_gnome_keyring", "pam_ecryptfs")  # fmt: skip
 
 # What modules that compare passwords return for a name that nobody has, and for a wrong password (RETURN VALUES, pam_unix(8)).
 _WRONG = ("user_unknown", _REFUSES)
+_LOCAL = "pam_localuser"
 _OF_ROOT = "pam_rootok"  # it goes by who asks: root, for some programs
 
 _OF_ACCOUNTS = {"chage", "chfn", "chpasswd", "chsh", "newusers", "passwd"}  # they ask the one who is in already
@@ -55,6 +58,8 @@ def _lets_in(stack: Stack, others: str) -> Optional[Step]:
         def returns(step: Step) -> str:
             if step.name == _UNIX:
                 return pam.SUCCESS if taken and step in lines else _REFUSES
+            if step.name in _IGNORING:
+                return pam.IGNORE
             return _REFUSES if step.name in _REFUSING else pam.SUCCESS if step.name in _AGREEING else others
 
         return pam.walk(stack, returns)
@@ -84,6 +89,10 @@ def _agrees(stack: Stack, wrong: str, others: str) -> Optional[Step]:
     def returns(step: Step) -> str:
         if step.name == _OF_ROOT:
             return others
+        if step.name in _IGNORING:
+            return pam.IGNORE
+        if step.name == _LOCAL and wrong == _REFUSES:
+            return pam.SUCCESS  # the name is known, and its password is wrong
         return wrong if step.name in (_UNIX, *_REFUSING) else pam.SUCCESS if step.name in _AGREEING else others
 
     walked = pam.walk(stack, returns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ..passwords.accounts import Account
@@ -13,13 +13,19 @@ from ..passwords.schemes import Stored, of_dovecot, of_shadow
 from ..runner import ReadError, Runner
 from ..text import decode, printable
 from . import berkeley_hash, dovecot_passdbs
+from .dovecot_passdbs import ADVICE
 from .opensmtpd_tables import file_entries
 from .password_table import CYRUS, EXIM, EXPORTED, OPENSMTPD, SHADOW, Malformed, Table, lines, made_of, whole
 
 # Where a site puts what a data base that is not read here holds: a file of `login:hash`, or LDIF.
 EXPORTS = "/var/lib/mtaudit/passwords/*"
+_EXIM_OPTIONS = ("server_condition", "server_secret", "server_password")
 _SASLDB_BYTES = 256 * 1024 * 1024
 _DAY_S = 86_400
+_EXIM_LOOKUP = re.compile(r"\$\{lookup\s*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}\s*)?([a-z]+)")
+_NAME = re.compile(r"[^\s${}]+")
+# A key ends at a colon or at white space, unless it is quoted (specification, "Single-key lookup types", lsearch).
+_EXIM_LINE = re.compile(r'(?:"([^"\s$]+)"|([^\s:"$]+))(?:\s*:\s*|\s+)(.*)')
 # What an authenticator of Exim compares a password with is looked up in a file, by the name of the account.
 _EXIM_FILE = re.compile(r"\blsearch\*?(?:@\w*)?\s*\{\s*(/[^\s}]+)\s*\}")
 
@@ -53,17 +59,28 @@ def read(runner: Runner, programs: Sequence[tuple[str, Any, Sequence[Any]]]) -> 
             system += ["OpenSMTPD"] * any(listen.auth and listen.logins is None for listen in instance.config.listens)
         elif title == "Exim":
             tables += [_exim(runner, path, compared) for path, compared in _exim_files(instance)]
+            tables += _exim_unread(instance)
+            conditions = [options.get("server_condition", "") for options in instance.config.authenticators.values()]
+            system += ["Exim"] * any("pam{" in condition for condition in conditions)
+        system += [title] * any("saslauthd" in sasl.settings.get("pwcheck_method", "") for sasl in _sasl(instance))
     tables += [_sasldb(runner, path) for path in _sasldb_files(runner, instances)]
     tables += [exported(runner, path) for path in runner.glob(EXPORTS)]
     return Passwords(tuple(_once(tables)), system=tuple(dict.fromkeys(system)))
 
 
-def _once(tables: Iterable[Table]) -> Iterator[Table]:
-    seen: set[tuple[str, str]] = set()
+def _once(tables: Iterable[Table]) -> Iterable[Table]:
+    """What two places say of one table counts together; of an account, what the first says."""
+    found: dict[tuple[str, str], Table] = {}
     for table in tables:
-        if (table.name, table.kind) not in seen:
-            seen.add((table.name, table.kind))
-            yield table
+        first = found.setdefault((table.name, table.kind), table)
+        if first is not table:
+            users = {account.stored.user for account in first.accounts}
+            more = tuple(account for account in table.accounts if account.stored.user not in users)
+            found[table.name, table.kind] = replace(
+                first, accounts=(*first.accounts, *more), problem=first.problem or table.problem,
+                everybody=first.everybody or table.everybody,
+            )  # fmt: skip
+    return found.values()
 
 
 # The host's own accounts
@@ -152,12 +169,21 @@ def _credentials(line: str, path: str) -> Iterator[Account]:
         yield Account(of_shadow(user, kept), path)
 
 
-def _exim_files(exim: Any) -> Iterator[tuple[str, bool]]:
+def _exim_files(exim: Any) -> list[tuple[str, bool]]:
     """Files in which an authenticator looks passwords up, and whether it compares them as crypt(3) does."""
-    for options in exim.config.authenticators.values():
-        for name in ("server_condition", "server_secret", "server_password"):
-            for path in _EXIM_FILE.findall(options.get(name, "")):
-                yield path, "crypteq" in options[name]
+    found = {(path, "crypteq" in options[name]) for options in exim.config.authenticators.values() for name in _EXIM_OPTIONS
+             for path in _EXIM_FILE.findall(options.get(name, ""))}  # fmt: skip
+    compared = {path for path, crypt in found if crypt}  # what is a hash for one of them is no password for the other
+    return sorted({(path, path in compared) for path, _ in found})
+
+
+def _exim_unread(exim: Any) -> Iterator[Table]:
+    for name, options in exim.config.authenticators.items():
+        found = (kind for option in _EXIM_OPTIONS for kind in _EXIM_LOOKUP.findall(options.get(option, "")))
+        kinds = [kind for kind in found if kind != "lsearch"]
+        if kinds:
+            problem = f"passwords that Exim looks up by {kinds[0]} are not read: {ADVICE}"
+            yield Table(f"Exim authenticator {name}", EXIM, problem=problem)
 
 
 def _exim(runner: Runner, path: str, compared: bool) -> Table:
@@ -166,11 +192,11 @@ def _exim(runner: Runner, path: str, compared: bool) -> Table:
     def account(line: str) -> Iterator[Account]:
         if not line.strip() or line.startswith("#"):
             return
-        name, colon, rest = line.partition(":")
-        if not colon or not name.strip():
+        found = _EXIM_LINE.fullmatch(line.strip())
+        if not found:
             raise Malformed
-        kept, _, readable = rest.strip().partition(":")
-        user = name.strip().strip('"')
+        user = found[1] if found[1] is not None else found[2]
+        kept, _, readable = found[3].partition(":")
         yield Account(_crypteq(user, kept) if compared else Stored(user, "PLAIN", kept), path)
         if readable:
             yield Account(Stored(user, "PLAIN", readable), path)
@@ -196,7 +222,7 @@ def exported(runner: Runner, path: str) -> Table:
         if not line.strip() or line.startswith("#"):
             return
         name, colon, kept = line.strip().partition(":")
-        if not colon or not name:
+        if not colon or not _NAME.fullmatch(name):
             raise Malformed
         yield Account(_exported(name, kept), path)
 

@@ -26,6 +26,9 @@ def guessed(passwords: Passwords, tunables: Mapping[str, Any], domains: Sequence
     """PASS-02. `tunables` are that control's, `domains` the site's own."""
     budget_s = float(tunables.get("guess_seconds", 0))
     if not any(account.usable for account in passwords.accounts):
+        unread = [table.problem for table in passwords.tables if table.problem]
+        if unread:
+            return [_found(Status.UNKNOWN, "whether passwords are kept here is not known", reason=unread[0])]
         return [_found(Status.NOTAPPLICABLE, "no password is kept here", reason="no table of this host holds one")]
     if budget_s <= 0:
         return [_found(Status.UNKNOWN, "passwords are not guessed", reason="guess_seconds of PASS-02 is 0")]
