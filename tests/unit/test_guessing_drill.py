@@ -190,6 +190,8 @@ MANY = Spread(3, 9, right="accepted", said="235 in", usual_wait_s=0.1, wait_s=0.
         (MANY, "informational", "auth_policy_server_url"),
         (replace(MANY, wait_s=9.0), "informational", "is slowed, not stopped"),
         (replace(MANY, right="put_off"), "pass", "is braked"),
+        (replace(MANY, right="shut"), "unknown", "could not be measured"),
+        (replace(MANY, right="refused", guesses=0), "unknown", "could not be measured"),
         (replace(MANY, right=None), "unknown", "was not given the account's right password"),
         (replace(MANY, blocked=[SPREAD]), "unknown", f"{SPREAD} was blocked meanwhile"),
         (replace(MANY, problem="it was not taken"), "unknown", "it was not taken"),
