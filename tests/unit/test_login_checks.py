@@ -79,7 +79,7 @@ def test_passdbs_of_dovecot(host: Host, text: str, expected: list[str]) -> None:
     ("true", "open"), ("1", "open"), ("yes", "open"), ("false", "closed"), ("${if eq{$auth2}{}{no}{yes}}", "open"),
     ("${if pam{$auth2:${sg{$auth3}{:}{::}}}}", "closed"), ("${if !pam{$auth2:$auth3}}", "open"),
     ("${if or{{pam{$auth2:$auth3}}{eq{1}{1}}}}", "open"),
-    ("${if crypteq{$auth3}{${extract{1}{:}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}{*:*}}}}}}", "doubt"),
+    ("${if crypteq{$auth3}{${extract{1}{:}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}{*:*}}}}}}", "closed"),
     ("${if crypteq{$auth3}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}fail}}}", "closed"),
     ("${if crypteq{$auth3}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}{*}}}}", "closed"),
     ("${if eq{$auth3}{${lookup{$auth2}lsearch{/etc/exim4/passwd}{$value}}}}", "open"),  # with an empty password

@@ -211,8 +211,6 @@ class _Login(Expander):
     def _simple(self, name: str, arguments: list[str]) -> bool:
         """No hash is that of this password, and what is too short for a hash is none (tried with Exim 4.96)."""
         if name == "crypteq":
-            for text in arguments:
-                self.expand(text)
             return False
         return super()._simple(name, arguments)
 
