@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import socket
@@ -11,9 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from ansible.module_utils.mtaudit.credentials import mail_login
 from ansible.module_utils.mtaudit.credentials.client import PORTS, PROTOCOLS, try_login
 from ansible.module_utils.mtaudit.credentials.clients import ber, digest, http_form, mysql, postgresql, snmp, telnet
 from ansible.module_utils.mtaudit.credentials.values import Credential, Outcome, Service
+from ansible.module_utils.mtaudit.smtp.evidence import Limits
 
 Peer = Callable[[socket.socket], Any]
 ADMIN = Credential("admin", "Tulip-Anvil-93")
@@ -189,6 +192,44 @@ def test_who_is_put_off_is_not_refused(protocol: str, steps: list[bytes]) -> Non
     with served(script(*steps)) as port:
         attempt = try_login(service(protocol, port), ADMIN, TIME_S * 3)
     assert attempt.outcome is Outcome.PUT_OFF, attempt
+
+
+@pytest.mark.parametrize(("protocol", "steps", "outcome"), [
+    ("pop3", [b"+OK a\r\n", b"-ERR no CAPA\r\n", b"+OK\r\n", b"-ERR [IN-USE] Do you have another POP session running?\r\n"],
+     Outcome.ACCEPTED),
+    ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO [AUTHORIZATIONFAILED] No such identity\r\n"],
+     Outcome.ACCEPTED),
+    ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO [EXPIRED] Expired\r\n"], Outcome.UNASKED),
+    ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO Unsupported authentication mechanism.\r\n"],
+     Outcome.UNASKED),
+    ("pop3", [b"+OK a\r\n", b"-ERR no CAPA\r\n", b"-ERR Unknown command.\r\n"], Outcome.UNASKED),
+    ("pop3", [b"+OK a\r\n", b"-ERR no CAPA\r\n", b"+OK\r\n", b"-ERR [SYS/PERM] broken\r\n"], Outcome.PUT_OFF),
+    ("smtp", [b"220 a\r\n", b"250-a\r\n250 AUTH PLAIN\r\n",
+              b"535 5.7.8 Error: authentication failed: generic failure\r\n"], Outcome.UNASKED),
+    ("smtp", [b"220 a\r\n", b"250-a\r\n250 AUTH PLAIN\r\n",
+              b"535 5.7.8 Error: authentication failed: authentication failure\r\n"], Outcome.REFUSED),
+])
+def test_a_no_of_a_mail_service_that_says_more(protocol: str, steps: list[bytes], outcome: Outcome) -> None:
+    with served(script(*steps)) as port:
+        attempt = try_login(service(protocol, port), ADMIN, TIME_S * 3)
+    assert attempt.outcome is outcome, attempt
+
+
+@pytest.mark.parametrize(("protocol", "steps"), [
+    ("imap", [b"* OK a\r\n", b"* CAPABILITY IMAP4rev1\r\na1 OK\r\n", b"a2 NO no\r\n"]),
+    ("pop3", [b"+OK a\r\n", b"-ERR no CAPA\r\n", b"+OK\r\n", b"-ERR no\r\n"]),
+])
+def test_a_password_that_cannot_be_told_as_it_is_is_not_sent(protocol: str, steps: list[bytes]) -> None:
+    with served(script(*steps)) as port:
+        attempt = try_login(service(protocol, port), Credential("admin", "Grüße26"), TIME_S * 3)
+    assert attempt.outcome is Outcome.UNASKED and "not ASCII" in attempt.said, attempt
+
+
+def test_the_drill_reads_a_refusal_in_the_same_way() -> None:
+    steps = (b"+OK a\r\n", b"+OK\r\nSASL PLAIN\r\n.\r\n", b"+ \r\n", b"-ERR [IN-USE] locked\r\n")
+    with served(script(*steps)) as port:
+        tried = asyncio.run(mail_login.try_login(service("pop3", port), "127.0.0.1", ADMIN, Limits(), "t.test", False))
+    assert tried.attempt.outcome is Outcome.ACCEPTED, tried
 
 
 # HTTP

@@ -16,6 +16,7 @@ from ..redact import MASK, redact
 from ..text import printable
 from .clients import ftp, http, mail, mysql, postgresql, redis, rspamd, snmp, ssh, telnet
 from .clients.wire import Deadline, Shut
+from .mail_answers import NOT_NOW
 from .values import Attempt, Credential, Outcome, Service
 
 Client = Callable[[Service, Optional[Credential], Deadline], Attempt]
@@ -61,7 +62,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PUT_OFF = re.compile(
     r"(?i)\btoo many\b|\blocked\b|\block(?:ed)?[ -]?out\b|\bis blocked\b|\bbanned\b|\brate.?limit|\bmax number of clients\b"
     r"|\b(?:try|come) (?:again )?later\b|\btry again in\b|\btemporar(?:y|ily)\b|(?:^|session: )421\b"
-    r"|\[(?:UNAVAILABLE|LIMIT|INUSE|SYS/TEMP|LOGIN-DELAY)\]|\bTRYLATER\b"
+    rf"|{NOT_NOW}"
 )
 
 

@@ -10,10 +10,10 @@ from ..services.mailbox import MailboxSession
 from ..smtp.connection import Endpoint, SessionEnded
 from ..smtp.dialogue import Session
 from ..smtp.evidence import Costs, Limits, Transcript
+from .mail_answers import of_refusal
 from .values import Attempt, Credential, Outcome, Service
 
 _NO_CONNECTION = ("refused", "unreachable")
-_UNAVAILABLE = ("[UNAVAILABLE]", "[LIMIT]", "[SYS/TEMP]", "[IN-USE]", "[LOGIN-DELAY]", "TRYLATER")  # RFC 5530, RFC 3206, RFC 5804
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ async def _smtp(session: Session, credential: Credential) -> Attempt:
         return Attempt(Outcome.UNASKED, "it offers no login")
     if reply.code == 235:
         return Attempt(Outcome.ACCEPTED, str(reply))
-    return Attempt(Outcome.PUT_OFF if reply.code < 500 else Outcome.REFUSED, str(reply))
+    return Attempt(Outcome.PUT_OFF if reply.code < 500 else of_refusal(str(reply)), str(reply))
 
 
 async def _began_mailbox(session: MailboxSession) -> Optional[Attempt]:
@@ -89,5 +89,4 @@ async def _mailbox(session: MailboxSession, credential: Credential) -> Attempt:
         answer = await session.give_login(credential.username, credential.password)
     if answer.word == "ok":
         return Attempt(Outcome.ACCEPTED, answer.text)
-    put_off = any(code in answer.text.upper() for code in _UNAVAILABLE)
-    return Attempt(Outcome.PUT_OFF if put_off else Outcome.REFUSED, answer.text)
+    return Attempt(of_refusal(answer.text), answer.text)

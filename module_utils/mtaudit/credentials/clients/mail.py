@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from typing import Optional, Union
 
@@ -12,11 +11,10 @@ from ...services.mailbox import Answer, MailboxSession
 from ...smtp.connection import Endpoint, SessionEnded
 from ...smtp.dialogue import Session
 from ...smtp.evidence import Costs, Limits, Transcript
+from ..mail_answers import of_refusal
 from ..values import Attempt, Credential, Outcome, Service
 from .wire import Deadline
 
-# An answer about the way, not about the password: a command that is not known, or that wants TLS first.
-_NOT_SO = re.compile(r"(?i)^BAD\b|\[PRIVACYREQUIRED\]|\[ENCRYPT-NEEDED\]|\bplain ?text\b|\bcleartext\b|\b(?:TLS|SSL|STLS)\b")
 NO_LOGIN = Attempt(Outcome.UNASKED, "a login is needed here")
 
 
@@ -59,7 +57,7 @@ async def _smtp(session: Session, credential: Credential) -> Attempt:
     if reply.code < 500:
         return Attempt(Outcome.PUT_OFF, str(reply))
     # 535 answers the login; 530, 534 and 538 want something else first (RFC 4954, 6), 50x do not know AUTH.
-    return Attempt(Outcome.REFUSED if reply.code in (535, 550, 554) else Outcome.UNASKED, str(reply))
+    return Attempt(of_refusal(str(reply)) if reply.code in (535, 550, 554) else Outcome.UNASKED, str(reply))
 
 
 async def _mailbox(session: MailboxSession, credential: Credential) -> Attempt:
@@ -74,7 +72,7 @@ async def _mailbox(session: MailboxSession, credential: Credential) -> Attempt:
     if answer.word == "ok":
         await session.quit()
         return Attempt(Outcome.ACCEPTED, answer.text)
-    return Attempt(Outcome.UNASKED if _NOT_SO.search(answer.text) else Outcome.REFUSED, answer.text)
+    return Attempt(of_refusal(answer.text), answer.text)
 
 
 async def _give(session: MailboxSession, credential: Credential) -> Union[Answer, str]:
@@ -84,6 +82,8 @@ async def _give(session: MailboxSession, credential: Credential) -> Union[Answer
         begun = await session.begin_login()
         if begun.word == "more":
             return await session.give_login(credential.username, credential.password)
+    if not (credential.username + credential.password).isascii():
+        return "only PLAIN takes a login that is not ASCII, and it is not offered"
     if session.protocol == "imap" and "LOGIN" in offered:
         return await session.ask(f"LOGIN {_quoted(credential.username)} {_quoted(credential.password)}", f"LOGIN {MASK}")
     if session.protocol == "pop3":  # RFC 1939 has USER, and nothing that says so
