@@ -19,7 +19,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Service:
-    """Where a login is tried. `options` are of the protocol: `path`, `host`, `database`."""
+    """Where a login is tried. `options` are of the protocol: `path`, `host` and `protected` of HTTP, `database` of PostgreSQL."""
 
     protocol: str
     address: str

@@ -1,6 +1,7 @@
 """HTTP: Basic (RFC 7617), Digest (RFC 7616), or the form of a page.
 
-Options of the service: `path` (where the login is asked for, else /), `host` (the name to ask by, else the address).
+Options of the service: `path` (where the login is asked for, else /), `host` (the name to ask by, else the address), `protected`
+(`yes`: the page at `path` is for who has logged in, and should open to nobody else).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from .wire import Deadline, Shut, Wire
 
 PAGE_LIMIT_BYTES = 128 * 1024
 REDIRECTS = 4
+CHALLENGES, CHALLENGE_CHARACTERS = 10, 4096
 _PUT_OFF = (429, 503)
+_YES = ("yes", "true", "1")
 # A scheme begins the line or follows a comma, and no "=" follows it; what is in quotes is passed over (RFC 9110, 11.6.1).
 _SCHEME = re.compile(r'"(?:[^"\\]|\\.)*"|(?:^|,)\s*([A-Za-z][\w-]*)(?=\s+[^\s=,]|\s*(?:,|$))')
 
@@ -49,13 +52,15 @@ class Answer:
         """What the status alone says; None where the page decides."""
         if self.status in _PUT_OFF:
             return Outcome.PUT_OFF
-        if self.status in (401, 403):
+        if self.status == 401:
             return Outcome.REFUSED
+        if self.status == 403:  # of a directory without an index, or of a firewall
+            return Outcome.UNASKED
         return Outcome.SHUT if self.status >= 500 else None
 
     @property
     def challenges(self) -> list[str]:
-        return self.headers.get_all("WWW-Authenticate", [])
+        return [line[:CHALLENGE_CHARACTERS] for line in self.headers.get_all("WWW-Authenticate", [])[:CHALLENGES]]
 
     @property
     def looks_in(self) -> bool:
@@ -153,12 +158,12 @@ def _ascii(target: str) -> str:
 
 
 def login(service: Service, credential: Optional[Credential], deadline: Deadline) -> Attempt:
-    """One login. Without a credential ACCEPTED says that the page opens; whether it should is the caller's to know."""
+    """One login. Without a credential: does a page open that is protected?"""
     visit = Visit(service, deadline)
     try:
         asked = visit.get(visit.start)
         if credential is None:
-            return _open(asked)
+            return _open(asked, service.options.get("protected", "").lower() in _YES)
         if asked.status == 401:
             return _answer_challenge(visit, asked, credential)
         if asked.outcome_of_status in (Outcome.PUT_OFF, Outcome.SHUT):
@@ -166,13 +171,16 @@ def login(service: Service, credential: Optional[Credential], deadline: Deadline
         if asked.page.form is None:
             why = "a form that sets a password" if asked.page.sets_password else "no login is asked for"
             return Attempt(Outcome.UNASKED, f"{why}: {asked.said}")
-        return _by_form(visit, asked, credential)
+        if asked.page.form.by_script and asked.page.form.method != "post":
+            return Attempt(Outcome.UNASKED, f"a script sends the form: {asked.said}")
+        return _by_form(visit, asked, asked.page.form, credential)
     except Elsewhere as place:
         return Attempt(Outcome.UNASKED, f"leads to {place}")
 
 
-def _open(answer: Answer) -> Attempt:
-    if answer.looks_in and not answer.page.sets_password:
+def _open(answer: Answer, protected: bool) -> Attempt:
+    """A page without a form may be for everybody, or ask by a script; so may the one that it leads to."""
+    if protected and answer.first == 200 and answer.looks_in and not answer.page.sets_password:
         return Attempt(Outcome.ACCEPTED, answer.said)
     return Attempt(answer.outcome_of_status or (Outcome.REFUSED if answer.page.form else Outcome.UNASKED), answer.said)
 
@@ -202,20 +210,24 @@ def split(line: str) -> list[tuple[str, str]]:
     return [(found[1].lower(), line[found.end() : end]) for found, end in zip(starts, ends)]
 
 
-def _by_form(visit: Visit, asked: Answer, credential: Credential) -> Attempt:
-    """A page without a form is no login yet: a random password, sent only then, must get another answer."""
+def _by_form(visit: Visit, asked: Answer, form: Form, credential: Credential) -> Attempt:
+    """A page without a form is no login yet: nobody's login, sent only then, must get another answer. The form is no refusal
+    yet, either: it must come again, and say something."""
     answer = _submitted(visit, asked, credential)
     if isinstance(answer, Elsewhere):
         return Attempt(Outcome.UNASKED, f"the login leads to {answer}")
     if not answer.looks_in:
-        outcome = answer.outcome_of_status or (Outcome.REFUSED if answer.page.form else Outcome.UNASKED)
-        return Attempt(outcome, f"{answer.said}: {answer.page.beyond(asked.page)}")
+        words = answer.page.beyond(asked.page)
+        again = answer.page.form is not None and answer.page.form.is_again(form)
+        outcome = answer.outcome_of_status or (Outcome.REFUSED if again and words else Outcome.UNASKED)
+        return Attempt(outcome, f"{answer.said}: {words}")
     stranger = Visit(visit.service, visit.deadline)
-    again = stranger.get(stranger.start)
-    if again.page.form is None:
-        return Attempt(Outcome.UNASKED, f"{answer.said}; then no form to compare with: {again.said}")
-    other = _submitted(stranger, again, Credential(credential.username, secrets.token_hex(8)))
-    if isinstance(other, Elsewhere) or other.outcome_of_status in (Outcome.PUT_OFF, Outcome.SHUT):
+    start = stranger.get(stranger.start)
+    if start.page.form is None:
+        return Attempt(Outcome.UNASKED, f"{answer.said}; then no form to compare with: {start.said}")
+    nobody = Credential(f"mtaudit-{secrets.token_hex(4)}", secrets.token_hex(8))  # no second password at the account
+    other = _submitted(stranger, start, nobody)
+    if isinstance(other, Elsewhere) or other.outcome_of_status in (Outcome.PUT_OFF, Outcome.SHUT, Outcome.UNASKED):
         return Attempt(Outcome.UNASKED, f"{answer.said}; a random password could not be compared")
     if other.looks_in and (other.first, urlsplit(other.url).path) == (answer.first, urlsplit(answer.url).path):
         return Attempt(Outcome.UNASKED, f"{answer.said}; a random password gets the same answer")

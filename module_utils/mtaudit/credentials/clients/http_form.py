@@ -21,6 +21,7 @@ class Form:
 
     action: str = ""
     method: str = "get"
+    by_script: bool = False  # a script has a say in what is sent
     fields: list[tuple[str, str]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)  # names of fields for text, those before a password only
     passwords: list[str] = field(default_factory=list)
@@ -29,6 +30,11 @@ class Form:
     def asks_for_login(self) -> bool:
         """One password: two are for a new one."""
         return len(self.passwords) == 1
+
+    def is_again(self, other: Form) -> bool:
+        """Whether it asks for the same, at the same place; what is hidden in it may be new each time."""
+        here, there = (re.split("[?;]", form.action)[0] for form in (self, other))
+        return (here, self.texts, self.passwords) == (there, other.texts, other.passwords)
 
     def filled(self, username: str, password: str) -> list[tuple[str, str]]:
         """The fields with a login in them. The name goes into the field that sounds like one, else into the last before the
@@ -56,7 +62,7 @@ class _Forms(HTMLParser):
         told = {name: value or "" for name, value in attrs}
         self._is_code = tag in ("script", "style")
         if tag == "form" and len(self.forms) < FORM_LIMIT:
-            self._form = Form(told.get("action", ""), told.get("method", "get").lower())
+            self._form = Form(told.get("action", ""), told.get("method", "get").lower(), "onsubmit" in told)
             self._submits = False
             self.forms.append(self._form)
         elif tag == "title":

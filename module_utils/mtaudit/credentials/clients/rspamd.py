@@ -18,4 +18,6 @@ def login(service: Service, credential: Optional[Credential], deadline: Deadline
         return Attempt(Outcome.UNASKED, f"is no rspamd: {answer.said}")
     if answer.status == 200:
         return Attempt(Outcome.ACCEPTED, answer.said)
+    if answer.status == 403:  # its own word: nothing stands before it
+        return Attempt(Outcome.REFUSED, answer.said)
     return Attempt(answer.outcome_of_status or Outcome.UNASKED, answer.said)
