@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from ..values import Attempt, Credential, Outcome, Service
+from .telnet import wants_new
 from .wire import Deadline, Wire
 
 NEEDS_LIBRARY = "needs python3-paramiko on the vantage"
@@ -62,9 +63,12 @@ def _login(paramiko: Any, transport: Any, credential: Credential) -> Attempt:
         if "password" in ways:
             further = transport.auth_password(credential.username, credential.password, fallback=False)
         elif "keyboard-interactive" in ways:
-            further = transport.auth_interactive(credential.username, _Answers(credential.password))
+            further = _interactive(transport, credential)
         else:
             return Attempt(Outcome.UNASKED, "takes only " + ", ".join(ways))
+    except AsksMore as more:
+        outcome = Outcome.ACCEPTED if wants_new(str(more)) else Outcome.UNASKED
+        return Attempt(outcome, f"asks for more than a password: {more}")
     except paramiko.AuthenticationException as exc:
         # A connection that ends is told as a refusal, too, and so is one that hangs.
         answered = transport.is_active() and "timeout" not in str(exc).lower()
@@ -74,11 +78,35 @@ def _login(paramiko: Any, transport: Any, credential: Credential) -> Attempt:
     return Attempt(Outcome.ACCEPTED, str(transport.remote_version))
 
 
+class AsksMore(Exception):
+    """More than a password is asked for; the text is the question."""
+
+
 class _Answers:
-    """The password to the one question that hides what is typed; further ones get nothing."""
+    """The password to the one question that hides what is typed. That question again is a refusal; to another one nothing is
+    said, for an empty word might become the new password. `more` is that one."""
 
     def __init__(self, password: str) -> None:
-        self._left = [password]
+        self._password = password
+        self._asked = ""
+        self.more = ""
 
     def __call__(self, title: str, instructions: str, questions: Sequence[tuple[str, bool]]) -> list[str]:
-        return [self._left.pop() if not echoes and self._left else "" for _question, echoes in questions]
+        answers = []
+        for question, echoes in questions:
+            if self._asked and question != self._asked:
+                self.more = question
+                raise AsksMore(question)
+            answers.append("" if echoes or self._asked else self._password)
+            self._asked = question if not echoes else self._asked
+        return answers
+
+
+def _interactive(transport: Any, credential: Credential) -> Any:
+    answers = _Answers(credential.password)
+    try:
+        return transport.auth_interactive(credential.username, answers)
+    except Exception as exc:  # the library's thread asks, and what it stumbles over comes out here in its own way
+        if answers.more:
+            raise AsksMore(answers.more) from exc
+        raise

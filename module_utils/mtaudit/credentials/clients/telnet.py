@@ -28,6 +28,15 @@ _NO = re.compile(
     r"(?i)\bincorrect\b|\binvalid\b|\bfail(?:ed|ure)?\b|\bdenied\b|\bwrong\b|\bbad (?:password|login)|\bnot authori[sz]ed\b"
 )
 
+_PAST = re.compile(r"(?i)\b(?:last|previous|since)\b")  # told to who has logged in: "2 failed attempts since the last login"
+_SECRET = re.compile(r"(?i)\bpass(?:word|wd|code|phrase)?\b")
+_NEW = re.compile(r"(?i)\b(?:new|change|changing|expired|re-?type|old|current)\b")
+
+
+def wants_new(question: str) -> bool:
+    """Whether a prompt asks for a new password, as only who has logged in is asked."""
+    return bool(_SECRET.search(question) and _NEW.search(question))
+
 
 class Options:
     """Telnet's commands taken out of a stream that comes in pieces of any size."""
@@ -78,6 +87,16 @@ class Dialogue:
         self._options = Options()
         self._last = ""
         self.text = ""
+        self.ended = False  # by the device
+
+    @property
+    def line(self) -> str:
+        """The last line: where there is a prompt, it is the prompt."""
+        return self.text.rstrip(" ").rpartition("\n")[2]
+
+    @property
+    def says_no(self) -> bool:
+        return any(_NO.search(line) and not _PAST.search(line) for line in self.text.splitlines())
 
     def say(self, word: str) -> None:
         """Answer a prompt. A device that echoes says the word again: that is no prompt."""
@@ -98,6 +117,7 @@ class Dialogue:
                     return None
                 raise
             if not data:
+                self.ended = True
                 if self.text:
                     return None
                 raise Shut("closed the connection")
@@ -141,16 +161,26 @@ def _login(dialogue: Dialogue, credential: Optional[Credential]) -> Outcome:
     prompt = dialogue.prompt()
     if credential is None:
         return Outcome.UNASKED if prompt is None else Outcome.ACCEPTED if prompt is Prompt.SHELL else Outcome.REFUSED
-    if prompt is None or prompt is Prompt.SHELL:  # a shell for whoever comes is no answer about a login
+    # A shell for whoever comes is no answer about a login, and a password that is to be set is not set by us.
+    if prompt is None or prompt is Prompt.SHELL or wants_new(dialogue.line):
         return Outcome.UNASKED
+    asked = {dialogue.line}
     if prompt is Prompt.NAME:
         dialogue.say(credential.username)
         prompt = dialogue.prompt()
-    if prompt is Prompt.PASSWORD:
+    if prompt is Prompt.PASSWORD and not wants_new(dialogue.line):
+        asked.add(dialogue.line)
         dialogue.say(credential.password)
         prompt = dialogue.prompt()
-    if prompt is Prompt.SHELL and not _NO.search(dialogue.text.rpartition("\n")[2]):
+    return _came_of(dialogue, prompt, asked)
+
+
+def _came_of(dialogue: Dialogue, prompt: Optional[Prompt], asked: set[str]) -> Outcome:
+    """What the answer to a login means. `asked` are the prompts of the login: one that comes again is a refusal."""
+    if prompt is None:  # what goes on may be a menu that tells of failed logins before
+        return Outcome.REFUSED if dialogue.ended and dialogue.says_no else Outcome.UNASKED
+    if prompt is not Prompt.SHELL and wants_new(dialogue.line):
         return Outcome.ACCEPTED
-    if prompt in (Prompt.NAME, Prompt.PASSWORD) or _NO.search(dialogue.text):
-        return Outcome.REFUSED
-    return Outcome.UNASKED
+    if dialogue.line not in asked and Prompt.SHELL.value.search(dialogue.line):  # also "user@switch> "
+        return Outcome.REFUSED if _NO.search(dialogue.line) else Outcome.ACCEPTED
+    return Outcome.REFUSED
