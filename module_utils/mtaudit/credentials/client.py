@@ -65,6 +65,9 @@ _PUT_OFF = re.compile(
     rf"|{NOT_NOW}"
 )
 
+# Zabbix's answer to every wrong login, locked or not.
+_EITHER = re.compile(r"(?i)\bpassword or account is (?:temporarily )?blocked\b")
+
 
 def try_login(service: Service, credential: Optional[Credential], timeout_s: float) -> Attempt:
     """One attempt, which ends within `timeout_s` and a little. Without a credential: come in without any, for what stands
@@ -78,7 +81,8 @@ def try_login(service: Service, credential: Optional[Credential], timeout_s: flo
         attempt = Attempt(Outcome.SHUT, str(exc))
     except (ValueError, LookupError, EOFError, struct.error) as exc:  # an answer that is none
         attempt = Attempt(Outcome.SHUT, f"sent what is no {service.protocol}: {type(exc).__name__}")
-    if attempt.outcome in (Outcome.REFUSED, Outcome.SHUT, Outcome.UNASKED) and _PUT_OFF.search(attempt.said[:_READ_CHARACTERS]):
+    said = _EITHER.sub("", attempt.said[:_READ_CHARACTERS])
+    if attempt.outcome in (Outcome.REFUSED, Outcome.SHUT, Outcome.UNASKED) and _PUT_OFF.search(said):
         attempt = replace(attempt, outcome=Outcome.PUT_OFF)
     return replace(attempt, said=_clean(attempt.said, credential))
 

@@ -18,7 +18,7 @@ _UTF8 = 33
 _OK, _MORE, _SWITCH, _ERROR = 0x00, 0x01, 0xFE, 0xFF
 _NEEDS_MORE = b"\x04"  # caching_sha2_password: the server has no hash of this login at hand
 _ACCESS_DENIED = (1045, 1698, 1044, 1049)
-_PUT_OFF = (1040, 1129, 1130, 1203, 1226, 3118, 3955, 4151)  # too many connections, blocked or unwanted host, locked account
+_PUT_OFF = (1040, 1129, 1203, 1226, 3118, 3955, 4151)  # too many connections, blocked host, locked account
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,13 @@ def _login(session: Session, credential: Credential, secure: bool) -> Attempt:
         session.send(struct.pack("<IIB23x", capabilities, PACKET_LIMIT_BYTES, _UTF8))
         session.wire.start_tls()
         secure = True
-    answer = response(greeting.plugin, credential.password, greeting.salt, secure) or b""
+    # The greeting names the server's usual plugin. Where the account has another one than is named back, the server asks anew.
+    plugin, answer = greeting.plugin, response(greeting.plugin, credential.password, greeting.salt, secure)
+    if answer is None:
+        plugin = "mysql_native_password"
+        answer = response(plugin, credential.password, greeting.salt, secure) or b""
     head = struct.pack("<IIB23x", capabilities, PACKET_LIMIT_BYTES, _UTF8)
-    session.send(head + credential.username.encode() + b"\0" + bytes((len(answer),)) + answer + greeting.plugin.encode() + b"\0")
+    session.send(head + credential.username.encode() + b"\0" + bytes((len(answer),)) + answer + plugin.encode() + b"\0")
     return _converse(session, credential.password, greeting, secure)
 
 

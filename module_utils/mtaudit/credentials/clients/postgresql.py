@@ -85,9 +85,10 @@ def _converse(wire: Wire, credential: Credential) -> Attempt:
 def _refusal(body: bytes) -> Attempt:
     fields = {part[:1]: part[1:].decode("utf-8", "replace") for part in body.split(b"\0") if part}
     code, text = fields.get(b"C", ""), fields.get(b"M", "")
-    # A line of pg_hba.conf that is missing is about this address, not about the password.
-    unwanted = code.startswith("53") or code == "57P03" or "pg_hba.conf" in text
-    outcome = Outcome.PUT_OFF if unwanted else Outcome.REFUSED if code in _REFUSED else Outcome.UNASKED
+    # A line of pg_hba.conf that is missing is about this address, not about the password, and no ban either.
+    refused = code in _REFUSED and "pg_hba.conf" not in text
+    busy = code.startswith("53") or code == "57P03"
+    outcome = Outcome.REFUSED if refused else Outcome.PUT_OFF if busy else Outcome.UNASKED
     return Attempt(outcome, f"{code} {text}")
 
 
