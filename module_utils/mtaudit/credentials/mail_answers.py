@@ -1,4 +1,4 @@
-"""What a mail service's refusal of a login says besides no: IMAP (RFC 5530), POP3 (RFC 2449, RFC 3206), ManageSieve (RFC 5804)."""
+"""What a refusal of a mail service says besides no: IMAP (RFC 5530), POP3 (RFC 2449, RFC 3206), ManageSieve (RFC 5804)."""
 
 from __future__ import annotations
 

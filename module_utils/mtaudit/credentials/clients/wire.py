@@ -35,6 +35,22 @@ class Deadline:
         return left
 
 
+def _connected(address: str, port: int, deadline: Deadline) -> socket.socket:
+    """The first address of the name that answers; all of them share the time."""
+    problem = OSError("the name has no address")
+    for family, kind, number, _name, place in socket.getaddrinfo(address, port, type=socket.SOCK_STREAM):
+        left_s = deadline.left_s()
+        made = socket.socket(family, kind, number)
+        try:
+            made.settimeout(left_s)
+            made.connect(place)
+            return made
+        except OSError as exc:
+            made.close()
+            problem = exc
+    raise problem
+
+
 class Wire:
     """A TCP connection, with TLS from the first byte or later. Certificates are not looked at: what is asked is whether a
     login works there. Every method raises Shut when the peer or the time ends it."""
@@ -44,7 +60,7 @@ class Wire:
         self._buffer = b""
         self._received_bytes = 0
         try:
-            self.socket = socket.create_connection((address, port), deadline.left_s())
+            self.socket = _connected(address, port, deadline)
         except OSError as exc:
             raise Shut(f"no connection: {exc.strerror or exc}") from exc
         if tls:
