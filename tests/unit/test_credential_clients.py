@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.mtaudit.credentials import mail_login
 from ansible.module_utils.mtaudit.credentials.client import PORTS, PROTOCOLS, try_login
-from ansible.module_utils.mtaudit.credentials.clients import ber, digest, http_form, mysql, postgresql, snmp, telnet
+from ansible.module_utils.mtaudit.credentials.clients import ber, digest, http_form, mysql, postgresql, snmp, ssh, telnet
 from ansible.module_utils.mtaudit.credentials.values import Credential, Outcome, Service
 from ansible.module_utils.mtaudit.smtp.evidence import Limits
 
@@ -277,7 +277,12 @@ def site(right: str, wrong: str) -> Peer:
     ("200 OK\n\nwelcome", "200 OK\n\nwrong password", Outcome.UNASKED),
     ("302 Found\nLocation: /home\n\n", "302 Found\nLocation: /home\n\n", Outcome.UNASKED),
     ("302 Found\nLocation: /home\n\n", "429 Too Many Requests\n\n", Outcome.UNASKED),
-    (FORM, FORM, Outcome.REFUSED),
+    ("200 OK\n\nwelcome", "403 Forbidden\n\n", Outcome.UNASKED),
+    ("403 Forbidden\n\n", "403 Forbidden\n\n", Outcome.UNASKED),
+    (FORM, FORM, Outcome.UNASKED),
+    (FORM + "<p>Wrong password", FORM, Outcome.REFUSED),
+    (FORM.replace("/in", "/new") + "<p>Set up", FORM, Outcome.UNASKED),
+    (FORM + "<p>Incorrect user name or password or account is temporarily blocked.", FORM, Outcome.REFUSED),
     ("302 Found\nLocation: http://198.51.100.9/\n\n", FORM, Outcome.UNASKED),
     ("429 Too Many Requests\n\n", FORM, Outcome.PUT_OFF),
     ("503 Service Unavailable\n\n", FORM, Outcome.PUT_OFF),
@@ -298,6 +303,7 @@ def test_a_form_lets_in_whom_it_answers_otherwise_than_a_stranger(right: str, wr
     ("500 Oops\n\n", Outcome.SHUT),
     ("200 OK\n\n<form><input type=password name=a><input type=password name=b>", Outcome.UNASKED),
     ("200 OK\n\n<![if x" + "<a" * 60000, Outcome.UNASKED),
+    ("200 OK\n\n<form onsubmit='return send()'><input name=u><input name=p type=password></form>wrong", Outcome.UNASKED),
 ])
 def test_pages_that_ask_for_no_login_of_ours(answer: str, outcome: Outcome) -> None:
     with served(web(lambda *_: answer)) as port:
@@ -317,6 +323,69 @@ def test_basic(password: str, outcome: Outcome) -> None:
 
     with served(web(answer)) as port:
         assert try_login(service("http", port, path="/admin"), Credential("admin", password), TIME_S * 3).outcome is outcome
+
+
+def test_what_is_forbidden_to_the_right_password_is_no_refusal() -> None:
+    with served(web(lambda _m, _p, request: "403 Forbidden\n\n" if "Authorization" in request else
+                    '401 No\nWWW-Authenticate: Basic realm="a"\n\n')) as port:
+        assert try_login(service("http", port), ADMIN, TIME_S * 3).outcome is Outcome.UNASKED
+
+
+def test_a_form_that_a_script_sends_is_not_sent() -> None:
+    asked = []
+
+    def answer(_method: str, path: str, _request: str) -> str:
+        asked.append(path)
+        return "200 OK\n\n<form onsubmit='return send()'><input name=u><input name=p type=password></form>"
+
+    with served(web(answer)) as port:
+        assert "a script sends" in try_login(service("http", port), ADMIN, TIME_S * 3).said
+    assert asked == ["/"]
+
+
+def test_one_password_is_sent_to_an_account() -> None:
+    sent = []
+
+    def answer(method: str, path: str, request: str) -> str:
+        if method == "POST":
+            sent.append("user=admin&" in request)
+            return "302 Found\nLocation: /home\n\n" if sent[-1] else FORM
+        return "200 OK\n\nhome" if path == "/home" else FORM
+
+    with served(web(answer)) as port:
+        assert try_login(service("http", port), ADMIN, TIME_S * 3).outcome is Outcome.ACCEPTED
+    assert sent == [True, False]
+
+
+@pytest.mark.parametrize(("options", "answer", "outcome"), [
+    ({}, "200 OK\n\nwelcome", Outcome.UNASKED),
+    ({"path": "/a", "protected": "True"}, "200 OK\n\nwelcome", Outcome.ACCEPTED),
+    ({"path": "/a", "protected": "yes"}, FORM, Outcome.REFUSED),
+    ({"path": "/a", "protected": "yes"}, "401 No\n\n", Outcome.REFUSED),
+    ({"path": "/a", "protected": "no"}, "200 OK\n\nwelcome", Outcome.UNASKED),
+])
+def test_a_page_stands_open_where_it_should_not(options: dict[str, str], answer: str, outcome: Outcome) -> None:
+    with served(web(lambda *_: answer)) as port:
+        assert try_login(service("http", port, **options), None, TIME_S * 3).outcome is outcome
+
+
+def test_a_protected_page_that_leads_elsewhere_is_not_open() -> None:
+    with served(web(lambda _m, path, _r: "200 OK\n\napp" if path == "/login" else "302 Found\nLocation: /login\n\n")) as port:
+        assert try_login(service("http", port, path="/a", protected="yes"), None, TIME_S * 3).outcome is Outcome.UNASKED
+
+
+@pytest.mark.parametrize("hostile", ["a" * 65000, '"\\' * 30000])
+def test_a_challenge_of_any_length_is_read_in_no_time(hostile: str) -> None:
+    with served(web(lambda *_: f"401 No\nWWW-Authenticate: Digest {hostile}\n\n")) as port:
+        started = time.process_time()
+        try_login(service("http", port), ADMIN, TIME_S * 3)
+        assert time.process_time() - started < 1
+
+
+def test_a_name_in_a_challenge_is_looked_for_once() -> None:
+    started = time.process_time()
+    assert digest.parameters("a" * 30000) == {}
+    assert time.process_time() - started < 1
 
 
 def test_a_login_that_is_led_on_is_not_asked_again_without_its_name() -> None:
@@ -447,6 +516,13 @@ def test_telnet_options_are_refused_once_however_they_are_cut(size: int) -> None
     ([b"login: ", b"Password: ", b"\r\n##########\r\n"], Outcome.UNASKED),
     ([b"login: ", b"Password: ", b"\r\nEnter choice:\r\n"], Outcome.UNASKED),
     ([b"Welcome\r\n# "], Outcome.UNASKED),
+    ([b"Login: ", b"Password: ", b"\r\nChange your password\r\n\r\nnew password> "], Outcome.ACCEPTED),
+    ([b"login: ", b"Password: ", b"\r\nYou are forced to change your password.\r\nNew Password: "], Outcome.ACCEPTED),
+    ([b"login: ", b"\r\nNew password for user admin: "], Outcome.ACCEPTED),
+    ([b"Set a new password: ", b"\r\n# "], Outcome.UNASKED),
+    ([b"User: ", b"Password: ", b"\r\nuser@sw1> "], Outcome.ACCEPTED),
+    ([b"Username> ", b"Password> ", b"\r\nUsername> "], Outcome.REFUSED),
+    ([b"login: ", b"Password: ", b"\r\n2 failed login attempts since the last successful login.\r\nChoice\r\n"], Outcome.UNASKED),
 ])
 def test_telnet_prompts(steps: list[bytes], outcome: Outcome) -> None:
     with served(script(*steps)) as port:
@@ -459,7 +535,106 @@ def test_a_telnet_server_that_says_the_password_again_shows_no_prompt_by_it() ->
         assert try_login(service("telnet", port), Credential("admin", "secret#"), TIME_S * 2).outcome is Outcome.SHUT
 
 
+def test_failed_logins_before_a_menu_that_waits_are_no_refusal() -> None:
+    menu = b"\r\n2 failed logins\r\n1) status\r\nChoice"
+    with served(script(b"login: ", b"Password: ", menu)) as port:
+        assert try_login(service("telnet", port), ADMIN, TIME_S).outcome is Outcome.UNASKED
+
+
+# SSH, with a stand-in for the library
+
+
+class Asks:
+    """A transport with keyboard-interactive. It asks one question after the other; then the login has failed."""
+
+    remote_version = "SSH-2.0-x"
+
+    class BadAuthenticationType(Exception):
+        allowed_types = ("keyboard-interactive",)
+
+    class AuthenticationException(Exception):
+        pass
+
+    def __init__(self, *questions: str) -> None:
+        self.questions = questions
+        self.told: list[str] = []
+
+    def auth_none(self, _name: str) -> None:
+        raise self.BadAuthenticationType
+
+    def auth_interactive(self, _name: str, handler: Callable[..., list[str]]) -> None:
+        for question in self.questions:
+            try:
+                self.told += handler("", "", [(question, False)])
+            except ssh.AsksMore as exc:  # in the library's thread
+                raise EOFError from exc
+        raise self.AuthenticationException
+
+    def is_active(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("questions", "outcome"), [
+    (["Password: "], Outcome.REFUSED),
+    (["Password: ", "Password: "], Outcome.REFUSED),
+    (["Password: ", "Verification code: "], Outcome.UNASKED),
+    (["Password: ", "Current password: "], Outcome.ACCEPTED),
+    (["Password: ", "New password: "], Outcome.ACCEPTED),
+])
+def test_ssh_that_asks_for_more_than_a_password(questions: list[str], outcome: Outcome) -> None:
+    transport = Asks(*questions)
+    assert ssh._login(transport, transport, ADMIN).outcome is outcome
+    assert transport.told[0] == ADMIN.password and len(transport.told) == len(questions) - (outcome is not Outcome.REFUSED)
+
+
+# Any connection
+
+
+def test_all_addresses_of_a_name_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = socket.getaddrinfo
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(3):  # what is not taken fills the queue: further ones are left without an answer
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: found(*args, **more) * 6)
+        started = time.monotonic()
+        attempt = try_login(service("ftp", full.getsockname()[1]), ADMIN, LITTLE_TIME_S)
+    assert attempt.outcome is Outcome.SHUT and time.monotonic() - started < 3 * LITTLE_TIME_S
+
+
 # MySQL, PostgreSQL
+
+
+GREETING = b"\x0a8.0\0" + b"\1\0\0\0" + b"a" * 8 + b"\0" + b"\0\x82\x21\2\0\x08\0\x15" + b"\0" * 10 + b"b" * 12 + b"\0"
+
+
+def packet(number: int, body: bytes) -> bytes:
+    return len(body).to_bytes(3, "little") + bytes((number,)) + body
+
+
+@pytest.mark.parametrize("account", ["mysql_native_password", "client_ed25519"])
+def test_mysql_whose_usual_plugin_is_not_spoken(account: str) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(packet(0, GREETING + b"client_ed25519\0"))
+        told = connection.recv(4096)
+        same = told.endswith(account.encode() + b"\0")
+        switch = b"\xfe" + account.encode() + b"\0" + b"c" * 20
+        connection.sendall(packet(2, b"\xff\x15\x04#28000Access denied" if same else switch))
+
+    with served(talk) as port:
+        attempt = try_login(service("mysql", port), ADMIN, TIME_S)
+    assert attempt.outcome is (Outcome.REFUSED if account == "mysql_native_password" else Outcome.UNASKED), attempt
+
+
+@pytest.mark.parametrize(("protocol", "steps"), [
+    ("mysql", [packet(0, b"\xff\x6a\x04Host '198.51.100.66' is not allowed to connect to this MySQL server")]),
+    ("postgresql", [b"", b"N", b"E\0\0\0\x3bC28000\0" + b'Mno pg_hba.conf entry for host "198.51.100.66"' + b"\0\0"]),
+])
+def test_an_address_that_may_not_log_in_is_not_banned(protocol: str, steps: list[bytes]) -> None:
+    with served(script(*steps)) as port:
+        attempt = try_login(service(protocol, port), ADMIN, TIME_S)
+    assert attempt.outcome is Outcome.UNASKED and "198.51" in attempt.said, attempt
 
 
 def test_mysql_scrambles_as_its_documentation_says() -> None:
