@@ -71,7 +71,9 @@ options:
             elements: str
             default: []
           options:
-            description: "What the protocol needs to know: C(path) and C(host) of HTTP, C(database) of PostgreSQL."
+            description: >-
+              What the protocol needs to know: C(path), C(host) and C(protected) of HTTP (whether its page lies behind the login),
+              C(database) of PostgreSQL.
             type: dict
             default: {}
   own:

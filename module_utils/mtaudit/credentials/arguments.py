@@ -14,7 +14,7 @@ from .values import Service
 from .visit import NAMELESS, Door, Order
 
 SERVICES_LIMIT = 10_000
-OPTIONS = {"http": ("path", "host"), "postgresql": ("database",)}  # what the clients read
+OPTIONS = {"http": ("path", "host", "protected"), "postgresql": ("database",)}  # what the clients read
 LOCKOUT = "is the number of failed logins after which a client is shut out: with 1 none are tried, 0 for unknown"
 CONSENT = f"says who agreed and on which day, such as '{EXAMPLE}'; it names no day"
 
@@ -117,7 +117,7 @@ def _door(raw: Mapping[str, Any], host: str, where: str, own: list[_Own], ports:
     options = {str(key): str(value) for key, value in (raw.get("options") or {}).items()}
     for key in options:
         if key not in OPTIONS.get(protocol, ()):
-            known = " and ".join(OPTIONS.get(protocol, ())) or "none"
+            known = ", ".join(OPTIONS.get(protocol, ())) or "none"
             raise ArgumentError(f"{where}{protocol} has no option '{key}'; its options: {known}")
     passwords: dict[str, str] = {}
     candidates = []
