@@ -517,7 +517,7 @@ def test_vendors_and_protocols_choose_the_credentials() -> None:
     (arguments({"protocol": "gopher"}), "protocol is one of http, imap, redis, snmp, ssh, telnet, not 'gopher'"),
     (arguments({"protocol": "ssh", "port": 70000}), "port numbers are"),
     (arguments({"protocol": "ssh", "options": {"path": "/"}}), "ssh has no option 'path'; its options: none"),
-    (arguments({"protocol": "http", "options": {"paths": "/"}}), "http has no option 'paths'; its options: path, host, protected"),
+    (arguments({"protocol": "http", "options": {"paths": "/"}}), "http has no option 'paths'; its options: path, host"),
     (arguments({"protocol": "ssh"}, target={"host": ""}), "mta_audit_addresses"),
     (arguments({"protocol": "ssh"}, target={"consent": "my boss"}), "names no day"),
     (arguments({"protocol": "ssh"}, target={"lockout": -1}), "with 1 none are tried"),
