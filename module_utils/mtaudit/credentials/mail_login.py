@@ -13,8 +13,6 @@ from ..smtp.evidence import Costs, Limits, Transcript
 from .mail_answers import of_refusal
 from .values import Attempt, Credential, Outcome, Service
 
-_NO_CONNECTION = ("refused", "unreachable")
-
 
 @dataclass(frozen=True)
 class Tried:

@@ -183,10 +183,17 @@ def _account(kept: Kept, scheme: str, table: str, dovecot: Dovecot) -> Account:
     return Account(stored._replace(locked=not free and (stored.locked or not stored.text and not stored.empty)), table, free=free)
 
 
+def fields_of(passdb: Section) -> dict[str, str]:
+    """What is said of everybody: 2.3 has `override_fields`, `default_fields` and, for `static`, `args`; 2.4 has `fields`."""
+    names = ("default_fields", "override_fields", *(("args",) if driver_of(passdb) == "static" else ()))
+    words = " ".join(passdb.settings.get(name, "") for name in names).split()
+    nested = {name: value for each in passdb.of_kind("fields") for name, value in each.settings.items()}
+    return {**dict(word.partition("=")[::2] for word in words), **nested}
+
+
 def _static(passdb: Section) -> Iterator[Table]:
     """One answer for every name. With `proxy` the host behind it checks the password."""
-    fields = dict(word.partition("=")[::2] for word in passdb.settings.get("args", "").split())
-    fields.update({name: value for each in passdb.of_kind("fields") for name, value in each.settings.items()})
+    fields = fields_of(passdb)
     kept = fields.get("password") or setting(passdb, "static_password")
     if "proxy" in fields or "proxy_maybe" in fields:
         return

@@ -13,7 +13,7 @@ from typing import Any, Optional
 from ..runner import ReadError, Runner
 from ..text import printable
 from .dovecot_model import Dovecot, Section
-from .dovecot_passdbs import driver_of, passdbs, setting, yes
+from .dovecot_passdbs import driver_of, fields_of, passdbs, setting, yes
 from .exim import Exim
 from .exim_expand import Doubt, Expander, ForcedFailure, Known, Session, braced
 from .exim_model import server_side
@@ -69,7 +69,7 @@ def _passdb(runner: Runner, passdb: Section) -> tuple[str, str]:
     for name in ("result_failure", "result_internalfail"):
         if passdb.settings.get(name) in _LETS_IN:
             return f"{name} = {passdb.settings[name]}: who is denied gets in", ""
-    if driver != "static" and "nopassword" in _fields(passdb):
+    if driver != "static" and "nopassword" in fields_of(passdb):
         return f"nopassword stands in the fields of passdb {driver}: whom it names gets in with any password", ""
     if driver == "pam":
         service = _pam_service(passdb)
@@ -89,16 +89,9 @@ def _pam_service(passdb: Section) -> str:
     return setting(passdb, "service_name") or setting(passdb, "pam_service_name") or (words[-1] if words else "dovecot")
 
 
-def _fields(passdb: Section) -> dict[str, str]:
-    """What is said of everybody: `override_fields` and `default_fields` of 2.3, `fields` of 2.4."""
-    words = " ".join(passdb.settings.get(name, "") for name in ("override_fields", "default_fields")).split()
-    nested = {name: value for each in passdb.of_kind("fields") for name, value in each.settings.items()}
-    return {**dict(word.partition("=")[::2] for word in words), **nested}
-
-
 def _static(passdb: Section) -> tuple[str, str]:
     """`nopassword` lets anybody in, but where a host behind it checks the password."""
-    fields = {**dict(word.partition("=")[::2] for word in passdb.settings.get("args", "").split()), **_fields(passdb)}
+    fields = fields_of(passdb)
     if "proxy" in fields or "proxy_maybe" in fields:
         return "", "another host checks the password"
     if "nopassword" in fields and ("allow_nets" in fields or passdb.settings.get("mechanisms")):
