@@ -67,6 +67,17 @@ def test_a_session_that_may_have_begun_before_the_log_does_is_not_judged() -> No
     assert [sent.account for sent in sendmail.authenticated(later, cut=True)] == ["alice", ""]
 
 
+def test_between_two_logins_of_one_daemon_the_line_of_a_login_was_lost() -> None:
+    """Seen once under load, of 154 messages. A daemon that does not write such lines writes none at all."""
+    start, login, named, nameless, _other = SENDMAIL.splitlines(keepends=True)
+    next_login = login.replace(b"sm-mta[278]", b"sm-mta[501]")
+    assert [sent.account for sent in sendmail.authenticated(start + login + named + nameless + next_login)] == ["alice"]
+    again = start.replace(b"sm-mta[262]", b"sm-mta[400]")
+    assert [sent.account for sent in sendmail.authenticated(login + named + again + nameless)] == ["alice", ""]
+    assert [sent.account for sent in sendmail.authenticated(login + nameless + again + next_login)] == [""]
+    assert [sent.account for sent in sendmail.authenticated(start + nameless + login + named)] == ["", "alice"]
+
+
 EXIM_LEAK = (
     b'2026-11-22 07:42:54 SMTP protocol error in "AUTH PLAIN AGFsaWNlAFdyZW4tQ29wcGVyLUxhbnRlcm4tNTg=" H=mail.stranger.test (x) '
     b"[198.19.0.66] AUTH command used when not advertised\n"

@@ -32,7 +32,8 @@ _HANDED_ON = re.compile(r"Sent \((?P<id>[0-9A-Za-z]{8}\d{6,}) Message accepted f
 
 _ACCOUNT = re.compile(r", authid=(?P<account>[^\s,]+)")
 _OF_PROCESSES = re.compile(rb"\]: ")
-_LOGINS_AND_MESSAGES = re.compile(rb"\]: AUTH=server, |, proto=E?SMTPS?A, ")
+_STARTED = "starting daemon ("
+_LOGINS_AND_MESSAGES = re.compile(rb"\]: AUTH=server, |, proto=E?SMTPS?A, |\]: starting daemon \(")
 _AUTHENTICATED = re.compile(rf"from=.*, proto=E?SMTPS?A, (?:daemon=\S+, )?{_RELAY}$")  # RFC 3848: A is AUTH
 _TAKEN = re.compile(rf"from=(?P<said>.*), proto=E?SMTP(?P<tls>S?)(?P<auth>A?), (?:daemon=(?P<daemon>\S+), )?{_RELAY}$")
 _SENDER = re.compile(r"<(?P<sender>[^>]*)>, size=\d+, class=-?\d+, nrcpts=(?P<recipients>\d+)")
@@ -148,27 +149,42 @@ def authenticated(log: bytes, cut: bool = False) -> Iterator[Sent]:
 
     `cut`: something in front of this log is missing. Then a login may stand there, and a message whose process is heard of in
     the first hour is left out when it has none here, unless the daemon itself was started before.
+
+    A daemon writes the line of every login or of none (LogLevel). Between two logins of one daemon the line of a message's own
+    was lost on its way to the log: that message is left out, too.
     """
     logins: dict[str, tuple[str, str]] = {}  # process: client, account
     early: set[str] = set()
+    nameless: list[Sent] = []  # behind a login of this daemon; known to be lost when another follows
     begun: Optional[float] = None
+    logged = False
     for line in _lines_with(log, _OF_PROCESSES if cut else _LOGINS_AND_MESSAGES):
+        started = line.text.startswith(_STARTED)
         if cut:
             at = stamp(line.whole)
             begun = at if begun is None else begun
-            if line.text.startswith("starting daemon ("):
+            if started:
                 cut = False
             elif at is None or begun is None or at - begun <= _SILENCE_S:
                 early.add(line.pid)
         login, sent = _LOGIN.match(line.text), _AUTHENTICATED.match(line.text)
-        if login:
+        if started:
+            yield from nameless
+            nameless, logged = [], False
+        elif login:
             account = _ACCOUNT.search(line.text)
             logins[line.pid] = (login["address"], account["account"] if account else "")
+            nameless, logged = [], True
         elif sent:
             client, account_name = logins.get(line.pid, ("", ""))
             found = account_name if client == sent["address"] else ""
-            if found or line.pid not in early:
+            if found:
                 yield Sent(line.whole, found)
+            elif line.pid not in early and logged:
+                nameless.append(Sent(line.whole, ""))
+            elif line.pid not in early:
+                yield Sent(line.whole, "")
+    yield from nameless
 
 
 def taken(log: bytes) -> list[Taken]:
