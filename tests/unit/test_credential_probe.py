@@ -492,6 +492,17 @@ def test_without_consent_nothing_is_tried(state: Path) -> None:
     assert status == "error" and "mta_audit_credentials_consent" in text and not device.asked and not state.exists()
 
 
+def test_a_host_without_an_address_keeps_no_other_from_being_tried(state: Path) -> None:
+    """A device that is unreachable and declares none, say."""
+    device = Device(good)
+    nowhere = replace(door(), service=replace(door().service, address=""))
+    orders = (Order("nowhere", (nowhere,), CONSENT), *request(state).orders)
+    found = probe(replace(request(state), orders=orders), device)
+    lost = [each for each in found["findings"] if each["target"] == "nowhere"]
+    assert [each["status"] for each in lost] == ["error"] and "mta_audit_addresses" in lost[0]["reason"]
+    assert device.asked and {each["target"] for each in found["findings"]} == {"nowhere", "router"}
+
+
 # The arguments
 
 
@@ -518,7 +529,6 @@ def test_vendors_and_protocols_choose_the_credentials() -> None:
     (arguments({"protocol": "ssh", "port": 70000}), "port numbers are"),
     (arguments({"protocol": "ssh", "options": {"path": "/"}}), "ssh has no option 'path'; its options: none"),
     (arguments({"protocol": "http", "options": {"paths": "/"}}), "http has no option 'paths'; its options: path, host"),
-    (arguments({"protocol": "ssh"}, target={"host": ""}), "mta_audit_addresses"),
     (arguments({"protocol": "ssh"}, target={"consent": "my boss"}), "names no day"),
     (arguments({"protocol": "ssh"}, target={"lockout": -1}), "with 1 none are tried"),
     (arguments({"protocol": "ssh"}, timeout_s=0), "timeout_s must be greater than 0"),

@@ -106,8 +106,6 @@ def _door(raw: Mapping[str, Any], host: str, where: str, own: list[_Own], ports:
     protocol = _protocol(str(raw.get("protocol") or ""), where, ports)
     address, port = str(raw.get("address") or host), int(raw.get("port") or ports[protocol][0][0])
     tls = raw["tls"] if raw.get("tls") is not None else (port, True) in ports[protocol]
-    if not address:
-        raise ArgumentError(f"{where}no address is known: set mta_audit_addresses of the host, or address of the service")
     if not 0 < port < 65536:
         raise ArgumentError(f"{where}port numbers are 1 to 65535")
     vendors = [str(vendor) for vendor in raw.get("vendors") or ()]

@@ -17,11 +17,17 @@ CONTROLS = (DEFAULTS, ANY_PASSWORD, BUDGET)
 _CLEAR = ("telnet", "ftp")
 EXAMPLE = "J. Doe, head of IT, 2026-11-23"
 NO_CONSENT = f"set mta_audit_credentials_consent to who agreed to it and when, such as '{EXAMPLE}'"
+NO_ADDRESS = "set mta_audit_addresses of the host, or address of the service in mta_audit_credentials"
 
 
-def without_consent(order: Order) -> Iterator[Finding]:
-    """Where nobody is said to have agreed, nothing was tried."""
-    for door in order.doors:
+def hindered(order: Order) -> Iterator[Finding]:
+    """What keeps a target from being tried; its services count as not answered, and other targets are tried all the same."""
+    nowhere = [door for door in order.doors if not door.service.address]
+    if nowhere:
+        text = f"{', '.join(door.service.protocol for door in nowhere)}: no login was tried, for no address of the host is known"
+        yield _finding(DEFAULTS, HOST, Status.ERROR, text, reason=NO_ADDRESS)
+        return
+    for door in order.doors if not order.consent else ():
         text = f"{door.service.protocol}: no login was tried, for nobody is said to have agreed to it"
         yield _finding(DEFAULTS, Subject("listener", door.place), Status.ERROR, text, reason=NO_CONSENT)
 

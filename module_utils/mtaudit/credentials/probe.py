@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .budget import Budget, Day
-from .findings import findings_of, planned, without_consent
+from .findings import findings_of, hindered, planned
 from .ledger import BEGUN, STATE, Ledger, LedgerError, Record, opened, peek
 from .values import Service
 from .visit import TOO_LATE, Client, Order, Reach, Tools, Visit, utc
@@ -43,8 +43,8 @@ def connects(service: Service, timeout_s: float) -> str:
 
 def run(request: Request, client: Client, reach: Reach = connects) -> dict[str, Any]:
     """Try and return plain data: `findings`, `attempts` and `consents`. Raises LedgerError before anything is tried."""
-    agreed = [order for order in request.orders if order.consent]
-    findings = [(o.target, f) for o in request.orders if not o.consent for f in without_consent(o)]
+    findings = [(order.target, f) for order in request.orders for f in hindered(order)]
+    agreed = [order for order in request.orders if not any(hindered(order))]
     attempts: list[dict[str, Any]] = []
     if request.dry:
         records = peek(request.state, time.time()) if agreed else []
