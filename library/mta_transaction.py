@@ -68,6 +68,11 @@ options:
         description: SHA-256 of the content that the change was made from, empty for no file. When somebody has changed the
           file since, nothing is changed.
         type: str
+      accounts:
+        description: Whether it is a list of accounts, one on each line, named before the first colon, that other programs write,
+          too. Such a list is written under the lock of passwd(1), and going back takes only the lines out of it that the change
+          put in. The lists of the system, as C(/etc/shadow), are such without saying so.
+        type: bool
   checks:
     description: Commands that must succeed with the new files in place, before the services are told. Each is a list of words.
     type: list
@@ -144,6 +149,11 @@ transaction:
     until: {description: When the host takes it back. Empty without a guard., type: str, returned: always}
     ended: {description: Why it was taken back., type: str, returned: always}
     problems: {description: What could not be put back., type: list, elements: str, returned: always}
+    left:
+      description: What others have written into lists of accounts since, and was therefore left. Names of accounts, never hashes.
+      type: list
+      elements: str
+      returned: always
 transactions:
   description: Those that have not ended, the oldest first.
   returned: for O(action=status)
@@ -181,6 +191,7 @@ def main() -> None:
                     "owner": {"type": "str"},
                     "group": {"type": "str"},
                     "planned_on": {"type": "str"},
+                    "accounts": {"type": "bool"},
                 },
             },
             "checks": {"type": "list", "elements": "list", "default": []},

@@ -38,16 +38,20 @@ def sets(copy: Copy, old: str, new: str) -> bool:
     return "updated successfully" in copy.shell(f"{typed} | runuser -u dora -- passwd 2>&1 || true")
 
 
-def logs_in(copy: Copy, password: str) -> bool:
-    by_su = copy.shell(f"echo {password} | runuser -u alice -- su dora -c id 2>&1 || true")
-    by_pam = copy.shell(f"echo {password} | pamtester login dora authenticate 2>&1 || true")
-    assert ("(dora)" in by_su) is ("successfully authenticated" in by_pam), (by_su, by_pam)
-    return "(dora)" in by_su
+def logs_in(copy: Copy, password: str, who: str = "dora") -> bool:
+    by_su = copy.shell(f"echo {password} | runuser -u alice -- su {who} -c id 2>&1 || true")
+    by_pam = copy.shell(f"echo {password} | pamtester login {who} authenticate 2>&1 || true")
+    assert (f"({who})" in by_su) is ("successfully authenticated" in by_pam), (by_su, by_pam)
+    return f"({who})" in by_su
 
 
-def back(copy: Copy) -> None:
+def back(copy: Copy) -> str:
+    """What it printed, and what it warned of."""
     words = ("ansible-playbook", "-i", ROOT / "inventories/lab", ROOT / "playbooks/rollback.yml")
-    copy.ansible(*words, "-e", json.dumps({"mta_target": copy.name}))
+    with copy.begun(*words, "-e", json.dumps({"mta_target": copy.name})) as run:
+        printed, warned = run.communicate(timeout=300)
+    assert run.returncode == 0, printed + warned
+    return printed + warned
 
 
 def test_a_weak_password_is_refused_afterwards(copy: Copy, tmp_path: Path) -> None:
@@ -86,3 +90,40 @@ def test_accounts_that_are_open_are_locked_when_that_is_acknowledged(copy: Copy,
     assert " L " in copy.shell("passwd -S scan") and "$y$" not in printed and submits(copy)
     back(copy)
     assert copy.shell(FILES) == before and " P " in copy.shell("passwd -S scan")
+
+
+def test_going_back_leaves_what_others_set_since(copy: Copy, tmp_path: Path) -> None:
+    """passwd of somebody who was asked before the change and answers afterwards, useradd, chpasswd, userdel; then the way back."""
+    copy.shell("id scan || useradd -m -s /bin/bash scan; useradd -m -s /bin/bash temp; useradd -m leaver")
+    copy.shell(f"printf '%s\\n' scan:{FIRST} temp:{FIRST} dora:{FIRST} | chpasswd; mkfifo -m 666 /tmp/typed")
+    copy.shell("(exec 3<> /tmp/typed; runuser -u dora -- passwd <&3 > /tmp/said 2>&1) > /dev/null 2>&1 &")
+    lock = {"mta_harden_acknowledged": ["PASS-04"], "mta_harden_only": ["PASS-04"]}
+    play(copy, tmp_path, "mta_password_policy", **lock)
+    assert " L " in copy.shell("passwd -S scan") and " L " in copy.shell("passwd -S temp")
+    assert "New password" not in copy.shell("cat /tmp/said"), "it has waited at its first question"
+    copy.shell(f"printf '%s\\n' {FIRST} {GOOD} {GOOD} > /tmp/typed; until grep updated /tmp/said; do sleep 0.2; done")
+    copy.shell(f"useradd -m -s /bin/bash eve; printf '%s\\n' eve:{GOOD} temp:{GOOD} | chpasswd; userdel -r leaver")
+    theirs = copy.shell("grep -v ^scan: /etc/shadow")
+
+    printed = " ".join(back(copy).split())
+    assert logs_in(copy, GOOD) and logs_in(copy, GOOD, "eve") and logs_in(copy, GOOD, "temp")
+    assert logs_in(copy, FIRST, "scan") and copy.shell("grep -v ^scan: /etc/shadow") == theirs
+    assert "of ours goes back: scan" in printed and "not put back, for others have changed it since: temp" in printed
+    assert "$y$" not in printed
+    copy.shell("pwck -r 2>&1 | grep -i -e shadow -e duplicate && exit 1 || true")
+    assert changed(back(copy), copy.name) == 0
+
+
+def test_while_another_program_writes_the_accounts_nothing_is_changed(copy: Copy, tmp_path: Path) -> None:
+    before = copy.shell(FILES)
+    copy.shell("EDITOR='sleep 300 #' setsid vipw -s > /dev/null 2>&1 & until pgrep -x sleep; do sleep 0.2; done")
+    lock = {"mta_harden_acknowledged": ["PASS-04"], "mta_harden_only": ["PASS-04"]}
+    with pytest.raises(AssertionError, match=r"has held /etc/\.pwd\.lock.* Everything was put back as it was"):
+        play(copy, tmp_path, "mta_password_policy", **lock)
+    assert copy.shell(FILES) == before
+    copy.shell("pkill -x sleep; while pgrep -x vipw; do sleep 0.2; done")
+    play(copy, tmp_path, "mta_password_policy", **lock)
+    assert " L " in copy.shell("passwd -S scan")
+    copy.shell("EDITOR='sleep 8 #' setsid vipw -s > /dev/null 2>&1 & until pgrep -x sleep; do sleep 0.2; done")
+    back(copy)
+    assert " P " in copy.shell("passwd -S scan") and copy.shell(FILES) == before

@@ -19,7 +19,7 @@ class NewFile:
     """What a path is to hold: `content`, or nothing where that is None. Owner and mode stay as they are where they are None;
     a new file belongs to root with mode 0644. `planned_on` is the SHA-256 of what the change was made from, empty for nothing;
     None: whatever is there. `stays`: the content is left to those who write it; only owner and mode change, and a file that is
-    gone by then stays away."""
+    gone by then stays away. `accounts`: a list of accounts, one on each line, that other programs write, too."""
 
     path: str
     content: Optional[bytes]
@@ -28,6 +28,7 @@ class NewFile:
     gid: Optional[int] = None
     planned_on: Optional[str] = None
     stays: bool = False
+    accounts: bool = False
 
 
 @dataclass(frozen=True)

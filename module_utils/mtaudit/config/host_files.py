@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..readers import accounts
@@ -152,7 +153,7 @@ def locked(runner: Runner, names: Collection[str]) -> list[NewFile]:
         name, colon, rest = line.partition(":")
         if colon and name in names and not rest.startswith("!"):
             lines[n] = f"{name}:!{rest}"
-    return [changed(runner, SHADOW, "\n".join(lines))]
+    return [replace(changed(runner, SHADOW, "\n".join(lines)), accounts=True)]
 
 
 def changed(runner: Runner, path: str, text: str) -> NewFile:

@@ -17,6 +17,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -25,10 +26,11 @@ from ..config.files import NewFile
 from ..redact import redact
 from ..runner import ReadError, Runner
 from ..text import printable
+from . import account_lists
 from .guard import arm, disarm
 from .places import Place, SnapshotError, look, put_back, why
 from .services import Service, again, back, seen
-from .snapshot import Snapshot, differences, followed, load, prune, restore, take
+from .snapshot import Snapshot, differences, followed, left, load, prune, restore, take
 from .store import Store, read_sealed, write_sealed
 
 FINISHED = ("committed", "taken_back", "abandoned")
@@ -37,7 +39,8 @@ _CHECK_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Transaction:
-    """`until` is when the guard takes it back, seconds since the epoch; 0 without one. `problems`: what could not be put back."""
+    """`until` is when the guard takes it back, seconds since the epoch; 0 without one. `problems`: what could not be put back;
+    `left`: what was not, since others had changed it."""
 
     name: str
     phase: str
@@ -48,6 +51,7 @@ class Transaction:
     ended: str = ""
     problems: tuple[str, ...] = ()
     services: tuple[Service, ...] = field(default=())
+    left: tuple[str, ...] = ()
 
 
 class TakenBack(SnapshotError):
@@ -115,6 +119,9 @@ def begin(
         missing = _missing(now.path for now, _, _ in wanted)
         unread = {now.path for now, _, _ in wanted if now.unread}
         kept = take(store, [*missing, *(now.path for now, _, _ in wanted)], f"before: {reason}", units, unread=unread)
+        lists = {followed(change.path)[-1] for change in changes if change.accounts}
+        account_lists.note(kept.directory, {now.path: (now.sha256, content if new.kind == "file" else None)
+                                            for now, new, content in wanted if now.path in lists})  # fmt: skip
         prune(store)
         transaction = Transaction(kept.name, "prepared", reason, kept.name, time.time(), services=tuple(units))
         _write(store, transaction)
@@ -210,7 +217,7 @@ def read(store: Store, name: str) -> Transaction:
         raise SnapshotError(f"There is no transaction {name!r} in {store.transactions}")
     data = read_sealed(path)
     services = tuple(Service(**service) for service in data["services"])
-    return Transaction(**{**data, "services": services, "problems": tuple(data["problems"])})
+    return Transaction(**{**data, "services": services, "problems": tuple(data["problems"]), "left": tuple(data.get("left", ()))})
 
 
 def _or(value: Optional[int], other: int) -> int:
@@ -230,11 +237,12 @@ def _install(
     _keep(contents, wanted)
     for directory in missing:
         put_back(Place(directory, "directory", 0o755), contents)
-    was = {place.path: place for place in kept.places}
+    was, lists = {place.path: place for place in kept.places}, account_lists.noted(kept.directory)
     for now, new, _ in wanted:
-        if look(now.path, now.unread).differences(was[now.path]) or was[now.path].differences(now):
-            raise SnapshotError(f"{now.path} was changed by somebody else meanwhile")
-        put_back(new, contents)
+        with account_lists.locked(now.path) if now.path in lists else nullcontext():
+            if look(now.path, now.unread).differences(was[now.path]) or was[now.path].differences(now):
+                raise SnapshotError(f"{now.path} was changed by somebody else meanwhile")
+            put_back(new, contents)
 
 
 def _keep(contents: Path, wanted: Sequence[tuple[Place, Place, bytes]]) -> None:
@@ -272,7 +280,8 @@ def _back(store: Store, runner: Runner, transaction: Transaction, because: str) 
         transaction = _phase(store, replace(transaction, ended=because), "taking_back")
         kept = load(store, transaction.snapshot)
         lost = _keep_what_others_wrote(store, transaction, kept)
-        transaction = replace(transaction, ended=f"{because}; {lost}" if lost else because)
+        ended = f"{because}; {lost}" if lost else because
+        transaction = replace(transaction, ended=ended, left=tuple(left(kept)))
         problems = back(runner, transaction.services, lambda: restore(kept))
     if problems:  # the guard tries again
         transaction = replace(transaction, problems=tuple(problems))
@@ -284,10 +293,11 @@ def _back(store: Store, runner: Runner, transaction: Transaction, because: str) 
 
 
 def _keep_what_others_wrote(store: Store, transaction: Transaction, kept: Snapshot) -> str:
-    """What is neither as it was nor as we made it is somebody's work. Without room for it the host goes back all the same, and
-    the answer says what is lost."""
+    """What is neither as it was nor as we made it is somebody's work; in a list of accounts it stays. Without room for it the
+    host goes back all the same, and the answer says what is lost."""
     contents = store.transactions / transaction.name / "contents"
-    changed = [d.now for d in differences(kept) if d.now.kind == "file" and not d.now.unread]
+    lists = account_lists.noted(kept.directory)
+    changed = [d.now for d in differences(kept) if d.now.kind == "file" and not d.now.unread and d.now.path not in lists]
     theirs = [now.path for now in changed if not (contents / now.sha256).exists()]
     if theirs:
         try:
@@ -301,7 +311,7 @@ def _said(why_not: str, ended: Transaction) -> str:
     if ended.problems:
         return (f"{why_not}. It could NOT be taken back as a whole: {'; '.join(ended.problems)}. "
                 f"Put it right, then: mta_transaction action=take_back name={ended.name}")
-    return f"{why_not}. Everything was put back as it was"
+    return f"{why_not}. Everything was put back as it was" + "".join(f", but: {text}" for text in ended.left)
 
 
 def _phase(store: Store, transaction: Transaction, phase: str) -> Transaction:
@@ -320,4 +330,4 @@ def _write(store: Store, transaction: Transaction) -> None:
 
 
 def _plain(transaction: Transaction) -> dict[str, Any]:
-    return {**asdict(transaction), "problems": list(transaction.problems)}
+    return {**asdict(transaction), "problems": list(transaction.problems), "left": list(transaction.left)}

@@ -12,6 +12,7 @@ from typing import Any, Optional, Union
 
 from ..config.files import NewFile
 from ..runner import Runner
+from .account_lists import SYSTEM
 from .diff import diff
 from .journal import FINISHED, TakenBack, Transaction, abandon, commit, pending, read, take_back, unfinished
 from .journal import begin as begin_transaction
@@ -29,6 +30,7 @@ def new_file(
     owner: Optional[str] = None,
     group: Optional[str] = None,
     planned_on: Optional[str] = None,
+    accounts: Optional[bool] = None,
 ) -> NewFile:
     """From the arguments of the module. Raises SnapshotError for what cannot be meant."""
     if not os.path.isabs(path):
@@ -41,7 +43,8 @@ def new_file(
     if stays and not os.path.exists(path):
         raise SnapshotError(f"Could not change {path}: no content is given, and there is no file")
     data = content.encode() if content is not None and state == "file" else None
-    return NewFile(path, data, bits, _number(path, "owner", owner), _number(path, "group", group), planned_on, stays)
+    return NewFile(path, data, bits, _number(path, "owner", owner), _number(path, "group", group), planned_on, stays,
+                   path in SYSTEM if accounts is None else accounts)  # fmt: skip
 
 
 def _number(path: str, what: str, name: Optional[str]) -> Optional[int]:
@@ -98,8 +101,8 @@ def end(store: Store, runner: Runner, action: str, name: str, reason: str, check
     else:
         after = take_back(store, runner, name, reason or "asked for")
     answer = {"changed": after.phase != before.phase, "transaction": _about(after)}
-    if after.problems and after.phase in FINISHED:
-        return {**answer, "warnings": list(after.problems)}
+    if after.phase in FINISHED and (after.problems or after.left):
+        return {**answer, "warnings": [*after.problems, *after.left]}
     if after.problems:
         return {**answer, "failed": True, "msg": f"Could not take back {name} as a whole: {'; '.join(after.problems)}"}
     return answer
@@ -119,6 +122,7 @@ def _about(transaction: Transaction) -> dict[str, Any]:
         "until": _clock(transaction.until) if transaction.until else "",
         "ended": transaction.ended,
         "problems": list(transaction.problems),
+        "left": list(transaction.left),
     }
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from .. import config, kernel, redact, retention, runner, sqlite_file, text, zipped
 from ..config import files
-from . import guard, guarded, journal, places, services, snapshot, spools, store
+from . import account_lists, guard, guarded, journal, places, services, snapshot, spools, store
 
 _PACKAGE = __package__.rpartition(".")[0]
 # A test compares them with what the program really imports.
 _PARTS = (sys.modules[_PACKAGE], sys.modules[__package__], config, files, kernel, redact, retention, runner, sqlite_file, text,
-          zipped, guard, guarded, journal, places, services, snapshot, spools, store)  # fmt: skip
+          zipped, account_lists, guard, guarded, journal, places, services, snapshot, spools, store)  # fmt: skip
 _MAIN = "from mtaudit.transaction.guarded import main\nmain()\n"
 
 

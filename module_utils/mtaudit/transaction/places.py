@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import io
 import os
 import stat
 from dataclasses import dataclass
@@ -155,8 +156,9 @@ def _attributes(at: Union[str, int]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def put_back(place: Place, contents: Path) -> None:
+def put_back(place: Place, contents: Union[Path, bytes]) -> None:
     """Make the path hold that again; a file that has the bytes keeps them. At every moment it holds the one or the other.
+    `contents` is where they are kept, or the bytes.
 
     Raises SnapshotError."""
     now = look(place.path, unread=True)
@@ -210,13 +212,13 @@ def _link(place: Place, now: Place) -> None:
     _into_place(temporary, place.path)
 
 
-def _whole_file(place: Place, now: Place, contents: Path) -> None:
+def _whole_file(place: Place, now: Place, contents: Union[Path, bytes]) -> None:
     if now.kind == "directory":
         _remove(now)
     temporary = _beside(place.path)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(handle, "wb") as file, open(contents / place.sha256, "rb") as kept:
+        with os.fdopen(handle, "wb") as file, _opened(place, contents) as kept:
             for chunk in iter(lambda: kept.read(_CHUNK_BYTES), b""):
                 file.write(chunk)
             file.flush()
@@ -227,6 +229,10 @@ def _whole_file(place: Place, now: Place, contents: Path) -> None:
         if os.path.lexists(temporary):
             os.unlink(temporary)
         raise
+
+
+def _opened(place: Place, contents: Union[Path, bytes]) -> BinaryIO:
+    return io.BytesIO(contents) if isinstance(contents, bytes) else open(contents / place.sha256, "rb")
 
 
 def _worn(place: Place) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..retention import KEEP, KEEP_DAYS, outdated
+from . import account_lists
 from .places import TEMPORARY, Place, SnapshotError, copy_away, look, put_back, put_time_back, sweep, why
 from .services import Service
 from .store import Store, read_sealed, write_sealed
@@ -52,11 +53,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Difference:
-    """A path that is not as it was: `was` in the snapshot, `now` on the disk, and in which respects."""
+    """A path that is not as it was: `was` in the snapshot, `now` on the disk, and in which respects. Of a list of accounts `was`
+    is what it goes `back` to; `problem` says why it cannot."""
 
     was: Place
     now: Place
     words: tuple[str, ...] = field(default=())
+    back: Optional[account_lists.Back] = None
+    problem: str = ""
 
     def __str__(self) -> str:
         return f"{self.was.path}: {', '.join(self.words)}"
@@ -114,9 +118,27 @@ def differences(snapshot: Snapshot) -> list[Difference]:
     known = {place.path for place in snapshot.places}
     made = [p.path for p in snapshot.places if p.kind == "absent" and os.path.isdir(p.path) and not os.path.islink(p.path)]
     later = dict.fromkeys(path for directory in (*snapshot.whole, *made) for path in _inside(directory, []) if path not in known)
-    pairs = [(was, look(was.path, was.unread)) for was in (*snapshot.places, *(Place(path, "absent") for path in later))]
-    found = (Difference(was, now, tuple(was.differences(now))) for was, now in pairs)
+    lists = account_lists.noted(snapshot.directory)
+    found = (_difference(snapshot, was, lists) for was in (*snapshot.places, *(Place(path, "absent") for path in later)))
     return [difference for difference in found if difference.words]
+
+
+def _difference(snapshot: Snapshot, was: Place, lists: Collection[str]) -> Difference:
+    now, back = look(was.path, was.unread), None
+    if was.path in lists and {was.kind, now.kind} <= {"file", "absent"}:
+        try:
+            back = account_lists.going_back(snapshot.directory, was, now)
+        except SnapshotError as exc:
+            return Difference(was, now, ("content",), problem=str(exc))
+        was = back.place
+    return Difference(was, now, tuple(was.differences(now)), back)
+
+
+def left(snapshot: Snapshot) -> list[str]:
+    """What others wrote since, and stays: of lists of accounts alone, all else goes back as a whole. Raises SnapshotError."""
+    lists = account_lists.noted(snapshot.directory)
+    backs = (_difference(snapshot, was, lists).back for was in snapshot.places if was.path in lists)
+    return [text for back in backs if back for text in back.told()]
 
 
 def damage(snapshot: Snapshot) -> list[str]:
@@ -142,22 +164,38 @@ def restore(snapshot: Snapshot, wanted: Optional[Sequence[Difference]] = None) -
     changed = differences(snapshot) if wanted is None else wanted
     gone = sorted((d.was for d in changed if d.was.kind == "absent"), key=lambda place: place.path, reverse=True)
     there = sorted((d.was for d in changed if d.was.kind != "absent"), key=lambda place: place.path)
+    lists = account_lists.noted(snapshot.directory)
     problems = []
     # What came later goes first, the deepest first: a directory may stand where a file was.
     for place in (*gone, *there):
         try:
-            put_back(place, snapshot.contents)
+            if place.path in lists or place.path in account_lists.SYSTEM:
+                _list_back(snapshot, place.path, lists)
+            else:
+                put_back(place, snapshot.contents)
         except SnapshotError as exc:
             problems.append(str(exc))
     different = {place.path for place in (*gone, *there)}
     for place in snapshot.places:
         try:
             sweep(place.path)
-            if different and place.path not in different:
+            if different and place.path not in different and place.path not in lists:
                 put_time_back(place)
         except SnapshotError as exc:
             problems.append(str(exc))
     return problems
+
+
+def _list_back(snapshot: Snapshot, path: str, lists: Collection[str]) -> None:
+    """As it is by now: somebody may have written it since it was looked at. Raises SnapshotError."""
+    was = next((place for place in snapshot.places if place.path == path), Place(path, "absent"))
+    with account_lists.locked(path):
+        found = _difference(snapshot, was, lists)
+        if found.problem:
+            raise SnapshotError(found.problem)
+        if found.words:
+            content = found.back.content if found.back else None
+            put_back(found.was, snapshot.contents if content is None else content)
 
 
 def prune(store: Store, keep: int = KEEP, keep_days: float = KEEP_DAYS, but: Iterable[str] = ()) -> list[str]:
