@@ -16,7 +16,7 @@ description:
   - Snapshots stay on the host, in a directory that only root may enter.
   - Before anything is put back, what is there is kept in a snapshot of its own. Going back can so be taken back.
   - Of a list of accounts that a change of ours wrote, such as C(/etc/shadow), only what that change made otherwise goes back,
-    under the lock of passwd(1). What others wrote since stays; a warning names what was left, and other files that others have written.
+    under the lock of passwd(1). What others wrote since stays; a warning names what was left, and other files that others wrote.
   - Nothing is put back from a snapshot that is damaged.
 author: mtaudit contributors (@mtaudit)
 extends_documentation_fragment: [action_common_attributes]

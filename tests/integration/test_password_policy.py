@@ -93,7 +93,7 @@ def test_accounts_that_are_open_are_locked_when_that_is_acknowledged(copy: Copy,
 
 
 def test_going_back_leaves_what_others_set_since(copy: Copy, tmp_path: Path) -> None:
-    """passwd of somebody who was asked before the change and answers afterwards, useradd, chpasswd, userdel; then the way back."""
+    """passwd of somebody who was asked before the change and answers after it, useradd, chpasswd, userdel; then the way back."""
     copy.shell("id scan || useradd -m -s /bin/bash scan; useradd -m -s /bin/bash temp; useradd -m leaver")
     copy.shell(f"printf '%s\\n' scan:{FIRST} temp:{FIRST} dora:{FIRST} | chpasswd; mkfifo -m 666 /tmp/typed")
     copy.shell("(exec 3<> /tmp/typed; runuser -u dora -- passwd <&3 > /tmp/said 2>&1) > /dev/null 2>&1 &")
@@ -102,7 +102,7 @@ def test_going_back_leaves_what_others_set_since(copy: Copy, tmp_path: Path) -> 
     assert " L " in copy.shell("passwd -S scan") and " L " in copy.shell("passwd -S temp")
     assert "New password" not in copy.shell("cat /tmp/said"), "it has waited at its first question"
     copy.shell(f"printf '%s\\n' {FIRST} {GOOD} {GOOD} > /tmp/typed; until grep updated /tmp/said; do sleep 0.2; done")
-    copy.shell(f"useradd -m -s /bin/bash eve; printf '%s\\n' eve:{GOOD} temp:{GOOD} | chpasswd; userdel -r leaver")
+    copy.shell(f"useradd -m -s /bin/bash eve; printf '%s\\n' eve:{GOOD} temp:{GOOD} | chpasswd; userdel leaver")
     theirs = copy.shell("grep -v ^scan: /etc/shadow")
 
     printed = " ".join(back(copy).split())
