@@ -29,6 +29,10 @@ AFTERWARDS = {
     "guard-without-any-jail": (r"refused\nkept out: \[Errno 111\]", r"(refused\n){6}"),
     **dict.fromkeys(("guard-without-a-jail-for-exim", "guard-without-a-jail-for-exim-d13", "guard-without-a-jail-for-sendmail",
                      "guard-without-a-filter-for-opensmtpd"), (r"refused\nkept out: ", r"(refused\n){6}")),
+    **dict.fromkeys(("guard-watches-what-dovecot-left", "guard-does-not-know-dovecots-lines", "guard-reads-a-journal-that-dovecot-left"),
+                    (r"refused\nkept out: ", r"(refused\n){4}")),
+    **dict.fromkeys(("guard-reads-what-postfix-left", "guard-reads-what-postfix-left-d13"),
+                    (r"refused\ntold [1-9]\d* (told 0 )?told [1-9]", r"refused\ntold [1-9]\d* (told 0 )+$")),
     "session-rate-is-not-limited": (r"(?s)535 .*535 .*450 4\.7\.1 .*too many AUTH commands", r"(<~\* 535 .*\n){3}"),
 }
 ASKED_AS = {"guard-without-any-jail": "guessing-source-is-banned"}

@@ -78,6 +78,7 @@ LEFT: dict[str, str] = {
     "lists-answer-errors-to-the-resolver": "it would not help",  # which resolver a host asks is somebody's to say
     "postscreen-without-a-reply-filter": UNKNOWN,
     "guard-not-installed": "it needs fail2ban: name fail2ban, nftables and python3-systemd in mta_harden_install",
+    **dict.fromkeys(("guard-watches-what-exim-left", "guard-watches-what-exim-left-d13"), "Exim writes to syslog alone"),
     "log-rsyslog-stopped": "rsyslogd does not run .*somebody has to say",
     "log-discard-before-mail": "this rule throws away",
     "log-discard-by-program": "this rule throws away",

@@ -139,11 +139,11 @@ def test_jails_are_written_beside_those_that_are_there(tmp_path: Path, monkeypat
      (Fail2ban(jails=[replace(JAIL, actions=("iptables-multiport",))], tools={"iptables": False}), "dovecot needs nftables")],
 )  # fmt: skip
 def test_a_jail_that_could_not_work_is_not_begun(guard: Fail2ban, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.fail2ban, "read", lambda around: guard)
+    monkeypatch.setattr(host.fail2ban, "read", lambda around, places: guard)
     runner: Any = LocalRunner()
     monkeypatch.setattr(runner, "which", lambda name: None)
     with pytest.raises(ConfigError, match=why):
-        host._guarded(runner, {"dovecot": ON})
+        host._guarded(runner, {"dovecot": ON}, {})
 
 
 def test_postfix_hangs_up_after_its_own_number_of_errors() -> None:

@@ -3,12 +3,13 @@ logrotate, fail2ban and PHP are told, and whole files."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ..readers import fail2ban, journald, logrotate, password_policy, php, role_mail
+from ..readers.log_places import Place
 from ..readers.password_tables import shadow
 from ..readers.uses import Around
 from ..readers.web import msmtp_files
@@ -152,7 +153,7 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
     if wanted.locked:
         accounts = shadow(changed)
         passwords = replace(passwords, tables=tuple(accounts if t.kind == accounts.kind else t for t in passwords.tables))
-    guard = _guarded(changed, wanted.jails) if wanted.jails else live.guard
+    guard = _guarded(changed, wanted.jails, live.guard.places) if wanted.jails else live.guard
     handed = [replace(each, allowed=False, trusted=None) if each.account in wanted.kept_out else each for each in web.handed]
     stopped = replace(web.filter, closed=web.filter.closed | wanted.closed)
     web = replace(web, handed=handed, filter=stopped)
@@ -160,9 +161,9 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
                    passwords=passwords)  # fmt: skip
 
 
-def _guarded(changed: Runner, jails: Collection[str]) -> fail2ban.Fail2ban:
+def _guarded(changed: Runner, jails: Collection[str], places: Mapping[str, Sequence[Place]]) -> fail2ban.Fail2ban:
     """fail2ban once it has been started with its files. Raises ConfigError where a jail needs what is not installed."""
-    guard = fail2ban.read(Around(changed))
+    guard = fail2ban.read(Around(changed), places)
     for jail in (jail for jail in guard.jails if jail.name in jails):
         lacks = "python3-systemd" if jail.backend == "systemd" and not guard.journal_module else ""
         banning = [tool for tool in map(fail2ban.tool_of, jail.actions) if tool]

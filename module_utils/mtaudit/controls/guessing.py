@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 from typing import Optional
@@ -10,6 +11,7 @@ from ..address import parse_network, routed_parts
 from ..control import Site, control
 from ..finding import HOST, Evidence, Finding, Method, fail, notapplicable, passed, unknown
 from ..readers.fail2ban import DIRECTORY, Fail2ban, Jail, tool_of
+from ..readers.log_places import Place
 from ..readers.system import Host
 from ..readers.uses import DAEMONS
 from ..text import printable
@@ -23,6 +25,7 @@ _SHIPPED = ("postfix", "dovecot", "exim", "exim-spam", "sendmail-auth", "sendmai
 _PORTS = {"smtp": 25, "ssmtp": 465, "smtps": 465, "submissions": 465, "urd": 465, "submission": 587, "imap": 143, "imap2": 143,
           "imaps": 993, "pop3": 110, "pop3s": 995, "sieve": 4190}  # fmt: skip
 _WIDEST = {4: 16, 6: 32}
+_OF_PAM = ("auth.log", "secure", "syslog", "messages")  # where syslog daemons write what PAM says
 
 
 @control("AUTH-06", "os")
@@ -123,18 +126,37 @@ def _blind(jail: Jail, program: str, guard: Fail2ban) -> Iterator[str]:
     if jail.backend == "systemd":
         if not guard.journal_module:
             yield "it reads the journal, and python3-systemd is not installed: fail2ban does not start the jail"
-        elif program == "exim" and not jail.units:
-            yield "it reads the journal, and Exim writes to its own file"
         units = {unit for name in DAEMONS[program] for unit in guard.units.get(name, ())}
         if jail.units and units and not units & set(jail.units):
             yield f"it reads the journal of {', '.join(jail.units)}, and {_PROGRAMS[program]} runs in {', '.join(sorted(units))}"
-        return
-    there = [log for log in jail.logs if log.stat]
-    if not there:
+    elif not any(log.stat for log in jail.logs):
         names = ", ".join(log.path for log in jail.logs) or "(none)"
         yield f"there is no file {names} that it should watch (backend {jail.backend})"
-    elif program != "exim" and not guard.syslog:
+    missed = unseen(jail, program, guard)
+    if missed and len(missed) == len(guard.places[program]):
+        yield missed[0]
+
+
+def unseen(jail: Jail, program: str, guard: Fail2ban) -> list[str]:
+    """Of each instance of a program whose log is not what a jail reads, where it logs."""
+    return [why for place in guard.places.get(program, ()) for why in _unseen(jail, place, guard)]
+
+
+def _unseen(jail: Jail, place: Place, guard: Fail2ban) -> Iterator[str]:
+    own, there, journal = set(place.files), [log for log in jail.logs if log.stat], jail.backend == "systemd"
+    of_pam = place.pam and (journal or any(posixpath.basename(log.path) in _OF_PAM for log in there))
+    if place.problem or of_pam or not there and not journal:
+        return
+    reads = "the journal" if journal else ", ".join(log.path for log in there)
+    if jail.filter == "exim" and not own:
+        # Behind the time of syslog, which fail2ban cuts off, stands Exim's own, which filter.d/exim.conf does not know.
+        yield f"its filter {jail.filter} knows the lines of Exim's own file, and Exim writes to syslog alone ({place.where})"
+    elif not place.facility and (journal or not own & {log.real for log in there}):
+        yield f"it reads {reads}, and {place.title} writes to {', '.join(place.files)} itself ({place.where})"
+    elif not own and not journal and not guard.syslog:
         yield f"it watches {there[0].path}, and no syslog daemon runs that would write it: the lines are in the journal alone"
+    elif place.failed not in guard.filters.get(jail.filter, "") + jail.failregex:
+        yield f"its filter {jail.filter} does not know how this {place.title} tells a failed login: {place.failed!r}"
 
 
 def _doubts(jail: Jail, program: str, guard: Fail2ban) -> Iterator[str]:
@@ -145,6 +167,11 @@ def _doubts(jail: Jail, program: str, guard: Fail2ban) -> Iterator[str]:
     units = {unit for name in DAEMONS[program] for unit in guard.units.get(name, ())}
     if jail.backend == "systemd" and jail.units and not units:
         yield f"the jail {jail.name} reads the journal of {', '.join(jail.units)}; the unit of {_PROGRAMS[program]} is not known"
+    for place in guard.places.get(program, ()):
+        if place.problem:
+            yield f"where {place.title} logs is not known: {place.problem}"
+    for text in unseen(jail, program, guard)[:1]:
+        yield f"of {_PROGRAMS[program]} the jail {jail.name} sees one instance and not another: {text}"
 
 
 def covers(ports: str, port: int) -> bool:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from ..config import postfix as postfix_config
 from ..config.files import ConfigError, NewFile
 from ..config.host import Wanted
 from ..control import Site
-from ..controls.guessing import allowed_per_day, covers, is_wide, login_ports, watches, weak
+from ..controls.guessing import allowed_per_day, covers, is_wide, login_ports, unseen, watches, weak
 from ..controls.guessing_session import AUTH_RATE, auth_rate
 from ..finding import Finding
 from ..fix import fix
-from ..readers.fail2ban import DIRECTORY, Fail2ban, Jail, tool_of
+from ..readers.fail2ban import DIRECTORY, Fail2ban, Jail, Log, tool_of
 from ..readers.postfix import Postfix
 from ..readers.system import Host
 from ..readers.uses import DAEMONS
@@ -44,6 +45,9 @@ failregex = ^connected <F-NOFAIL>address=<HOST></F-NOFAIL>
 ignoreregex =
 journalmatch = _SYSTEMD_UNIT=opensmtpd.service
 """
+# Dovecot 2.4's line, which the filter of fail2ban 1.1.0 does not know (later ones do).
+_LOGIN_ABORTED = (r"^Login aborted: [^(]*\(auth failed, \d+ attempts(?: in \d+ secs)?\) \(\w+\):(?: user=<[^>]*>,)?(?: method=\S+,)?"
+                  r" rip=<HOST>,[^<>]*(?:, session=<[^<>\s]*>)?\s*$")  # fmt: skip
 _LOOPBACK = ("127.0.0.0/8", "::1")
 _MAXRETRY, _SHORTEST_S = 5, 600  # fail2ban's own
 
@@ -98,8 +102,10 @@ def _begun(guard: Fail2ban, program: str, ports: set[int]) -> dict[str, str]:
     found = {"enabled": "true", "port": ",".join(map(str, sorted(_PORTS | ports)))}
     if program == "opensmtpd":
         found.update({"filter": _OPENSMTPD, **_journal(_units(guard, program))})
-    elif program != "exim" and not guard.syslog:
-        found.update(_journal(_units(guard, program)))
+    else:
+        if _files(guard, program) or program != "exim" and not guard.syslog:
+            found.update(_log(guard, program, []))
+        found.update(_failregex(guard, program, guard.filters.get(_JAILS[program], "")))
     return found if guard.tools.get(tool_of(guard.banaction)) else {**found, **_NFTABLES}
 
 
@@ -112,12 +118,40 @@ def _journal(units: set[str]) -> dict[str, str]:
     return {"backend": "systemd", "journalmatch": match} if match else {"backend": "systemd"}
 
 
+def _files(guard: Fail2ban, program: str) -> list[str]:
+    return [path for place in guard.places.get(program, ()) for path in place.files]
+
+
+def _log(guard: Fail2ban, program: str, watched: Sequence[Log]) -> dict[str, str]:
+    """What a jail is to read: the program's own files beside those that it watches, else the journal."""
+    own = _files(guard, program)
+    missing = [path for path in own if path not in guard.files]
+    if missing:
+        raise ConfigError(f"{program} is told to write to {missing[0]}, which is not there: fail2ban does not start without it")
+    if own:
+        kept = [log.path for log in watched if log.stat and log.real not in own]
+        return {"backend": "auto", "logpath": "\n".join([*kept, *own])}
+    if program == "exim" and guard.places.get(program):
+        raise ConfigError("Exim writes to syslog alone, which fail2ban's filter does not know: let log_file_path name its own file, too")
+    return _journal(_units(guard, program))
+
+
+def _failregex(guard: Fail2ban, program: str, known: str) -> dict[str, str]:
+    """Where PAM tells syslog as well, each failed login would count twice."""
+    asked = any(place.failed and place.failed not in known for place in guard.places.get(program, ()) if not place.pam)
+    return {"failregex": _LOGIN_ABORTED} if asked else {}
+
+
 def _lacks(jail: Jail, guard: Fail2ban, program: str, ports: set[int], site: Site) -> dict[str, str]:
     found: dict[str, str] = {}
     units = _units(guard, program)
-    if jail.backend != "systemd" and program != "exim" and not (guard.syslog and any(log.stat for log in jail.logs)):
-        found.update(_journal(units))
-    elif jail.backend == "systemd" and jail.units and units and not units & set(jail.units):
+    journal = jail.backend == "systemd"
+    if unseen(jail, program, guard) or not journal and not any(log.stat for log in jail.logs):
+        known = guard.filters.get(jail.filter, "") + jail.failregex
+        found.update(_failregex(guard, program, known))
+        if not found or unseen(replace(jail, failregex=known + found["failregex"]), program, guard):
+            found.update(_log(guard, program, () if journal else jail.logs))
+    elif journal and jail.units and units and not units & set(jail.units):
         found.update(_journal(units))
     tools = [tool for tool in map(tool_of, jail.actions) if tool]
     if not any(guard.tools.get(tool) for tool in tools):

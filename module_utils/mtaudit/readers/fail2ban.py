@@ -8,12 +8,13 @@ from __future__ import annotations
 import configparser
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from ..runner import FileStat, ReadError, Runner
 from ..text import printable
+from .log_places import Place
 from .uses import DAEMONS, Around
 
 DIRECTORY = "/etc/fail2ban"
@@ -28,10 +29,11 @@ _MAIL = re.compile(r"postfix|sasl|dovecot|exim|sendmail|smtpd|mail|imap|pop3|sie
 
 @dataclass(frozen=True)
 class Log:
-    """A file that a jail watches: what stands there, None for nothing."""
+    """A file that a jail watches: what stands there, None for nothing; `real` is its path without symbolic links."""
 
     path: str
     stat: Optional[FileStat]
+    real: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Jail:
     findtime_s: float
     bantime_s: float
     actions: tuple[str, ...]
+    failregex: str = ""  # what it adds to its filter's
 
 
 @dataclass
@@ -59,7 +62,9 @@ class Fail2ban:
     """`tools` says of each program that a ban needs whether it is there; `units` which units the mail daemons run in, by process
     name; `ignored` what each jail, enabled or not, leaves alone; `banaction` how jails ban that do not say it themselves; `stuck`
     the enabled jails of other services whose file is not there, with which fail2ban does not start. `others` are running programs
-    of the same kind. `problem`: why the jails are not known."""
+    of the same kind. `places` are where the instances of each mail program log, by its name in the catalogue, the files without
+    symbolic links; `files` are those of them that are there; `filters` what the failed logins of filters look like, where it
+    is asked whether they know a line. `problem`: why the jails are not known."""
 
     installed: bool = False
     running: bool = False
@@ -73,6 +78,9 @@ class Fail2ban:
     syslog: bool = False
     journal_module: bool = False
     others: tuple[str, ...] = ()
+    places: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    files: frozenset[str] = frozenset()
+    filters: dict[str, str] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -89,8 +97,8 @@ def tool_of(action: str) -> str:
     return next((tool for start, tool in TOOLS.items() if action.startswith(start)), "")
 
 
-def read(around: Around) -> Fail2ban:
-    """What could not be read is said in `problem`."""
+def read(around: Around, places: Mapping[str, Sequence[Place]]) -> Fail2ban:
+    """`places` as in Fail2ban. What could not be read is said in `problem`."""
     runner = around.runner
     found = Fail2ban(installed=bool(runner.which("fail2ban-server")))
     names = {process.name for process in around.processes}
@@ -100,6 +108,7 @@ def read(around: Around) -> Fail2ban:
     if found.installed:
         try:
             _read_jails(around, found)
+            _read_places(runner, found, places)
         except (ReadError, configparser.Error) as exc:
             found.problem = printable(" ".join(str(exc).split()))
     return found
@@ -125,6 +134,19 @@ def _read_jails(around: Around, found: Fail2ban) -> None:
             if process.name in _DAEMONS:
                 units = _UNIT.findall(around.text(f"/proc/{process.pid}/cgroup"))
                 found.units.setdefault(process.name, set()).update(units[-1:])
+
+
+def _read_places(runner: Runner, found: Fail2ban, places: Mapping[str, Sequence[Place]]) -> None:
+    found.places = {name: [replace(place, files=tuple(map(runner.resolve, place.files))) for place in each]
+                    for name, each in places.items()}  # fmt: skip
+    files = {path for each in found.places.values() for place in each for path in place.files}
+    found.files = frozenset(path for path in files if runner.stat(path))
+    if files:
+        found.jails = [replace(jail, logs=tuple(replace(log, real=runner.resolve(log.path)) for log in jail.logs))
+                       for jail in found.jails]  # fmt: skip
+    for name in (name for name, each in found.places.items() if any(place.failed for place in each)):
+        for file in {name, *(jail.filter for jail in found.jails if name in jail.filter)}:
+            found.filters[file] = load(runner, f"{DIRECTORY}/filter.d/{file}").get("Definition", "failregex")
 
 
 class Config:
@@ -224,6 +246,7 @@ def _jail(runner: Runner, config: Config, name: str) -> Jail:
         findtime_s=seconds(found),
         bantime_s=seconds(banned),
         actions=tuple(dict.fromkeys(actions)),
+        failregex=config.get(name, "failregex"),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from .dovecot_passdbs import driver_of, passdbs
 from .exim import NAMES
 from .exim_syntax import items
 from .rsyslog import Message
@@ -17,8 +18,9 @@ _ADDRESS = "198.51.100.7"
 @dataclass(frozen=True)
 class Place:
     """One program's log: through syslog with a facility (empty when not), and files that it writes itself. `processes` are its
-    names in the process table, `samples` what it tells of a message that somebody logged in to send. `problem` says why its place
-    is not known."""
+    names in the process table, `samples` what it tells of a message that somebody logged in to send. `pam`: PAM tells syslog of
+    failed logins besides; `failed` is how its own line of one begins, where filters may not know that yet. `problem` says why its
+    place is not known."""
 
     title: str
     facility: str = ""
@@ -27,6 +29,8 @@ class Place:
     samples: tuple[Message, ...] = ()
     where: str = ""
     problem: str = ""
+    pam: bool = False
+    failed: str = ""
 
 
 def place_of(title: str, instance: Any) -> Place:
@@ -108,12 +112,14 @@ def _dovecot(dovecot: Any) -> Place:
     main = dovecot.value("log_path") or "syslog"
     told = dovecot.value("info_log_path") or main
     samples = _samples(facility, ("dovecot", f"imap-login: Login: user=<alice>, method=PLAIN, rip={_ADDRESS}, mpid=7, TLS"))
+    place = Place("Dovecot", facility, (), ("dovecot",), samples, "info_log_path",
+                  pam=any(driver_of(passdb) == "pam" for passdb in passdbs(dovecot)),
+                  failed="Login aborted" if dovecot.release >= (2, 4) else "")  # fmt: skip
     if told == "syslog":
-        return Place("Dovecot", facility, (), ("dovecot",), samples, "info_log_path")
+        return place
     if not told.startswith("/var/"):
-        problem = f"info_log_path is {told}: who keeps that is not to be seen here"
-        return Place("Dovecot", "", (), ("dovecot",), samples, "info_log_path", problem)
-    return Place("Dovecot", "", (told,), ("dovecot",), samples, "info_log_path")
+        return replace(place, facility="", problem=f"info_log_path is {told}: who keeps that is not to be seen here")
+    return replace(place, facility="", files=(told,))
 
 
 def _samples(facility: str, *lines: tuple[str, str]) -> tuple[Message, ...]:

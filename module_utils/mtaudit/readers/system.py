@@ -32,6 +32,7 @@ from .accounts import Accounts
 from .fail2ban import Fail2ban
 from .last_logins import LastLogins
 from .log_keeping import Logs
+from .log_places import place_of
 from .login_checks import LoginCheck
 from .packages import Packages
 from .password_policy import Policy
@@ -123,8 +124,9 @@ def _roles(around: Around, programs: Programs, host: Host) -> None:
     host.roles = role_mail.read(around.runner, programs)
 
 
-def _guard(around: Around, _programs: Programs, host: Host) -> None:
-    host.guard = fail2ban.read(around)
+def _guard(around: Around, programs: Programs, host: Host) -> None:
+    places = {title.lower(): [place_of(title, instance) for instance in instances] for title, _, instances in programs}
+    host.guard = fail2ban.read(around, places)
 
 
 def _sockets(around: Around, _programs: Programs, host: Host) -> None:
