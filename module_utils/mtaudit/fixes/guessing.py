@@ -46,8 +46,8 @@ ignoreregex =
 journalmatch = _SYSTEMD_UNIT=opensmtpd.service
 """
 # Dovecot 2.4's line, which the filter of fail2ban 1.1.0 does not know (later ones do).
-_LOGIN_ABORTED = (r"^Login aborted: [^(]*\(auth failed, \d+ attempts(?: in \d+ secs)?\) \(\w+\):(?: user=<[^>]*>,)?(?: method=\S+,)?"
-                  r" rip=<HOST>,[^<>]*(?:, session=<[^<>\s]*>)?\s*$")  # fmt: skip
+_LOGIN_ABORTED = (r"^Login aborted: [^(]*\(auth failed, \d+ attempts(?: in \d+ secs)?\) \(\w+\):(?: user=<[^>]*>,)?"
+                  r"(?: method=\S+,)? rip=<HOST>,[^<>]*(?:, session=<[^<>\s]*>)?\s*$")  # fmt: skip
 _LOOPBACK = ("127.0.0.0/8", "::1")
 _MAXRETRY, _SHORTEST_S = 5, 600  # fail2ban's own
 
@@ -132,7 +132,8 @@ def _log(guard: Fail2ban, program: str, watched: Sequence[Log]) -> dict[str, str
         kept = [log.path for log in watched if log.stat and log.real not in own]
         return {"backend": "auto", "logpath": "\n".join([*kept, *own])}
     if program == "exim" and guard.places.get(program):
-        raise ConfigError("Exim writes to syslog alone, which fail2ban's filter does not know: let log_file_path name its own file, too")
+        text = "Exim writes to syslog alone, which fail2ban's filter does not know"
+        raise ConfigError(f"{text}: let log_file_path name its own file, too")
     return _journal(_units(guard, program))
 
 
