@@ -94,7 +94,7 @@ def _lab(root: Path, logs: Path, full: bool) -> Stage:
 def _integration(logs: Path, full: bool) -> Stage:
     """Most of the time is waiting, so more tests run at once than there are cores; tests/integration/conftest.py says which."""
     words = ("tests/integration", f"--ignore={LAB_TESTS}", "-n", "3" if _free_bytes() > 6 * GIB else "1", "--dist", "loadgroup")
-    check = _pytest("integration", logs, full, *words, timeout_s=14400.0 if full else 3000.0)
+    check = _pytest("integration", logs, full, *words, timeout_s=14400.0 if full else 4500.0)
     return Stage("integration", "Python, against the lab", (check,))
 
 
