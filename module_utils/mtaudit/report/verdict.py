@@ -232,7 +232,9 @@ def _headline(answer: str, hosts: Sequence[HostAnswer]) -> str:
         certainty = certainty if len(bad) > 1 else _single(proven)
         return f"Yes. {_of(len(bad), len(hosts)).capitalize()} can be used to send spam{certainty}."
     if answer == UNKNOWN and open_ended:
-        return f"Unknown. No hole was found, but {_of(len(open_ended), len(hosts))} could not be fully checked."
+        none = len(open_ended) == len(hosts) > 1
+        who = f"none of {len(hosts)} servers could" if none else f"{_of(len(open_ended), len(hosts))} could not"
+        return f"Unknown. No hole was found, but {who} be fully checked."
     if answer == UNKNOWN:
         return "Unknown. No hole was found, but part of the run's results is missing."
     if all(host.idle for host in hosts):

@@ -101,6 +101,10 @@ def test_the_headline_counts_what_is_proven(tmp_path: Path, reported: Any) -> No
     assert headline(proven("a"), proven("b")) == (
         "Yes. All 2 servers can be used to send spam, all of them proven by a delivered test message.")
     assert headline(factory.unreachable("a")) == "Unknown. No hole was found, but the only server could not be fully checked."
+    assert headline(factory.unreachable("a"), factory.unreachable("b")) == (
+        "Unknown. No hole was found, but none of 2 servers could be fully checked.")
+    assert headline(factory.unreachable("a"), factory.good("b")) == (
+        "Unknown. No hole was found, but 1 of 2 servers could not be fully checked.")
 
 
 def test_the_first_step_is_proven_and_worst(tmp_path: Path, reported: Any) -> None:
