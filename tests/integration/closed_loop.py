@@ -21,8 +21,11 @@ BATCH = 12
 AFTERWARDS = {
     "INFO-03": (r"arrived Received", r"arrived Received.*198\.19\.0\.66"),
     "LOG-05": ("", r"told [1-9L]"),
-    "PASS-04": ("Authentication failure", r"uid=|currently not available"),
+    "PASS-04": ("Authentication failure", r"uid=\d+\(|currently not available"),
     "PASS-01": (r"BAD PASSWORD", r"updated successfully"),
+    "policy-forgets": ("(?s)updated successfully.*Password has been already used", "(?s)(updated successfully.*){2}"),
+    **dict.fromkeys(("policy-of-a-scheme-that-is-fast", "policy-of-the-scheme-of-login-defs"), (r"dora:\$y\$", r"dora:\$1\$")),
+    "policy-password-from-before-the-day": ("You are required to change your password immediately", r"uid=\d+\("),
     **dict.fromkeys(("web-exim-hands-in", "web-exim-hands-in-d13", "web-exim-of-one-file"),
                     (r"(?s)www-data 1\n.*alice 0\n.*root 0\n.*batch 2\n", "250 Accepted")),
     "web-exim-acl-for-programs": (r"sendmail 1\n", r"250 Accepted"),

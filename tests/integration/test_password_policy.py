@@ -19,8 +19,9 @@ from test_outcome_roles import play
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 
 PACKAGES = ["libpam-pwquality", "cracklib-runtime"]
-FIRST, SHORT, GOOD = "Basalt-Orchid-Ferry-31", "vIq4-zpw", "Marble-Kettle-Sparrow-74"
+FIRST, SHORT, GOOD, THIRD = "Basalt-Orchid-Ferry-31", "vIq4-zpw", "Marble-Kettle-Sparrow-74", "Copper-Lantern-Wren-58"
 FILES = "find /etc/pam.d /etc/security /etc/shadow -type f -printf '%p %m %U:%G ' -exec sha256sum {} \\; | sort"
+STACKS = "find /etc/pam.d /etc/login.defs -type f -printf '%p %m %U:%G %T@ ' -exec sha256sum {} \\; | sort"
 
 
 @pytest.fixture(scope="module", params=["full-d12", "full-d13"])
@@ -69,6 +70,46 @@ def test_a_weak_password_is_refused_afterwards(copy: Copy, tmp_path: Path) -> No
     assert copy.shell(FILES) == before
     play(copy, tmp_path, "mta_password_policy")
     assert sets(copy, SHORT, GOOD) and logs_in(copy, GOOD) and submits(copy)
+
+
+def test_earlier_passwords_are_refused_and_what_is_stored_is_slow_to_guess(copy: Copy, tmp_path: Path) -> None:
+    """What is stored is fast to guess by an argument of pam_unix; then because login.defs says so."""
+    copy.shell("cp -a /etc/pam.d/common-password /etc/login.defs /root; sed -i 's/ yescrypt/ md5/' /etc/pam.d/common-password")
+    defs = "sed -i 's/^ENCRYPT_METHOD.*/ENCRYPT_METHOD MD5/' /etc/login.defs"
+    for weakened in (":", f"sed -i 's/ md5//' /etc/pam.d/common-password; {defs}"):
+        copy.shell(f"{weakened}; : > /etc/security/opasswd")
+        before = copy.shell(STACKS)
+        play(copy, tmp_path, "mta_password_policy", mta_password_policy_remember=3)
+        assert changed(play(copy, tmp_path, "mta_password_policy", mta_password_policy_remember=3), copy.name) == 0
+        assert sets(copy, GOOD, FIRST) and sets(copy, FIRST, THIRD)
+        assert not sets(copy, THIRD, GOOD) and not sets(copy, THIRD, FIRST), "they are remembered"
+        assert copy.shell("grep ^dora: /etc/shadow").startswith("dora:$y$") and logs_in(copy, THIRD) and submits(copy)
+        back(copy)
+        assert copy.shell(STACKS) == before and logs_in(copy, THIRD), "what was set meanwhile stays"
+        assert sets(copy, THIRD, GOOD) and copy.shell("grep ^dora: /etc/shadow").startswith("dora:$1$")
+    copy.shell(f"mv /root/common-password /etc/pam.d/; mv /root/login.defs /etc/; echo dora:{GOOD} | chpasswd")
+
+
+def test_who_has_an_old_password_has_to_set_another(copy: Copy, tmp_path: Path) -> None:
+    """At the next login; who only reads mail is shut out by Dovecot until then. Going back leaves what was set since."""
+    copy.shell(f"useradd -m -s /bin/bash fred; printf '%s\\n' fred:{FIRST} dora:{GOOD} | chpasswd; chage -d 2020-02-02 fred")
+    copy.shell("chage -d 2020-02-02 dora")
+    old = {"mta_password_policy_renewed_since": "2026-01-01"}
+    printed = play(copy, tmp_path, "mta_password_policy", **old)
+    assert "2 passwords are older than 2026-01-01: dora, fred" in " ".join(printed.split())
+    assert changed(play(copy, tmp_path, "mta_password_policy", **old), copy.name) == 0
+    for who, password in (("dora", GOOD), ("fred", FIRST)):
+        said = copy.shell(f"echo {password} | runuser -u alice -- su {who} -c id 2>&1 || true")
+        assert "required to change your password immediately" in said and "uid=" not in said
+        by_dovecot = copy.shell(f"doveadm auth test {who} {password} 2>&1 || true")
+        assert "auth failed" in by_dovecot, by_dovecot
+    typed = shlex.join(["printf", "%s\\n", GOOD, GOOD, THIRD, THIRD])
+    copy.shell(f"{typed} | runuser -u alice -- su dora -c id 2>&1 || true")
+    assert logs_in(copy, THIRD)
+    back(copy)
+    assert logs_in(copy, THIRD) and logs_in(copy, FIRST, "fred")
+    assert "Feb 02, 2020" in copy.shell("chage -l fred") and "Feb 02, 2020" not in copy.shell("chage -l dora")
+    copy.shell(f"userdel -r fred; echo dora:{GOOD} | chpasswd")
 
 
 def test_a_stack_with_which_nobody_could_set_a_password_stays(copy: Copy, tmp_path: Path) -> None:

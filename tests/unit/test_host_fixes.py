@@ -383,11 +383,20 @@ def test_a_locked_account_keeps_what_it_had(tmp_path: Path, monkeypatch: pytest.
     shadow = tmp_path / "shadow"
     shadow.write_text("root:*:1:0:9:7:::\nscan:$y$a$b:1:0:9:7:::\nbob::1:0:9:7:::\nalice:!$y$c:1:0:9:7:::\n")
     monkeypatch.setattr(host_files, "SHADOW", str(shadow))
-    (new,) = host_files.locked(LocalRunner(), ["scan", "bob", "alice"])
+    (new,) = host_files.accounts_changed(LocalRunner(), ["scan", "bob", "alice"], [])
     assert new.content == b"root:*:1:0:9:7:::\nscan:!$y$a$b:1:0:9:7:::\nbob:!:1:0:9:7:::\nalice:!$y$c:1:0:9:7:::\n"
-    assert (new.mode, new.uid, new.gid) == (None, None, None) and new.planned_on
+    assert (new.mode, new.uid, new.gid) == (None, None, None) and new.planned_on and new.accounts
+    (both,) = host_files.accounts_changed(LocalRunner(), ["scan"], ["scan", "alice", "gone"])
+    assert both.content == b"root:*:1:0:9:7:::\nscan:!$y$a$b:0:0:9:7:::\nbob::1:0:9:7:::\nalice:!$y$c:0:0:9:7:::\n"
     changed = Overlay(LocalRunner(), {str(shadow): new.content.decode()}, lambda argv: argv)
     assert changed.piece(str(shadow), 0, 4096) == new.content and changed.piece(str(shadow), 5, 3) == b"*:1"
+
+
+def test_passwords_of_before_a_day_are_to_be_set_anew() -> None:
+    good = {"min_length": 8, "renewed_since": "2100-01-01"}
+    assert proposed("PASS-01", "policy-too-short", **good) == Wanted(renewed=("dora",))
+    found = proposed("PASS-01", "policy-too-short", renewed_since="2100-01-01", renewed_by=["dora", "eve"], remember=4)
+    assert found and found.quality["minlen"] == 12 and (found.renewed, found.remember) == (("dora",), 4)
 
 
 def test_a_policy_is_asked_of_pwquality() -> None:

@@ -130,6 +130,35 @@ def test_what_is_asked_of_a_new_password(account: Account, policy: Policy, statu
     assert said("PASS-01", shadow(account), policy=policy).status.value == status
 
 
+QUALITY = Asked("pam_pwquality", "/x:1", 12, 1, True, True)
+
+
+@pytest.mark.parametrize(("policy", "tunables", "text"), [
+    (Policy((QUALITY,), hashed="YESCRYPT", hashed_by="/x:2"), {}, "a new password has 12 characters"),
+    (Policy((QUALITY,), hashed="MD5-CRYPT", hashed_by="/x:2"), {}, "it is stored by MD5-CRYPT, which is fast to guess (/x:2)"),
+    (Policy((QUALITY,)), {"remember": 5}, "none of the last 5 passwords of an account is refused"),
+    (Policy((QUALITY, Asked("pam_pwhistory", "/x:2", remembered=1))), {"remember": 5}, "1 of the last 5 passwords"),
+    (Policy((QUALITY, Asked("pam_pwhistory", "/x:2", remembered=9, unheeded="why"))), {"remember": 5}, "none of the last 5"),
+    (Policy((QUALITY, Asked("pam_pwhistory", "/x:2", remembered=5))), {"remember": 5}, "a new password has 12 characters"),
+    (Policy((QUALITY,)), {"renewed_since": "1970-01-21"}, "2 passwords are older than 1970-01-21: dora, eve"),
+    (Policy((QUALITY,)), {"renewed_since": "1970-01-21", "renewed_by": ["eve"]}, "1 password is older than 1970-01-21: eve"),
+    (Policy((QUALITY,)), {"renewed_since": "1970-01-11"}, "a new password has 12 characters"),
+])  # fmt: skip
+def test_what_else_is_wanted_of_passwords(policy: Policy, tunables: dict[str, Any], text: str) -> None:
+    """Whoever has no shell cannot set a password; who has to set one already is asked for no more."""
+    bash = "/bin/bash"
+    people = (person("dora", shell=bash, since=10), person("eve", shell=bash, since=11), person("zoe", shell=bash, since=0),
+              person("mail", shell="/usr/sbin/nologin", since=10))  # fmt: skip
+    host = Host(passwords=Passwords((shadow(*people),)), policy=policy)
+    (finding,) = REGISTRY["PASS-01", "os"].evaluate(host, Site(tunables=tunables))
+    assert text in finding.message and finding.status.value == ("pass" if "has 12" in text else "fail")
+
+
+def test_a_day_that_is_none_is_an_error() -> None:
+    with pytest.raises(ValueError, match="renewed_since is no day, as 2026-11-24 is one: yesterday"):
+        list(REGISTRY["PASS-01", "os"].evaluate(Host(), Site(tunables={"renewed_since": "yesterday"})))
+
+
 def test_tables_whose_passwords_pam_never_sees() -> None:
     good = Policy((Asked("pam_pwquality", "/x:1", 12, 1, True, True),))
     assert said("PASS-01", dovecot(("alice", "{CRYPT}$y$a$b")), policy=good).status.value == "unknown"

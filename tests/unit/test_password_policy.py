@@ -29,7 +29,7 @@ class Read:
         monkeypatch.setattr(password_policy, "DICTIONARIES", (str(directory / "lib" / "cracklib.pwd"),))
         (directory / "lib").mkdir()
         (directory / "lib" / "cracklib.pwd").touch()
-        for module in ("pam_unix", "pam_pwquality", "pam_passwdqc"):
+        for module in ("pam_unix", "pam_pwquality", "pam_passwdqc", "pam_pwhistory"):
             (directory / "lib" / f"{module}.so").touch()
         monkeypatch.setattr(password_policy, "_PLACES", (str(directory / "usr"), str(directory / "etc")))
 
@@ -173,3 +173,40 @@ def test_what_is_not_understood_is_a_problem(policy: Read) -> None:
 def test_modules_of_which_nothing_is_known(policy: Read, line: str, problem: str) -> None:
     assert problem in "".join(policy(line + DEBIAN.format("use_authtok ")).problems)
     assert bool(problem) is bool(policy(line + DEBIAN.format("use_authtok ")).problems)
+
+
+@pytest.mark.parametrize(("argument", "file", "remembered"), [
+    ("remember=5", None, 5), ("", None, 10), ("remember=0", None, 0), ("", "# remember = 3\n", 10), ("", "remember = 7\n", 7),
+    ("remember=5", "remember = 7\n", 5), ("remember=many", None, 10),
+])  # fmt: skip
+def test_how_many_earlier_ones_are_refused(
+    policy: Read, monkeypatch: pytest.MonkeyPatch, argument: str, file: str | None, remembered: int
+) -> None:
+    path = policy.directory / "pwhistory.conf"
+    monkeypatch.setattr(password_policy, "_HISTORY_FILE", str(path))
+    if file is not None:
+        path.write_text(file)
+    found = policy(f"password requisite pam_pwhistory.so {argument}\n" + DEBIAN.format("use_authtok "))
+    assert [(each.module, each.remembered, each.unheeded) for each in found.asked][0] == ("pam_pwhistory", remembered, "")
+    assert policy(DEBIAN.format("remember=4 ")).asked[0].remembered == 4
+
+
+@pytest.mark.parametrize(("arguments", "login_defs", "scheme", "line"), [
+    ("yescrypt", "ENCRYPT_METHOD MD5\n", "YESCRYPT", "passwd:1"),
+    ("sha512 md5 rounds=9", None, "MD5-CRYPT", "passwd:1"),
+    ("obscure", "# ENCRYPT_METHOD MD5\n encrypt_method\tSHA512 # so\nENCRYPT_METHOD MD5\n", "SHA512-CRYPT", "login.defs:2"),
+    ("", "ENCRYPT_METHOD YESCRYPT\n", "YESCRYPT", "login.defs:1"),
+    ("", "ENCRYPT_METHOD DES\n", "DES-CRYPT", "login.defs:1"),
+    ("", "UMASK 022\n", "DES-CRYPT", "passwd:1"),
+    ("", None, "DES-CRYPT", "passwd:1"),
+])  # fmt: skip
+def test_by_which_scheme_it_is_stored(
+    policy: Read, monkeypatch: pytest.MonkeyPatch, arguments: str, login_defs: str | None, scheme: str, line: str
+) -> None:
+    path = policy.directory / "login.defs"
+    monkeypatch.setattr(password_policy, "LOGIN_DEFS", str(path))
+    if login_defs is not None:
+        path.write_text(login_defs)
+    found = policy(f"password required pam_unix.so {arguments}\n")
+    assert found.hashed == scheme and found.hashed_by.endswith(line)
+    assert policy("password required pam_ldap.so\n").hashed == ""

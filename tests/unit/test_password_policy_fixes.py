@@ -23,7 +23,7 @@ WANTED = {"minlen": 12, "usercheck": 1, "dictcheck": 1, "enforcing": 1, "dcredit
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("lib", "pam.d", "security/pwquality.conf.d"):
         (tmp_path / name).mkdir(parents=True)
-    for module in ("pam_unix.so", "pam_pwquality.so", "words.pwd"):
+    for module in ("pam_unix.so", "pam_pwquality.so", "pam_pwhistory.so", "words.pwd"):
         (tmp_path / "lib" / module).touch()
     monkeypatch.setattr(pam, "DIRECTORIES", (str(tmp_path / "pam.d"),))
     monkeypatch.setattr(password_policy, "_LIBRARIES", (str(tmp_path / "lib"),))
@@ -168,3 +168,69 @@ def test_libpam_itself_tries_a_stack(host: Path, lines: str, why: str) -> None:
     (host / "pam.d/passwd").write_text(lines)
     done = subprocess.run(policy.trial((str(host / "pam.d"),), "a"), capture_output=True, text=True, check=False)
     assert done.returncode and (why in done.stderr or "Operation not permitted" in done.stderr)
+
+
+HISTORY = "password\trequisite\t\t\tpam_pwhistory.so {}\n"
+BEFORE = UNIX.format("use_authtok ", "")
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (UNIX.format("", ""), OURS.format("retry=3") + HISTORY.format("remember=5 use_authtok") + UNIX.format("", " use_authtok")),
+    (OURS.format("") + BEFORE, OURS.format("") + HISTORY.format("remember=5 use_authtok") + BEFORE),
+    # What remembers fewer remembers so many; what remembers more stays.
+    (OURS.format("") + "password required pam_pwhistory.so use_authtok remember=2 debug\n" + BEFORE,
+     OURS.format("") + "password required pam_pwhistory.so remember=5 use_authtok debug\n" + BEFORE),
+    (OURS.format("") + HISTORY.format("use_authtok") + BEFORE, OURS.format("") + HISTORY.format("use_authtok") + BEFORE),
+    (OURS.format("") + UNIX.format("use_authtok remember=8 ", ""), OURS.format("") + UNIX.format("use_authtok remember=8 ", "")),
+    # Nobody heeds it: it comes to where it is heeded.
+    (OURS.format("") + BEFORE + HISTORY.format("use_authtok enforce_for_root"),
+     OURS.format("") + HISTORY.format("remember=5 use_authtok enforce_for_root") + BEFORE),
+    ("password [success=1 default=ignore] pam_localuser.so\npassword optional pam_warn.so\n" + OURS.format("") + BEFORE,
+     "password [success=1 default=ignore] pam_localuser.so\npassword optional pam_warn.so\n" + OURS.format("")
+     + HISTORY.format("remember=5 use_authtok") + BEFORE),
+])  # fmt: skip
+def test_earlier_passwords_are_refused_afterwards(host: Path, before: str, after: str) -> None:
+    (host / "pam.d/passwd").write_text(before)
+    wanted = {**WANTED, "minlen": 6}
+    assert policy.stacks(LocalRunner(), wanted, 5).get(str(host / "pam.d/passwd"), before) == after
+    (host / "pam.d/passwd").write_text(after)
+    assert policy.stacks(LocalRunner(), wanted, 5) == {}
+    found = list(password_policy.heeded(password_policy.read(LocalRunner()).asked))
+    assert max(each.remembered for each in found) >= 5 and found[0].module == "pam_pwquality"
+
+
+def test_who_shares_the_lines_is_asked_as_before(host: Path) -> None:
+    (host / "pam.d/common-password").write_text(UNIX.format("", "").replace("yescrypt", "md5"))
+    (host / "pam.d/passwd").write_text(SHARED)
+    (host / "pam.d/sshd").write_text("password required pam_warn.so\n" + SHARED)
+    texts = policy.stacks(LocalRunner(), WANTED, 5)
+    policy._unharmed(LocalRunner(), texts)
+    assert "pam_unix.so yescrypt use_authtok" in texts[str(host / "pam.d/common-password")]
+    (host / "pam.d/sshd").write_text("password [success=2 default=ignore] pam_localuser.so\n" + SHARED)
+    with pytest.raises(ConfigError, match="who steps over lines would come to other ones"):
+        policy._unharmed(LocalRunner(), texts)
+
+
+@pytest.mark.parametrize(("arguments", "login_defs", "expected"), [
+    ("use_authtok md5 rounds=9", "ENCRYPT_METHOD MD5\n", "pam_unix.so use_authtok yescrypt rounds=9"),
+    ("use_authtok sha512 bigcrypt", None, "pam_unix.so use_authtok yescrypt"),
+    ("use_authtok", "UMASK 022\n encrypt_method MD5\n# end\n", "UMASK 022\nENCRYPT_METHOD YESCRYPT\n# end\n"),
+    ("use_authtok", "UMASK 022\n", "UMASK 022\nENCRYPT_METHOD YESCRYPT\n"),
+    ("use_authtok", None, "ENCRYPT_METHOD YESCRYPT\n"),
+    ("use_authtok", "ENCRYPT_METHOD SHA256\n", ""),
+    ("use_authtok sha512", "ENCRYPT_METHOD DES\n", ""),
+])  # fmt: skip
+def test_what_is_stored_is_slow_to_guess_afterwards(
+    host: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, login_defs: str | None, expected: str
+) -> None:
+    path = host / "login.defs"
+    for module in (policy, password_policy):
+        monkeypatch.setattr(module, "LOGIN_DEFS", str(path))
+    if login_defs is not None:
+        path.write_text(login_defs)
+    (host / "pam.d/passwd").write_text(OURS.format("") + f"password required pam_unix.so {arguments}\n")
+    texts = policy.stacks(LocalRunner(), WANTED)
+    assert [expected in text for text in texts.values()] == ([True] if expected else [])
+    monkeypatch.setattr(policy.libcrypt, "check", lambda setting: (_ for _ in ()).throw(policy.Unsupported("old")))
+    texts = policy.stacks(LocalRunner(), WANTED)
+    assert all("yescrypt" not in text.lower() and "sha512" in text.lower() for text in texts.values())

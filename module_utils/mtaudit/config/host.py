@@ -33,8 +33,9 @@ class Wanted:
     `pools`: by file and pool. `secrets` must be there, each for one account alone. `texts`: whole files, by path. `told`:
     what the units that read those do (reload, restart, start), by name; `checks` must succeed with the texts in place. `kept_out`
     are accounts whose mail sendmail(1) does not take any more, which is a change of its program; `closed` the accounts and ports
-    that the packet filter stops with the texts. `quality`: settings of pam_pwquality, which asks for so much at least.
-    `locked` are accounts that nobody logs in to with a password any more."""
+    that the packet filter stops with the texts. `quality`: settings of pam_pwquality, which asks for so much at least, and
+    `remember` how many earlier passwords an account may not take again. `locked` are accounts that nobody logs in to with a
+    password any more, `renewed` those that have to set another first."""
 
     files: Mapping[str, tuple[int, Optional[int]]] = field(default_factory=dict)
     programs: Mapping[int, Any] = field(default_factory=dict)
@@ -51,6 +52,8 @@ class Wanted:
     closed: frozenset[tuple[str, int]] = frozenset()
     quality: Mapping[str, int] = field(default_factory=dict)
     locked: tuple[str, ...] = ()
+    remember: int = 0
+    renewed: tuple[str, ...] = ()
 
     def then(self, later: Wanted) -> Wanted:
         """This, and that afterwards."""
@@ -62,7 +65,8 @@ class Wanted:
                       _each(self.pools, later.pools), (*self.secrets, *later.secrets), {**self.texts, **later.texts},
                       {**self.told, **later.told}, (*self.checks, *later.checks), (*self.kept_out, *later.kept_out),
                       self.closed | later.closed, {**self.quality, **later.quality},
-                      (*self.locked, *later.locked))  # fmt: skip
+                      (*self.locked, *later.locked), max(self.remember, later.remember),
+                      (*self.renewed, *later.renewed))  # fmt: skip
 
 
 def _each(settings: Mapping[str, Mapping[str, str]], later: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
@@ -81,9 +85,10 @@ def candidate(runner: Runner, live: Any, wanted: Wanted, scratch: Path) -> Candi
     jails = host_files.jails(runner, wanted.jails) if wanted.jails else []
     whole = list(wanted.texts.values())
     of_programs = [file for each in made.values() for file in each.files]
-    asked, trials = policy.files(runner, wanted.quality, scratch) if wanted.quality else ([], [])
-    locked = host_files.locked(runner, wanted.locked) if wanted.locked else []
-    files = (*_closed(wanted.files), *of_programs, *journal, *rotated, *jails, *of_php, *whole, *asked, *locked)
+    asked, trials = policy.files(runner, wanted.quality, wanted.remember, scratch) if wanted.quality else ([], [])
+    changes = wanted.locked or wanted.renewed
+    people = host_files.accounts_changed(runner, wanted.locked, wanted.renewed) if changes else []
+    files = (*_closed(wanted.files), *of_programs, *journal, *rotated, *jails, *of_php, *whole, *asked, *people)
     if not files and not wanted.kept_out:
         return Candidate()
     told = [(each.units, each.activate) for each in made.values() if each.activate != "none"]
@@ -150,7 +155,7 @@ def _read(changed: Runner, live: Any, wanted: Wanted, made: Mapping[int, Candida
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
     passwords = live.passwords
-    if wanted.locked:
+    if wanted.locked or wanted.renewed:
         accounts = shadow(changed)
         passwords = replace(passwords, tables=tuple(accounts if t.kind == accounts.kind else t for t in passwords.tables))
     guard = _guarded(changed, wanted.jails, live.guard.places) if wanted.jails else live.guard

@@ -146,13 +146,17 @@ def _text(runner: Runner, path: str) -> tuple[bool, str]:
     return existed, text
 
 
-def locked(runner: Runner, names: Collection[str]) -> list[NewFile]:
-    """Accounts with a `!` before what is kept of their password (shadow(5)). Raises ConfigError."""
+def accounts_changed(runner: Runner, locked: Collection[str], renewed: Collection[str]) -> list[NewFile]:
+    """Accounts that are `locked` with a `!` before what is kept of their password; of those `renewed` the day of the last change
+    is 0, so that they have to set another at the next login (shadow(5)). Raises ConfigError."""
     lines = _text(runner, SHADOW)[1].split("\n")
     for n, line in enumerate(lines):
-        name, colon, rest = line.partition(":")
-        if colon and name in names and not rest.startswith("!"):
-            lines[n] = f"{name}:!{rest}"
+        name, *fields = line.split(":")
+        if name in locked and fields and not fields[0].startswith("!"):
+            fields[0] = f"!{fields[0]}"
+        if name in renewed and len(fields) > 1:
+            fields[1] = "0"
+        lines[n] = ":".join([name, *fields])
     return [replace(changed(runner, SHADOW, "\n".join(lines)), accounts=True)]
 
 

@@ -15,9 +15,12 @@ from hashlib import sha512
 from pathlib import Path
 from typing import Callable, Optional
 
+from ..passwords import libcrypt
+from ..passwords.schemes import SLOW, Stored
+from ..passwords.unsupported import Unsupported
 from ..readers import pam, password_policy
 from ..readers.pam import Stack, Step
-from ..readers.password_policy import ASKERS, SETTERS, asks_less, installed
+from ..readers.password_policy import ASKERS, HASHES, HISTORY, LOGIN_DEFS, SETTERS, asks_less, installed
 from ..runner import ReadError, Runner
 from ..text import printable
 from .files import ConfigError, NewFile
@@ -26,6 +29,8 @@ from .overlay import Overlay
 
 MODULE, PACKAGE = "pam_pwquality", "libpam-pwquality"
 _LINE = "password\trequisite\t\t\tpam_pwquality.so {}"
+_HISTORY_LINE = "password\trequisite\t\t\tpam_pwhistory.so {}"
+_YESCRYPT = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7"  # of crypt(5)'s form
 _MAIN, _DROP_IN = "/etc/security/pwquality.conf", ".d/"
 _OTHERS = ("pam_cracklib", "pam_passwdqc")
 # Long enough for any policy, made of no word, and the same each time.
@@ -85,11 +90,13 @@ for n, (password, (handle, conversation)) in enumerate(trials):
 """
 
 
-def files(runner: Runner, wanted: Mapping[str, int], scratch: Path) -> tuple[list[NewFile], list[tuple[str, ...]]]:
-    """What changes so that pwquality asks for `wanted` at least and is heeded, and the checks of that. Values that ask for more
-    stay. Raises ConfigError."""
+def files(
+    runner: Runner, wanted: Mapping[str, int], remember: int, scratch: Path
+) -> tuple[list[NewFile], list[tuple[str, ...]]]:
+    """What changes so that pwquality asks for `wanted` at least and is heeded, so many earlier passwords are refused, and what is
+    stored is slow to guess; and the checks of that. Values that ask for more stay. Raises ConfigError."""
     try:
-        texts = {**stacks(runner, wanted), **settings(runner, wanted)}
+        texts = {**stacks(runner, wanted, remember), **settings(runner, wanted)}
     except ReadError as exc:
         raise ConfigError(str(exc)) from exc
     if not texts:
@@ -156,21 +163,30 @@ def _steps_over(step: Step) -> bool:
 
 
 def _landings(stack: Stack) -> list[Step]:
-    """The other modules, with what they step over counted to the module where they come: ours is as good as the one behind it."""
-    others = [n for n, step in enumerate(stack.steps) if step.name != MODULE]
+    """The other modules, with what they step over counted to the module where they come: ours are as good as the one behind."""
+    others = [n for n, step in enumerate(stack.steps) if step.name not in (MODULE, HISTORY)]
 
     def landing(n: int, action: str) -> str:
         target = n + 1 + int(action)
         return "beyond" if target > len(stack.steps) else str(sum(other < target for other in others))
 
-    return [replace(step, where="", arguments=tuple(each for each in step.arguments if each != "use_authtok"),
+    told = ("use_authtok", *HASHES)
+    return [replace(step, where="", arguments=tuple(each for each in step.arguments if each not in told),
                     actions={name: landing(n, action) if action.isdigit() else action for name, action in step.actions.items()})
             for n, step in enumerate(stack.steps) if n in others]  # fmt: skip
 
 
 # The stack
 
-def stacks(runner: Runner, wanted: Mapping[str, int]) -> dict[str, str]:
+def stacks(runner: Runner, wanted: Mapping[str, int], remember: int = 0) -> dict[str, str]:
+    """Each change is made of what the one before it left."""
+    texts = _asking(runner, wanted)
+    if remember:
+        texts = {**texts, **_remembering(Overlay(runner, texts, lambda argv: argv), remember)}
+    return {**texts, **_hashing(Overlay(runner, texts, lambda argv: argv))}
+
+
+def _asking(runner: Runner, wanted: Mapping[str, int]) -> dict[str, str]:
     stack = pam.read(runner, "passwd", "password")
     other = next((step for step in stack.steps if step.name in _OTHERS), None)
     if stack.problems:
@@ -190,8 +206,59 @@ def stacks(runner: Runner, wanted: Mapping[str, int]) -> dict[str, str]:
             if kept != step.arguments:
                 edits.replace(step.where, lambda line, kept=kept: _with_arguments(line, kept))  # type: ignore[misc]
     else:
-        _put_in_front(stack, [n for n, step in enumerate(stack.steps) if step.name == MODULE], wanted, edits)
+        line = _LINE.format(" ".join(_kept(ours[0], wanted) if ours else ("retry=3",))).rstrip()
+        _put_in_front(stack, MODULE, ASKERS, line, edits)
     return edits.texts()
+
+
+def _remembering(runner: Runner, remember: int) -> dict[str, str]:
+    """pam_pwhistory, behind what asks for the password and in front of what sets it."""
+    if not installed(runner, HISTORY):
+        raise ConfigError(f"{HISTORY} is to refuse earlier passwords, and is not installed")
+    stack = pam.read(runner, "passwd", "password")
+    asked = [each for each in password_policy.heeded(password_policy.read(runner).asked) if each.remembered]
+    if any(each.remembered >= remember for each in asked):
+        return {}
+    edits, wanted = _Edits(runner), f"remember={remember}"
+    ours = [step for step in stack.steps if step.name == HISTORY]
+    others = [each for each in (ours[0].arguments if ours else ()) if each.partition("=")[0] not in ("remember", "use_authtok")]
+    if ours and {step.where for step in ours} <= {each.where for each in asked}:
+        for step in ours:
+            kept = [each for each in step.arguments if each.partition("=")[0] != "remember"]
+            edits.replace(step.where, lambda line, kept=kept: _with_arguments(line, [wanted, *kept]))  # type: ignore[misc]
+    else:
+        _put_in_front(stack, HISTORY, SETTERS, _HISTORY_LINE.format(" ".join([wanted, "use_authtok", *others])), edits)
+    return edits.texts()
+
+
+def _hashing(runner: Runner) -> dict[str, str]:
+    """What pam_unix stores is slow to guess, said where it is said now."""
+    stack = pam.read(runner, "passwd", "password")
+    scheme, said = password_policy.hashed(runner, stack)
+    if not scheme or Stored("", scheme, "").worth == SLOW:
+        return {}
+    method, edits = _best(), _Edits(runner)
+    for step in (step for step in stack.steps if step.name == "pam_unix" and set(step.arguments) & set(HASHES)):
+        kept = [method if each in HASHES else each for each in step.arguments]
+        edits.replace(step.where, lambda line, kept=kept: _with_arguments(line, list(dict.fromkeys(kept))))  # type: ignore[misc]
+    if edits.texts():
+        return edits.texts()
+    before = runner.read(LOGIN_DEFS) if runner.glob(LOGIN_DEFS) else ""
+    lines, line = before.splitlines(), f"ENCRYPT_METHOD {method.upper()}"
+    if said.startswith(f"{LOGIN_DEFS}:"):
+        lines[int(said.rpartition(":")[2]) - 1] = line
+    else:
+        lines.append(line)
+    return {LOGIN_DEFS: "".join(f"{each}\n" for each in lines)}
+
+
+def _best() -> str:
+    """yescrypt, where the library that people log in with knows it."""
+    try:
+        libcrypt.check(_YESCRYPT)
+    except Unsupported:
+        return "sha512"
+    return "yescrypt"
 
 
 def _kept(step: Step, wanted: Mapping[str, int]) -> tuple[str, ...]:
@@ -199,13 +266,13 @@ def _kept(step: Step, wanted: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(each for each in step.arguments if not asks_less(each.partition("=")[0], each.partition("=")[2], wanted))
 
 
-def _put_in_front(stack: Stack, old: Sequence[int], wanted: Mapping[str, int], edits: _Edits) -> None:
-    """Before the first module that asks for a password, which then takes what was asked; others step over as many as before."""
+def _put_in_front(stack: Stack, module: str, of: Sequence[str], line: str, edits: _Edits) -> None:
+    """Before the first module `of` these, which then takes what was asked; others step over as many as before."""
     steps = stack.steps
-    first = next((n for n, step in enumerate(steps) if step.name in ASKERS and n not in old), None)
+    old = [n for n, step in enumerate(steps) if step.name == module]
+    first = next((n for n, step in enumerate(steps) if step.name in of and n not in old), None)
     if first is None or not any(step.name in SETTERS for step in steps) or any(step.level or not step.module for step in steps):
         raise ConfigError("PAM's stack of passwd has no module here that sets a password, or substacks: change it by hand")
-    arguments = _kept(steps[old[0]], wanted) if old else ("retry=3",)
     order: list[Optional[int]] = [n for n in range(len(steps)) if n not in old]
     order.insert(order.index(first), None)
     for n, step in enumerate(steps):
@@ -217,9 +284,9 @@ def _put_in_front(stack: Stack, old: Sequence[int], wanted: Mapping[str, int], e
         changed = {name: count for name, count in jumps.items() if count != int(step.actions[name])}
         if changed:
             edits.replace(step.where, lambda line, changed=changed: _with_jumps(line, changed))  # type: ignore[misc]
-        if step.name in ASKERS and step.argument("use_authtok") is None:
+        if n >= first and step.name in ASKERS and step.argument("use_authtok") is None:
             edits.replace(step.where, lambda line: _with_arguments(line, ("use_authtok",), more=True))
-    edits.insert(steps[first].where, _LINE.format(" ".join(arguments)).rstrip())
+    edits.insert(steps[first].where, line)
 
 
 def _refuse_past(steps: Sequence[Step], start: int, first: int, old: Sequence[int]) -> None:

@@ -20,7 +20,7 @@ _WORTH = {READABLE: "readable", FAST: "fast to guess", "": "of a scheme that is 
 _NO_SHELLS = ("nologin", "false", "sync")
 
 
-def _names(accounts: Iterable[Account]) -> str:
+def names(accounts: Iterable[Account]) -> str:
     """The first few."""
     users = list(dict.fromkeys(account.stored.user for account in accounts))
     return printable(", ".join(users[:_SHOWN]) + (f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""))
@@ -51,7 +51,7 @@ def passwords_are_kept_strong_and_salted(host: Host, site: Site) -> Iterator[Fin
     weak = [(worth, evidence) for table in passwords.tables for worth, evidence in _weak(table)]
     wrong = [evidence for worth, evidence in weak if worth]
     doubts = [f"{evidence.where}: {evidence.text}" for worth, evidence in weak if not worth] + _doubts(passwords)
-    same = [_seen(group[0].table, f"{len(group)} accounts have the same password: {_names(group)}")
+    same = [_seen(group[0].table, f"{len(group)} accounts have the same password: {names(group)}")
             for group in alike(passwords.accounts)]  # fmt: skip
     held = [account for account in passwords.accounts if account.usable]
     if wrong:
@@ -72,7 +72,7 @@ def _weak(table: Table) -> Iterator[tuple[str, Evidence]]:
             groups.setdefault(account.stored.scheme, []).append(account)
     for scheme, accounts in groups.items():
         worth = accounts[0].stored.worth
-        text = f"{_counted(accounts, 'password')} {_WORTH[worth]} ({scheme or 'none'}): {_names(accounts)}"
+        text = f"{_counted(accounts, 'password')} {_WORTH[worth]} ({scheme or 'none'}): {names(accounts)}"
         yield worth, _seen(table.name, text)
 
 
@@ -95,7 +95,7 @@ def no_empty_or_default_account_gets_in(host: Host, site: Site) -> Iterator[Find
 def _open_accounts(table: Table, passwords: Passwords, site: Site) -> Iterator[Evidence]:
     for what, accounts in open_accounts(table, passwords, site):
         hint = f" ({passwords.nullok})" if "empty" in what and table.kind == SHADOW else ""
-        yield _seen(table.name, f"{_counted(accounts, 'account')} {what}{hint}: {_names(accounts)}")
+        yield _seen(table.name, f"{_counted(accounts, 'account')} {what}{hint}: {names(accounts)}")
 
 
 def open_accounts(table: Table, passwords: Passwords, site: Site) -> Iterator[tuple[str, list[Account]]]:
@@ -146,7 +146,7 @@ def nobody_leaves_an_account_behind(host: Host, site: Site) -> Iterator[Finding]
         tables: dict[str, list[Account]] = {}
         for account in dormant:
             tables.setdefault(account.table, []).append(account)
-        seen = [_seen(table, f"nobody logged in for {days} days: {_names(mine)}") for table, mine in tables.items()]
+        seen = [_seen(table, f"nobody logged in for {days} days: {names(mine)}") for table, mine in tables.items()]
         yield fail(HOST, f"{_counted(dormant, 'account')} not in use: {_first(seen)}", *seen)
     elif doubts:
         yield unknown(HOST, "which accounts lie idle is not known", next(iter(doubts)))

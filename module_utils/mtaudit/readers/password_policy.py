@@ -1,6 +1,7 @@
 """Read what is asked of a new password: the modules of PAM's stack, and whether one of them that refuses is heeded.
 
-Sources: pam_pwquality(8), pwquality.conf(5) and settings.c of libpwquality 1.4.5; pam_passwdqc(8); pam_unix(8).
+Sources: pam_pwquality(8), pwquality.conf(5) and settings.c of libpwquality 1.4.5; pam_passwdqc(8); pam_pwhistory(8); pam_unix(8)
+and support.c of Linux-PAM 1.5.2.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _REFUSES = "authtok_err"
 _PLACES = ("/usr/lib/security", "/etc/security")  # the later one wins, file by file
 _CREDITS = ("dcredit", "ucredit", "lcredit", "ocredit")  # each makes a password that has such a character shorter
 # Those that ask nothing of a new password.
-_ASK_NOTHING = (*SETTERS, "pam_deny", "pam_permit", "pam_pwhistory", "pam_gnome_keyring", "pam_kwallet5", "pam_ecryptfs",
+_ASK_NOTHING = (*SETTERS, "pam_deny", "pam_permit", "pam_gnome_keyring", "pam_kwallet5", "pam_ecryptfs",
                 "pam_systemd_home", "pam_cap", "pam_echo", "pam_env", "pam_warn", "pam_localuser", "pam_succeed_if", "pam_debug",
                 "pam_mount")  # fmt: skip
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib/security", "/usr/lib64/security", "/lib64/security")
@@ -36,14 +37,21 @@ _NUMBERS = {"difok": 1, "minlen": 8, "dcredit": 0, "ucredit": 0, "lcredit": 0, "
             "enforcing": 1, "retry": 1}  # fmt: skip
 _SWITCHES = ("enforce_for_root", "local_users_only")
 _TEXTS = ("badwords", "dictpath")
+HISTORY, _HISTORY_FILE, _REMEMBERS = "pam_pwhistory", "/etc/security/pwhistory.conf", 10
+LOGIN_DEFS = "/etc/login.defs"
+# What pam_unix is told, by argument or by ENCRYPT_METHOD, and the scheme of what it stores.
+HASHES: Mapping[str, str] = {
+    "yescrypt": "YESCRYPT", "gost_yescrypt": "GOST-YESCRYPT", "sha512": "SHA512-CRYPT", "blowfish": "BLF-CRYPT",
+    "sha256": "SHA256-CRYPT", "md5": "MD5-CRYPT", "bigcrypt": "DES-CRYPT",
+}  # fmt: skip
 _LONGEST_BYTES = 1022  # of a line, PWQSETTINGS_MAX_LINELEN without its end
 
 
 @dataclass(frozen=True)
 class Asked:
     """What one module asks: how many characters at least, of how many classes (small, capital, digits, others), and whether the
-    password may be made of the account's name, or be a word. `unheeded` says why a refusal changes nothing; `problem` what of its
-    settings is not as it was meant."""
+    password may be made of the account's name, or be a word; how many earlier ones are `remembered` and refused. `unheeded` says
+    why a refusal changes nothing; `problem` what of its settings is not as it was meant."""
 
     module: str
     where: str
@@ -54,15 +62,19 @@ class Asked:
     for_root: bool = False
     unheeded: str = ""
     problem: str = ""
+    remembered: int = 0
 
 
 @dataclass(frozen=True)
 class Policy:
     """What the stack of a service asks, in its order. `problems`: what could not be read or understood, and modules that may ask
-    something of which nothing is known here."""
+    something of which nothing is known here. `hashed`: the scheme by which pam_unix stores a new password, empty without it;
+    `hashed_by` is where that is said."""
 
     asked: tuple[Asked, ...] = ()
     problems: tuple[str, ...] = ()
+    hashed: str = ""
+    hashed_by: str = ""
 
 
 def read(runner: Runner, service: str = "passwd") -> Policy:
@@ -81,7 +93,28 @@ def read(runner: Runner, service: str = "passwd") -> Policy:
             why = asks.unheeded or unheeded(stack, step)
             unsure = "" if why or step.name in SETTERS else doubt(stack, step)
             found.append(replace(asks, unheeded=why, problem=asks.problem or printable(unsure)))
-    return Policy(tuple(found), tuple(problems))
+    try:
+        scheme, said = hashed(runner, stack)
+    except ReadError as exc:
+        (scheme, said), problems = ("", ""), [*problems, printable(str(exc))]
+    return Policy(tuple(found), tuple(problems), scheme, said)
+
+
+def hashed(runner: Runner, stack: Stack) -> tuple[str, str]:
+    """The scheme of what pam_unix stores, and where that is said: its last argument of that kind, else the first ENCRYPT_METHOD.
+    Raises ReadError."""
+    step = next((step for step in stack.steps if step.name == "pam_unix"), None)
+    if step is None:
+        return "", ""
+    named = [HASHES[argument] for argument in step.arguments if argument in HASHES]
+    if named:
+        return named[-1], step.where
+    for number, line in enumerate(runner.read(LOGIN_DEFS).splitlines() if runner.glob(LOGIN_DEFS) else (), 1):
+        name, method, *_ = [*line.partition("#")[0].split(None, 1), "", ""]
+        if name.upper() == "ENCRYPT_METHOD":
+            method = method.strip().lower()
+            return next((HASHES[known] for known in HASHES if method.startswith(known)), "DES-CRYPT"), f"{LOGIN_DEFS}:{number}"
+    return "DES-CRYPT", step.where
 
 
 def _of_module(runner: Runner, step: Step) -> Iterator[str]:
@@ -141,7 +174,20 @@ def _unix(runner: Runner, step: Step) -> Asked:
     length = _number(given or "")
     if length is None:
         length = _SHORTEST if step.argument("obscure") is not None else 0
-    return Asked("pam_unix", step.where, max(length, 0))
+    return Asked("pam_unix", step.where, max(length, 0), remembered=_number(step.argument("remember") or "") or 0)
+
+
+def _pwhistory(runner: Runner, step: Step) -> Asked:
+    return Asked(HISTORY, step.where, remembered=_remembers(runner, step))
+
+
+def _remembers(runner: Runner, step: Step) -> int:
+    """An argument wins over the file, which Linux-PAM reads since 1.6. Raises ReadError."""
+    given = [step.argument("remember")] if step.argument("remember") is not None else []
+    for path in runner.glob(_HISTORY_FILE) if not given else ():
+        given = [value for line in runner.read(path).splitlines() for name, value in [setting(line)] if name == "remember"]
+    number = _number(given[-1] or "") if given else None
+    return _REMEMBERS if number is None else max(number, 0)
 
 
 def _number(text: str) -> Optional[int]:
@@ -262,6 +308,7 @@ def _of_passwdqc(runner: Runner, arguments: Iterable[str], known: set[str]) -> I
 
 _MODULES: Mapping[str, Callable[[Runner, Step], Asked]] = {
     "pam_unix": _unix, "pam_pwquality": _pwquality, "pam_cracklib": _pwquality, "pam_passwdqc": _passwdqc,
+    HISTORY: _pwhistory,
 }  # fmt: skip
 
 
