@@ -13,13 +13,17 @@ import shutil
 import stat as stat_module
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Optional, Protocol
 
 from .kernel import Clock, acl, clock
 from .sqlite_file import NoAnswer, rows
 from .text import decode, printable
+
+if TYPE_CHECKING:
+    from .sql_client import Login, Rows
 
 DEFAULT_TIMEOUT_S = 20.0
 FILE_LIMIT_BYTES = 8 * 1024 * 1024
@@ -107,6 +111,10 @@ class Runner(Protocol):
     def query(self, path: str, statements: Sequence[str], timeout_s: float = DEFAULT_TIMEOUT_S) -> list[list[dict[str, Any]]]:
         """The rows of each statement, asked of a file of SQLite that is only read; fewer answers where the time was over. Raises
         ReadError, whose text holds nothing of the statements."""
+
+    def session(self, login: Login, timeout_s: float) -> AbstractContextManager[Rows]:
+        """What asks a server of a data base, and may change nothing there. One spawn. Both raise ReadError, whose text holds
+        nothing of the statements; what came before it is right."""
 
     def space(self, path: str) -> Space:
         """Of the file system that holds a path. Raises ReadError."""
@@ -214,6 +222,25 @@ class LocalRunner:
             return rows(path, self.piece(path, 0, 20), statements, timeout_s)
         except NoAnswer as exc:
             raise ReadError(f"Could not ask {printable(path)}: {exc}") from None
+
+    @contextmanager
+    def session(self, login: Login, timeout_s: float) -> Iterator[Rows]:
+        from . import sql_client
+
+        @contextmanager
+        def told() -> Iterator[None]:
+            try:
+                yield
+            except NoAnswer as exc:
+                raise ReadError(f"Could not ask {login.title}: {exc}") from None
+
+        def asked(statements: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+            with told():
+                yield from ask(statements)
+
+        with told(), sql_client.session(self.which, self._path, login, timeout_s) as ask:
+            self.spawns += 1
+            yield asked
 
     def space(self, path: str) -> Space:
         try:
@@ -323,6 +350,23 @@ class Recorder:
         entry.update(zip(statements, found))
         return found
 
+    @contextmanager
+    def session(self, login: Login, timeout_s: float) -> Iterator[Rows]:
+        entry = self.recording["query"].setdefault(login.title, {})
+        try:
+            with self._inner.session(login, timeout_s) as rows:
+
+                def kept(statements: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+                    entry.update((statement, []) for statement in statements)
+                    for number, row in rows(statements):
+                        entry[statements[number]].append(row)
+                        yield number, row
+
+                yield kept
+        except ReadError as exc:
+            entry["error"] = str(exc)
+            raise
+
     def space(self, path: str) -> Space:
         try:
             found = self._inner.space(path)
@@ -410,6 +454,14 @@ class Replay:
         if "error" in entry:
             raise ReadError(entry["error"])
         return [entry[statement] for statement in statements if statement in entry]
+
+    @contextmanager
+    def session(self, login: Login, timeout_s: float) -> Iterator[Rows]:
+        entry = self._recording["query"][login.title]
+        self.spawns += 1
+        yield lambda statements: ((n, row) for n, each in enumerate(statements) for row in entry.get(each, ()))
+        if "error" in entry:
+            raise ReadError(entry["error"])
 
     def space(self, path: str) -> Space:
         entry = self._recording["space"][path]

@@ -30,7 +30,7 @@ FLOORS = {
         "services", "credentials", "catalogue", "selection", "waivers"},
     1: {"finding", "joined", "control", "fix", "kernel", "runner", "text", "redact", "address", "listeners", "mechanisms",
         "tunable", "certificate", "tls_versions", "located_yaml", "json_schema", "retention", "zipped",
-        "sqlite_file"},
+        "sqlite_file", "sql_client"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 

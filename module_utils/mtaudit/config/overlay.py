@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, Optional
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..kernel import Clock
 from ..runner import DEFAULT_TIMEOUT_S, Completed, FileStat, ReadError, Runner, Space
+
+if TYPE_CHECKING:
+    from ..sql_client import Login, Rows
 
 
 class Overlay:
@@ -65,6 +69,9 @@ class Overlay:
 
     def query(self, path: str, statements: Sequence[str], timeout_s: float = DEFAULT_TIMEOUT_S) -> list[list[dict[str, Any]]]:
         return self._runner.query(path, statements, timeout_s)
+
+    def session(self, login: Login, timeout_s: float) -> AbstractContextManager[Rows]:
+        return self._runner.session(login, timeout_s)
 
     def space(self, path: str) -> Space:
         return self._runner.space(path)

@@ -15,7 +15,7 @@ from typing import Any
 from ..runner import ReadError, Runner
 from ..text import printable
 from .dovecot_model import Dovecot, Section
-from .dovecot_passdbs import Unfilled, filled
+from .dovecot_variables import Unfilled, filled
 from .local_users import parse
 from .password_tables import Passwords
 

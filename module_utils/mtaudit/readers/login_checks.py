@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from ..runner import ReadError, Runner
+from ..runner import Runner
 from ..text import printable
 from .dovecot_model import Dovecot, Section
 from .dovecot_passdbs import driver_of, fields_of, passdbs, setting, yes
@@ -18,7 +18,7 @@ from .exim import Exim
 from .exim_expand import Doubt, Expander, ForcedFailure, Known, Session, braced
 from .exim_model import server_side
 from .pam_logins import any_password
-from .sasl import Sasl
+from .sasl import Sasl, saslauthd
 
 _USER, _PASSWORD = "mtaudit-nobody", "mtaudit-no-password"  # nothing is looked up outside of this process
 # With what it was told, each of these denies somebody who is in none of its tables.
@@ -114,7 +114,7 @@ def _sendmail(runner: Runner, sendmail: Any) -> Iterator[LoginCheck]:
 def _cyrus(runner: Runner, program: str, sasl: Sasl) -> LoginCheck:
     """Each method is asked in turn, and one that agrees is enough (auxprop and pwcheck_method in Cyrus SASL's options)."""
     where = f"{sasl.file or 'Cyrus SASL'} pwcheck_method"
-    methods = sasl.settings.get("pwcheck_method", "auxprop").lower().split()
+    methods = sasl.methods
     if "alwaystrue" in methods:
         return LoginCheck(program, where, "alwaystrue: any name gets in, with any password")
     if sasl.problem or "saslauthd" not in methods:
@@ -123,18 +123,12 @@ def _cyrus(runner: Runner, program: str, sasl: Sasl) -> LoginCheck:
 
 
 def _saslauthd(runner: Runner) -> tuple[str, str]:
-    """`-a` of the daemon that runs (saslauthd(8))."""
-    for path in runner.glob("/proc/[0-9]*/cmdline"):
-        try:
-            words = runner.read(path).split("\0")
-        except ReadError:
-            continue  # it has ended
-        if words[0].rpartition("/")[2] == "saslauthd":
-            asked = next((word[2:] or after for word, after in zip(words, words[1:]) if word.startswith("-a")), "")
-            if asked == "pam":
-                return any_password(runner, "smtp")
-            return "", "" if asked in _SASLAUTHD else f"saslauthd asks {asked or 'somebody'}"
-    return "", "saslauthd checks the passwords, and does not run"
+    asked = saslauthd(runner)
+    if asked is None:
+        return "", "saslauthd checks the passwords, and does not run"
+    if asked == "pam":
+        return any_password(runner, "smtp")
+    return "", "" if asked in _SASLAUTHD else f"saslauthd asks {asked or 'somebody'}"
 
 
 # Exim

@@ -12,14 +12,16 @@ from ..passwords.accounts import Account
 from ..passwords.schemes import Stored, of_dovecot, of_shadow
 from ..runner import ReadError, Runner
 from ..text import decode, printable
-from . import berkeley_hash, dovecot_passdbs
-from .dovecot_passdbs import ADVICE
+from . import berkeley_hash, dovecot_tables
+from .dovecot_passdbs import ADVICE, of_the_host
 from .opensmtpd_tables import file_entries
 from .password_table import CYRUS, EXIM, EXPORTED, OPENSMTPD, SHADOW, Malformed, Table, lines, made_of, whole
+from .sasl import Sasl, saslauthd
 
 # Where a site puts what a data base that is not read here holds: a file of `login:hash`, or LDIF.
 EXPORTS = "/var/lib/mtaudit/passwords/*"
 _EXIM_OPTIONS = ("server_condition", "server_secret", "server_password")
+_SASLAUTHD, _OF_THE_HOST = "saslauthd", ("pam", "shadow", "getpwent")
 _SASLDB_BYTES = 256 * 1024 * 1024
 _DAY_S = 86_400
 _EXIM_LOOKUP = re.compile(r"\$\{lookup\s*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}\s*)?([a-z]+)")
@@ -52,8 +54,8 @@ def read(runner: Runner, programs: Sequence[tuple[str, Any, Sequence[Any]]]) -> 
     system: list[str] = []
     for title, instance in instances:
         if title == "Dovecot":
-            tables += dovecot_passdbs.tables(runner, instance)
-            system += dovecot_passdbs.of_the_host(instance)
+            tables += dovecot_tables.tables(runner, instance)
+            system += of_the_host(instance)
         elif title == "OpenSMTPD":
             tables += _opensmtpd(runner, instance)
             system += ["OpenSMTPD"] * any(listen.auth and listen.logins is None for listen in instance.config.listens)
@@ -62,7 +64,9 @@ def read(runner: Runner, programs: Sequence[tuple[str, Any, Sequence[Any]]]) -> 
             tables += _exim_unread(instance)
             conditions = [options.get("server_condition", "") for options in instance.config.authenticators.values()]
             system += ["Exim"] * any("pam{" in condition for condition in conditions)
-        system += [title] * any("saslauthd" in sasl.settings.get("pwcheck_method", "") for sasl in _sasl(instance))
+        for sasl in _sasl(instance):
+            tables += _cyrus_unread(runner, sasl)
+            system += [title] * (_SASLAUTHD in sasl.methods and saslauthd(runner) in (None, *_OF_THE_HOST))
     tables += [_sasldb(runner, path) for path in _sasldb_files(runner, instances)]
     tables += [exported(runner, path) for path in runner.glob(EXPORTS)]
     return Passwords(tuple(_once(tables)), system=tuple(dict.fromkeys(system)))
@@ -128,6 +132,22 @@ def _sasl(instance: Any) -> list[Any]:
     """Of Postfix one for each smtpd, of Sendmail one."""
     found = getattr(instance, "sasl", None)
     return list(found.values()) if isinstance(found, dict) else [found] if found else []
+
+
+def _cyrus_unread(runner: Runner, sasl: Sasl) -> Iterator[Table]:
+    """Without auxprop_plugin every plug-in is asked, of which those below need settings (options.html of Cyrus SASL)."""
+    asked = saslauthd(runner) if _SASLAUTHD in sasl.methods else None
+    if asked is not None and asked not in (*_OF_THE_HOST, "sasldb"):
+        yield _not_read(sasl, f"saslauthd asks {asked or 'somebody'} for")
+    named = sasl.settings.get("auxprop_plugin", "").lower().split()
+    for plugin, setting in (("sql", "sql_select"), ("ldapdb", "ldapdb_uri")):
+        if "auxprop" in sasl.methods and (plugin in named or not named and setting in sasl.settings):
+            yield _not_read(sasl, f"auxprop_plugin {plugin} looks up")
+
+
+def _not_read(sasl: Sasl, what: str) -> Table:
+    problem = printable(f"{sasl.file}: passwords that {what} are not read: {ADVICE}")
+    return Table(f"{sasl.file} pwcheck_method", CYRUS, problem=problem)
 
 
 def _sasldb(runner: Runner, path: str) -> Table:

@@ -45,6 +45,11 @@ class Sasl:
     problem: str = ""
 
     @property
+    def methods(self) -> list[str]:
+        """What checks a password: each is asked in turn."""
+        return self.settings.get("pwcheck_method", "auxprop").lower().split()
+
+    @property
     def mechanisms(self) -> Optional[list[str]]:
         """What is offered by the library, in capitals; None when that is not known."""
         listed = self.settings.get("mech_list")
@@ -84,6 +89,18 @@ def banned(names: Iterable[str], flags: Iterable[str]) -> list[str]:
     """Those of the mechanisms that security options take away: plaintext, active, dictionary, anonymous."""
     unwanted = set(flags)
     return [name for name in names if _FLAGS.get(name.upper(), set()) & unwanted]
+
+
+def saslauthd(runner: Runner) -> Optional[str]:
+    """What the daemon that runs asks (`-a`, saslauthd(8)); empty where that does not show, None where none runs."""
+    for path in runner.glob("/proc/[0-9]*/cmdline"):
+        try:
+            words = runner.read(path).split("\0")
+        except ReadError:
+            continue  # it has ended
+        if words[0].rpartition("/")[2] == "saslauthd":
+            return next((word[2:] or after for word, after in zip(words, words[1:]) if word.startswith("-a")), "")
+    return None
 
 
 def _plugins(runner: Runner) -> Optional[tuple[str, ...]]:
