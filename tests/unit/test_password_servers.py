@@ -145,8 +145,8 @@ def test_what_connect_says(driver: str, connect: str, places: list[dict[str, str
 
 
 def told_of(host: LocalRunner, query: str, more: str = "") -> Any:
-    text = f"driver = pgsql\nconnect = host=db dbname=mail user=mail password={SECRET.split()[0]}\npassword_query = {query}\n{more}\n"
-    host._text = text  # type: ignore[attr-defined]
+    connect = f"host=db dbname=mail user=mail password={SECRET.split()[0]}"
+    host._text = f"driver = pgsql\nconnect = {connect}\npassword_query = {query}\n{more}\n"  # type: ignore[attr-defined]
     dovecot = parse("# 2.3.19.1 (9b53102964): /d\npassdb {\n  driver = sql\n  args = /sql.conf\n}\n")
     return dovecot_sql.table(host, dovecot, passdbs(dovecot)[0])
 
