@@ -116,7 +116,7 @@ def audit(runner: Runner, request: Request, looked: Optional[Looked] = None) -> 
     answer.findings.extend(_logged(runner, request, site, looked.readings))
     answer.spawns = runner.spawns
     if request.simulate:
-        answer.findings.extend(_guessed(request, site, looked.readings))
+        answer.findings.extend(_guessed(runner, request, site, looked.readings))
         for reading in looked.readings:
             found, spawns = _simulated(reading, request, site, looked.links)
             answer.findings.extend(found)
@@ -247,7 +247,7 @@ def _logged(runner: Runner, request: Request, site: Site, readings: Sequence[Rea
         return [stamped(error_finding(HOST, "the check of the log itself failed", text), i, Method.LOG) for i in ids]
 
 
-def _guessed(request: Request, site: Site, readings: Sequence[Reading]) -> list[Finding]:
+def _guessed(runner: Runner, request: Request, site: Site, readings: Sequence[Reading]) -> list[Finding]:
     """What somebody would find out who has stolen the passwords."""
     from .simulate.passwords import CONTROL, STATE, guessed
 
@@ -255,7 +255,7 @@ def _guessed(request: Request, site: Site, readings: Sequence[Reading]) -> list[
     if wanted is None or host is None or _for_others(wanted, site):
         return []
     try:
-        return guessed(host.passwords, wanted.tunables, site.local_domains, Path(STATE))
+        return guessed(runner, host.passwords, wanted.tunables, site.local_domains, Path(STATE))
     except Exception as exc:  # a defect of ours must not hide the other findings
         text = f"{type(exc).__name__} (a defect of mtaudit: please report it)"  # no more: it might hold a password
         return [stamped(error_finding(HOST, "the guessing itself failed", text), CONTROL, Method.SIMULATION)]

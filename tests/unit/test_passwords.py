@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.mtaudit.passwords import guessing, schemes
+from ansible.module_utils.mtaudit.passwords import cost, guesses, guessing, schemes
 from ansible.module_utils.mtaudit.passwords.accounts import Account, alike
 from ansible.module_utils.mtaudit.passwords.common import COMMON
 from ansible.module_utils.mtaudit.passwords.guesses import EMPTY, INITIAL, NAME, SITE, USUAL, Words
@@ -137,7 +138,72 @@ def test_accounts_without_number_cost_no_more_than_the_budget() -> None:
     assert not whole and planned > 100 * len(accounts)
 
 
-def test_argon2_that_takes_the_hosts_memory_is_not_computed() -> None:
-    text = "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$" + "A" * 43
-    with pytest.raises(Unsupported, match="4096 MiB a guess"):
-        schemes.check(schemes.of_dovecot("bob", text, "ARGON2ID"))
+# crypt(3) takes most of these: by their N and r, yescrypt and scrypt ask for gigabytes.
+@pytest.mark.parametrize(("text", "problem"), [
+    ("$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$" + "A" * 43, "4096 MiB a guess"),
+    ("$argon2id$v=19$m=65536,t=9999,p=1$c29tZXNhbHQ$" + "A" * 43, "one guess takes about 655 s"),
+    ("$y$jJT$F5Jx5fExrKuPp53xLKQ..1$" + "x" * 43, "16384 MiB a guess"),
+    ("$gy$jJT$F5Jx5fExrKuPp53xLKQ..1$" + "x" * 43, "16384 MiB a guess"),
+    ("$y$j9T/zzzzz$F5Jx5fExrKuPp53xLKQ..1$" + "x" * 43, "one guess takes about"),
+    ("$y$jzzzzzzzz9T$F5Jx5fExrKuPp53xLKQ..1$" + "x" * 43, "is not to be read"),
+    ("$7$K6..../....salt$" + "x" * 43, "4096 MiB a guess"),
+    ("$7$66....zzz..salt$" + "x" * 43, "one guess takes about"),
+    ("$6$rounds=999999999$salt$" + "x" * 86, "one guess takes about 420 s"),
+    ("$5$rounds=999999999$salt$" + "x" * 43, "one guess takes about 550 s"),
+    ("$2b$20$" + "x" * 53, "one guess takes about 63 s"), ("$2y$31$" + "x" * 53, "one guess takes about"),
+    ("$2y$99$" + "x" * 53, "is not to be read"),
+    ("$sha1$4294967295$salt$" + "x" * 32, "one guess takes about"),
+    ("$md5,rounds=4294963199$salt$" + "x" * 22, "one guess takes"),
+    ("{PBKDF2}$1$salt$99999999$" + "a" * 40, "one guess takes about 36 s"),
+    ("{SCRAM-SHA-256}99999999,c2FsdA==,AAAA,AAAA", "one guess takes about 40 s"),
+    ("{SCRAM-SHA-1}99999999,c2FsdA==,AAAA,AAAA", "one guess takes about 36 s"),
+])  # fmt: skip
+def test_what_would_take_the_hosts_time_or_memory_is_not_begun(text: str, problem: str) -> None:
+    began = time.thread_time()
+    stored = schemes.of_dovecot(USER, text if text.startswith("{") else "{CRYPT}" + text, "")
+    (tries,) = guessing.guess([Account(stored, "users")], Words(), 20).tries
+    assert problem in tries.problem and not tries.tried and time.thread_time() - began < 1, tries.problem
+
+
+@pytest.mark.parametrize(("setting", "seconds"), [
+    ("$y$j9T$F5Jx5fExrKuPp53xLKQ..1$", 0.03), ("$7$C6..../....abcdefghijklmnop$", 0.04), ("$2b$08$abcdefghijklmnopqrstuu", 0.015),
+    ("$6$rounds=50000$abcdefgh$", 0.02), ("$6$abcdefgh$", 0.002), ("$md5,rounds=5000$abcdefgh$", 0.013),
+    ("$sha1$20000$abcdefgh$", 0.02), ("_zzz.abcd" + "x" * 11, 0.04),
+])  # fmt: skip
+def test_the_estimate_is_near_what_a_guess_takes(setting: str, seconds: float) -> None:
+    """`seconds` were measured with libxcrypt 4.4; a machine may be as slow as it likes, the estimate stays."""
+    assert seconds / 3 < cost.of(schemes.of_shadow("bob", setting)).seconds < 3 * seconds
+
+
+def test_a_guess_that_lasts_does_not_keep_the_others_waiting() -> None:
+    """It gets its turn when each other has had as much time; and none that cannot end within the budget."""
+    lasting = Account(schemes.of_shadow("bob", "$2b$14$" + "x" * 53), "t")
+    first = guessing.guess([lasting, *(slow(f"user{n}") for n in range(40))], Words(common=100), 1.5, threads=1)
+    assert not first.tries[0].tried and not first.tries[0].problem, "not in this run"
+    assert all(each.tried for each in first.tries[1:]) and first.spent_s < 2
+
+
+def test_a_guess_that_never_ends_does_not_hold_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guessing, "_PATIENCE", 2)
+    monkeypatch.setattr(guessing, "check", lambda stored: lambda guess: bool(time.sleep(60)))
+    began = time.monotonic()
+    guessing.guess([slow("bob")], Words(), 0.2)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("_TAILS", ("", "2")), ("COMMON", ("other", *COMMON[1:])), ("_EXAMPLES", ()),
+])  # fmt: skip
+def test_another_release_that_makes_other_guesses_begins_anew(monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    """Or it would skip as many of its own as the one before it had tried."""
+    before = Words(common=10, year=2026).digest("salt")
+    assert Words(common=10, year=2026).digest("salt") == before != Words(common=10, year=2026).digest("other")
+    monkeypatch.setattr(guesses, name, value)
+    assert Words(common=10, year=2026).digest("salt") != before
+
+
+def test_what_is_made_of_a_login_tells_its_guesses_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    words, own = Words(common=10, year=2026), Words.own
+    before = words.digest("salt")
+    monkeypatch.setattr(Words, "own", lambda self, user: [guess for guess in own(self, user) if guess.word != "ACruz9"])
+    assert words.digest("salt") != before

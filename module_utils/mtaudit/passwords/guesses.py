@@ -6,6 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
 from typing import NamedTuple
 
 from .common import COMMON
@@ -14,6 +16,8 @@ EMPTY, NAME, SITE, INITIAL, USUAL = (
     "empty", "made from its own name", "made from the domain or the organisation", "an initial password of the site",
     "among the commonest passwords",
 )  # fmt: skip
+# Logins of each form that something is made of: what another release makes of them, it makes of accounts.
+_EXAMPLES = ("Kim", "root", "Ana-maria_de.la+Cruz9", "kim@Example.co.test", "j.Doe@mail-1.test", "12345", "a")
 _TAILS = ("", "1", "12", "123", "1234", "12345", "!", "1!", "123!", "@123")
 
 
@@ -35,10 +39,21 @@ class Words:
     year: int = 0
 
     def digest(self, salt: str) -> str:
-        """Tells these guesses from others, and with the salt nothing of the initial passwords."""
-        text = repr((self.site, self.initial, COMMON[: self.common], self.year))
+        """Tells these guesses, and their order, from others; with the salt it tells nothing of the initial passwords."""
+        text = repr([[guess.word for guess in self.of(user)] for user in _EXAMPLES])
         return hashlib.scrypt(text.encode(), salt=salt.encode(), n=2**14, r=8, p=1, dklen=16).hex()
 
+    def of(self, user: str) -> list[Guess]:
+        """All that is tried for an account, in turn what hangs on it and what does not. A name that is common, too, is a name."""
+        found: dict[str, Guess] = {}
+        for mine, everybodys in zip_longest(self.own(user), self.shared):
+            if mine:
+                found[mine.word] = mine
+            if everybodys:
+                found.setdefault(everybodys.word, everybodys)
+        return list(found.values())
+
+    @cached_property
     def shared(self) -> list[Guess]:
         """What does not hang on the account, likeliest first."""
         found = [Guess(INITIAL, word) for word in self.initial]
