@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible.module_utils.mtaudit.credentials import mail_login
+from ansible.module_utils.mtaudit.credentials import mail_answers, mail_login
 from ansible.module_utils.mtaudit.credentials.client import PORTS, PROTOCOLS, try_login
 from ansible.module_utils.mtaudit.credentials.clients import ber, digest, http_form, mysql, postgresql, snmp, ssh, telnet
 from ansible.module_utils.mtaudit.credentials.values import Credential, Outcome, Service
@@ -223,6 +223,36 @@ def test_a_password_that_cannot_be_told_as_it_is_is_not_sent(protocol: str, step
     with served(script(*steps)) as port:
         attempt = try_login(service(protocol, port), Credential("admin", "Grüße26"), TIME_S * 3)
     assert attempt.outcome is Outcome.UNASKED and "not ASCII" in attempt.said, attempt
+
+
+# RFC 4954, section 6; X.7.13 "occurs after a successful authentication to a disabled account".
+@pytest.mark.parametrize(("reply", "outcome"), [
+    ("432 4.7.12 A password transition is needed", Outcome.UNASKED), ("454 4.7.0 Temporary failure", Outcome.PUT_OFF),
+    ("500 5.5.6 Line too long", Outcome.UNASKED), ("503 5.5.1 No AUTH here", Outcome.UNASKED),
+    ("525 5.7.13 User account disabled", Outcome.ACCEPTED), ("535 5.7.13 Account disabled", Outcome.ACCEPTED),
+    ("530 5.7.0 Must issue STARTTLS first", Outcome.UNASKED), ("534 5.7.9 Too weak", Outcome.UNASKED),
+    ("535 5.7.8 Credentials invalid", Outcome.REFUSED), ("538 5.7.11 Encryption required", Outcome.UNASKED),
+])  # fmt: skip
+def test_what_smtp_replies_to_a_login_is_read_alike_by_the_probe_and_the_drill(reply: str, outcome: Outcome) -> None:
+    steps = (b"220 a\r\n", b"250-a\r\n250 AUTH PLAIN\r\n", f"{reply}\r\n".encode())
+    with served(script(*steps)) as port:
+        assert try_login(service("smtp", port), ADMIN, TIME_S * 3).outcome is outcome
+    with served(script(*steps)) as port:
+        tried = asyncio.run(mail_login.try_login(service("smtp", port), "127.0.0.1", ADMIN, Limits(), "t.test", False))
+    assert tried.attempt.outcome is outcome, tried
+
+
+@pytest.mark.parametrize(("text", "outcome"), [
+    ("NO [AUTHENTICATIONFAILED] no", Outcome.REFUSED), ("NO [AUTHORIZATIONFAILED] no", Outcome.ACCEPTED),
+    ("NO [EXPIRED] no", Outcome.UNASKED), ("NO [PRIVACYREQUIRED] no", Outcome.UNASKED), ("NO [CONTACTADMIN] no", Outcome.UNASKED),
+    ("NO [UNAVAILABLE] no", Outcome.PUT_OFF), ("NO [INUSE] no", Outcome.PUT_OFF), ("NO [SERVERBUG] no", Outcome.PUT_OFF),
+    ("-ERR [AUTH] no", Outcome.REFUSED), ("-ERR [IN-USE] no", Outcome.ACCEPTED), ("-ERR [LOGIN-DELAY] no", Outcome.PUT_OFF),
+    ("-ERR [SYS/TEMP] no", Outcome.PUT_OFF), ('NO (ENCRYPT-NEEDED) "no"', Outcome.UNASKED),
+    ('NO (AUTH-TOO-WEAK) "no"', Outcome.UNASKED), ('NO (TRANSITION-NEEDED) "no"', Outcome.UNASKED), ('NO "no"', Outcome.REFUSED),
+])  # fmt: skip
+def test_each_response_code_of_a_login(text: str, outcome: Outcome) -> None:
+    """RFC 5530, 2449, 3206, 5804."""
+    assert mail_answers.of_refusal(text) is outcome
 
 
 def test_the_drill_reads_a_refusal_in_the_same_way() -> None:

@@ -10,7 +10,7 @@ from ..services.mailbox import MailboxSession
 from ..smtp.connection import Endpoint, SessionEnded
 from ..smtp.dialogue import Session
 from ..smtp.evidence import Costs, Limits, Transcript
-from .mail_answers import of_refusal
+from .mail_answers import of_refusal, of_reply
 from .values import Attempt, Credential, Outcome, Service
 
 
@@ -67,9 +67,7 @@ async def _smtp(session: Session, credential: Credential) -> Attempt:
     reply = await session.login(credential.username, credential.password)
     if reply is None:
         return Attempt(Outcome.UNASKED, "it offers no login")
-    if reply.code == 235:
-        return Attempt(Outcome.ACCEPTED, str(reply))
-    return Attempt(Outcome.PUT_OFF if reply.code < 500 else of_refusal(str(reply)), str(reply))
+    return Attempt(of_reply(reply.code, str(reply)), str(reply))
 
 
 async def _began_mailbox(session: MailboxSession) -> Optional[Attempt]:

@@ -11,7 +11,7 @@ from ...services.mailbox import Answer, MailboxSession
 from ...smtp.connection import Endpoint, SessionEnded
 from ...smtp.dialogue import Session
 from ...smtp.evidence import Costs, Limits, Transcript
-from ..mail_answers import of_refusal
+from ..mail_answers import of_refusal, of_reply
 from ..values import Attempt, Credential, Outcome, Service
 from .wire import Deadline
 
@@ -53,11 +53,7 @@ async def _smtp(session: Session, credential: Credential) -> Attempt:
         return Attempt(Outcome.UNASKED, "offers neither AUTH PLAIN nor LOGIN")
     if reply.code == 235:
         await session.quit()
-        return Attempt(Outcome.ACCEPTED, str(reply))
-    if reply.code < 500:
-        return Attempt(Outcome.PUT_OFF, str(reply))
-    # 535 answers the login; 530, 534 and 538 want something else first (RFC 4954, 6), 50x do not know AUTH.
-    return Attempt(of_refusal(str(reply)) if reply.code in (535, 550, 554) else Outcome.UNASKED, str(reply))
+    return Attempt(of_reply(reply.code, str(reply)), str(reply))
 
 
 async def _mailbox(session: MailboxSession, credential: Credential) -> Attempt:
