@@ -106,13 +106,14 @@ def run_check(stage: str, check: Check, rules: Rules) -> Result:
 
 
 def report(title: str, check: Check, done: Done, counts: Counts) -> str:
-    """A line for a check that passed; for one that failed its whole output too."""
+    """A line for a check that passed; for one that failed what failed in it, and its whole output."""
     numbers = f"  {counts.passed} passed, {len(counts.failed)} failed, {len(counts.skipped)} skipped" if check.junit else ""
     if not counts.failed:
         skips = [f"          skipped {skip.test}: {skip.reason}" for skip in counts.skipped]
         return "\n".join([f"  ok    {title:<40} {done.seconds:6.1f} s{numbers}", *skips])
     body = "\n".join(f"  | {line}" for line in done.output().splitlines())
-    return f"  FAIL  {title:<40} {done.seconds:6.1f} s{numbers}\n{body}\n  ({check.log})"
+    names = "".join(f"\n          failed {name}" for name in counts.failed)
+    return f"  FAIL  {title:<40} {done.seconds:6.1f} s{numbers}{names}\n{body}\n  ({check.log})"
 
 
 def run_stage(stage: Stage, rules: Rules) -> StageResult:

@@ -358,9 +358,13 @@ class Recorder:
 
                 def kept(statements: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
                     entry.update((statement, []) for statement in statements)
-                    for number, row in rows(statements):
-                        entry[statements[number]].append(row)
-                        yield number, row
+                    try:
+                        for number, row in rows(statements):
+                            entry[statements[number]].append(row)
+                            yield number, row
+                    except ReadError as exc:  # a reader may go on without the rest
+                        entry["error"] = str(exc)
+                        raise
 
                 yield kept
         except ReadError as exc:
@@ -458,10 +462,16 @@ class Replay:
     @contextmanager
     def session(self, login: Login, timeout_s: float) -> Iterator[Rows]:
         entry = self._recording["query"][login.title]
-        self.spawns += 1
-        yield lambda statements: ((n, row) for n, each in enumerate(statements) for row in entry.get(each, ()))
-        if "error" in entry:
+        if list(entry) == ["error"]:
             raise ReadError(entry["error"])
+        self.spawns += 1
+
+        def rows(statements: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+            yield from ((number, row) for number, each in enumerate(statements) for row in entry.get(each, ()))
+            if "error" in entry:
+                raise ReadError(entry["error"])
+
+        yield rows
 
     def space(self, path: str) -> Space:
         entry = self._recording["space"][path]
