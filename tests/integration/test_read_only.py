@@ -30,6 +30,7 @@ WRITTEN_BY_THE_HOST = (
     (r"/var/lib/postfix/prng_exch", "tlsmgr saves its random seed from time to time"),
     (r"/var/lib/rspamd/stats\.ucl(\.new)?", "rspamd saves its counts from time to time"),
     (r"/var/lib/rspamd/[0-9a-f]{40,}\.hs.*", "rspamd compiles its patterns in the background when it has started"),
+    (r"/var/lib/clamav/(tmp\..*|freshclam\.dat)", "freshclam looks for signatures from time to time"),
     (r"/var/lib/redis/.*", "Redis saves its data from time to time"),
     (r"/var/lib/fail2ban/.*", "fail2ban saves how far it has read"),
 )
